@@ -1,0 +1,82 @@
+internal import Basics
+internal import LogFormat
+internal import MetadataModel
+
+/// Whatever a log file or a peer brings as records must end in values or in a `DecodeError`, never in a trap.
+///
+/// The input is used twice: as it is; and as the payload of a record with right length and checksum, whose type its first
+/// byte chooses, since chance alone does not get past a checksum.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzOne(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
+    let bytes = [UInt8](UnsafeBufferPointer(start: start, count: count))
+    readRecords(bytes)
+    readSlab(repaired(bytes))
+    guard let choice = bytes.first else { return 0 }
+    readPayload(choice, Array(bytes.dropFirst()))
+    return 0
+}
+
+private let salt: UInt32 = 0x5EED_5A17
+
+private func readRecords(_ bytes: [UInt8]) {
+    var offset = 0
+    while offset < bytes.count,
+        let record = try? RecordView(verifying: bytes.rawSpan.extracting(offset..<bytes.count), payloadSizeMax: 1 << 20)
+    {
+        precondition(offset + record.header.recordSize <= bytes.count, "a record beyond its bytes")
+        precondition(record.payload.byteCount == record.header.payloadSize, "a payload of another size")
+        offset += record.header.recordSize
+    }
+}
+
+/// The input with length and checksum of its first record put right.
+private func repaired(_ bytes: [UInt8]) -> [UInt8] {
+    guard bytes.count >= RecordFormat.headerSize else { return bytes }
+    var record = bytes
+    record.store(UInt32(bytes.count - RecordFormat.lengthSize), at: 0)
+    record[9] = RecordFormat.version
+    record.store(UInt16(0), at: 10)
+    record.store(salt, at: 12)
+    record.store(CRC32C.checksum(of: record.rawSpan.extracting(8..<record.count)), at: 4)
+    return record
+}
+
+private func readSlab(_ bytes: [UInt8]) {
+    guard let first = try? RecordView(verifying: bytes.rawSpan) else { return }
+    let id = first.header.id
+    // Neighbours of the largest index are as foreign as any other number.
+    guard id.index.rawValue < UInt64.max / 2,
+        let slab = try? Slab(verifying: bytes, firstIndex: id.index, term: id.term, salt: salt)
+    else { return }
+    for index in slab.firstIndex.rawValue...slab.lastIndex.rawValue {
+        precondition(slab.record(at: LogIndex(index)).header.id.index.rawValue == index, "a record in another's place")
+    }
+}
+
+/// What a record holds. A configuration that is understood has one meaning: written again and read again it is the same.
+private func readPayload(_ choice: UInt8, _ payload: [UInt8]) {
+    if choice % 2 == 0 {
+        _ = try? Command.validate(payload.rawSpan)
+        var reader = ByteReader(payload.rawSpan)
+        _ = try? Transaction(decoding: &reader)
+    } else {
+        if let membership = try? Membership(decoding: payload.rawSpan) {
+            precondition((try? Membership(decoding: membership.encoded().rawSpan)) == membership, "\(membership)")
+        }
+        _ = try? FoundingRecord(decoding: payload.rawSpan)
+    }
+}
+
+@_silgen_name("LLVMFuzzerRunDriver")
+func runDriver(
+    _: UnsafeMutablePointer<CInt>, _: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>,
+    _: @convention(c) (UnsafePointer<UInt8>?, Int) -> CInt
+) -> CInt
+
+/// What SwiftPM links as the program's start.
+@_cdecl("RecordFuzz_main")
+public func run(_ argc: CInt, _ argv: UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?) -> CInt {
+    var argc = argc
+    var argv = argv
+    return runDriver(&argc, &argv, fuzzOne)
+}

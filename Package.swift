@@ -1,0 +1,122 @@
+// swift-tools-version: 6.2
+// The rooms of the house and the arrows between them; ARCHITECTURE.md says what each is for. Build with
+// `--explicit-target-dependency-import-check error`: then an import that has no arrow here does not compile.
+import PackageDescription
+
+let fuzzing = Context.environment["FUZZ"] == "1"
+
+let common: [SwiftSetting] = [
+    .treatAllWarnings(as: .error),
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
+    .enableExperimentalFeature("Lifetimes"),
+]
+let fuzzed: [SwiftSetting] = fuzzing ? [.unsafeFlags(["-sanitize=fuzzer,address"])] : []
+
+/// A function of its inputs: no clock, no chance, no IO, no tasks. Every unsafe expression is marked.
+func pure(_ name: String, _ rooms: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: rooms, swiftSettings: common + [.strictMemorySafety()] + fuzzed)
+}
+
+/// May touch the world: disk, network, threads.
+func impure(_ name: String, _ rooms: [Target.Dependency]) -> Target {
+    .target(name: name, dependencies: rooms, swiftSettings: common)
+}
+
+func command(_ name: String, _ rooms: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: rooms, swiftSettings: common)
+}
+
+func tests(_ name: String, _ rooms: [Target.Dependency], exclude: [String] = []) -> Target {
+    .testTarget(name: name, dependencies: rooms, exclude: exclude, swiftSettings: common)
+}
+
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+
+let package = Package(
+    name: "quorate",
+    products: [
+        .executable(name: "quorate", targets: ["quorate"]),
+        //SIM .executable(name: "quorate-sim", targets: ["quorate-sim"]),
+        .library(name: "QuorateClient", targets: ["Client"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+    ],
+    targets: [
+        // PURE
+        .target(name: "CBasics"),
+        pure("Basics", ["CBasics"]),
+        pure("LogFormat", ["Basics"]),
+        pure("RaftCore", ["Basics"]),
+        pure("MetadataModel", ["Basics"]),
+        pure("StateEngine", ["Basics"]),
+        pure("MetadataMachine", ["Basics", "LogFormat", "MetadataModel", "StateEngine"]),
+        pure("Wire", ["Basics", "LogFormat", "MetadataModel", "RaftCore"]),
+        pure("ReplicaCore", ["Basics", "LogFormat", "MetadataModel", "RaftCore", "Wire"]),
+        pure("ClientCore", ["Basics", "MetadataModel", "Wire"]),
+
+        // DISK
+        impure("Disk", ["Basics"]),
+        impure("LogStore", ["Basics", "Disk", "LogFormat", "RaftCore"]),
+        .systemLibrary(name: "CZstd", providers: [.apt(["libzstd-dev"])]),
+        impure("Snapshots", ["Basics", "CZstd", "StateEngine", crypto]),
+        .systemLibrary(name: "CRocksDB", providers: [.apt(["librocksdb-dev"])]),
+        impure("RocksEngine", ["Basics", "CRocksDB", "StateEngine"]),
+
+        impure(
+            "ReplicaStorage",
+            [
+                "Basics", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel", "RaftCore",
+                "ReplicaCore", "Snapshots", "StateEngine",
+            ]),
+
+        // NETWORK
+        impure("Transport", ["Basics", "Wire", nioCore, nioPosix]),
+
+        // ROOF
+        impure("Client", ["Basics", "ClientCore", "MetadataModel", "Transport", "Wire", nioCore, nioPosix]),
+        impure(
+            "Server",
+            [
+                "Basics", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel", "RaftCore",
+                "ReplicaCore", "ReplicaStorage", "RocksEngine", "Snapshots", "StateEngine", "Transport", "Wire",
+                logging, nioCore, nioPosix,
+            ]),
+        command("quorate", ["Basics", "Client", "MetadataModel", "Server", argumentParser, logging]),
+
+        // GARDEN
+        impure(
+            "Simulator",
+            [
+                "Basics", "ClientCore", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel",
+                "RaftCore", "ReplicaCore", "ReplicaStorage", "Snapshots", "StateEngine", "Wire",
+            ]),
+        //SIM command("quorate-sim", ["Basics", "Simulator", argumentParser]),
+
+        // TESTS
+        tests("HouseTests", []),
+        tests("BasicsTests", ["Basics", "LogFormat"]),
+        tests("RaftCoreTests", ["Basics", "RaftCore"], exclude: ["Scripts"]),
+        tests("MetadataModelTests", ["Basics", "MetadataModel"]),
+        tests("MetadataMachineTests", ["Basics", "LogFormat", "MetadataMachine", "MetadataModel", "StateEngine"]),
+        tests("EngineConformanceTests", ["Basics", "RocksEngine", "StateEngine"]),
+        tests("RocksEngineTests", ["Basics", "RocksEngine", "StateEngine"]),
+        tests("SnapshotsTests", ["Basics", "RocksEngine", "Snapshots", "StateEngine"]),
+        tests("WireTests", ["Basics", "LogFormat", "MetadataModel", "RaftCore", "Wire"]),
+        tests("ClientCoreTests", ["Basics", "ClientCore", "MetadataModel", "Wire"]),
+        tests("DiskTests", ["Basics", "Disk"]),
+        tests("LogStoreTests", ["Basics", "Disk", "LogFormat", "LogStore", "RaftCore"], exclude: ["Golden"]),
+        tests("TransportTests", ["Basics", "Transport", "Wire", nioCore, nioPosix]),
+    ],
+    swiftLanguageModes: [.v6]
+)

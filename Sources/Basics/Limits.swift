@@ -1,0 +1,78 @@
+/// Every bound of the service that is not a matter of one room alone: its unit, its reason, how it relates to the others.
+/// Those that an operator may change are defaults of the configuration; `Configuration` checks them against each other.
+package enum Limits {
+    private static let kibibyte = 1_024
+    private static let mebibyte = 1_024 * 1_024
+
+    // MARK: Sizes, in bytes
+
+    /// A key. Keys sit in every index block and every frame, so they are kept short of a page.
+    package static let keySizeMax = 4 * kibibyte
+    /// A value, and the operations of one transaction together.
+    package static let valueSizeMaxDefault = 4 * mebibyte
+    /// What a configuration may raise `valueSizeMaxDefault` to.
+    package static let valueSizeMaxCeiling = 64 * mebibyte
+    /// What a frame may hold besides the value: header, key, session fields.
+    package static let frameEnvelopeSize = 64 * kibibyte
+    package static let frameSizeMaxDefault = valueSizeMaxDefault + frameEnvelopeSize
+    package static let frameSizeMaxCeiling = valueSizeMaxCeiling + frameEnvelopeSize
+    /// A frame before `hello` has succeeded: a stranger may not make us allocate more.
+    package static let frameSizeBeforeHelloMax = 4 * kibibyte
+    /// A log record's payload: the largest frame that any configuration admits.
+    package static let recordPayloadSizeMax = frameSizeMaxCeiling
+    /// A slab closes at this many bytes, or at one record if that is larger.
+    package static let slabSizeMax = 1 * mebibyte
+    /// A stored reply that may be given again to a retry; of a larger one only revision and branch are kept.
+    package static let storedReplySizeMax = 4 * kibibyte
+    /// A page of a listing, in bytes of keys and values.
+    package static let listPageSizeMax = 1 * mebibyte
+    /// Chunk of a snapshot, in bytes of rows.
+    package static let snapshotChunkSize = 1 * mebibyte
+
+    // MARK: Counts
+
+    package static let transactionOperationsMax = 4_096
+    /// Sequences of one session whose replies are kept for a retry.
+    package static let sessionWindowMax = 1_024
+    package static let sessionsMax = 1_000_000
+    /// Sessions that one expiry entry ends.
+    package static let sessionsPerExpiryMax = 1_024
+    package static let pathDepthMax = 64
+    package static let connectionsPerAddressMax = 1_000
+    package static let connectionsMax = 10_000
+    /// Requests of one connection without a reply, cancelled ones included.
+    package static let requestsPerConnectionMax = 1_024
+    /// Requests of one node without a reply.
+    package static let requestsPendingMax = 16_384
+    package static let listPageCountMax = 1_000
+    /// Rows that one count goes over; the reply says where to go on.
+    package static let countRowsMax = 65_536
+    /// Rows that one range delete, or all prefix deletes of a transaction together, may delete at once.
+    package static let rangeDeleteRowsMax = 10_000
+    /// Rows that the comparisons of one transaction may look through ("prefix unchanged since").
+    package static let comparisonRowsMax = 100_000
+    /// Pinned engine snapshots on one node.
+    package static let viewsMax = 64
+    /// Members report their digest at each multiple of this index.
+    package static let digestInterval: UInt64 = 4_096
+    /// The session windows are written as a row at each multiple of this index.
+    package static let sessionCheckpointInterval: UInt64 = 65_536
+    /// Tombstones are kept for this many revisions.
+    package static let tombstoneRevisionsMax: UInt64 = 1_000_000
+
+    // MARK: Times
+
+    package static let handshakeTimeout = Interval.seconds(5)
+    /// Silence inside a frame.
+    package static let frameSilenceMax = Interval.seconds(30)
+    package static let sessionTimeoutMin = Interval.seconds(1)
+    package static let sessionTimeoutMax = Interval.seconds(24 * 3_600)
+    package static let sessionTimeoutDefault = Interval.seconds(10)
+    /// A mutation may open a session only if the cluster time it names is younger than this.
+    package static let sessionOpeningAgeMax = Interval.seconds(60)
+    /// An ended session's id is remembered this long, so that no late duplicate opens it again.
+    package static let endedSessionKept = Interval.seconds(120)
+    package static let tombstoneAgeMax = Interval.seconds(3_600)
+    package static let viewIdleMax = Interval.seconds(5 * 60)
+    package static let viewAgeMax = Interval.seconds(30 * 60)
+}

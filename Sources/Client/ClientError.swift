@@ -1,0 +1,83 @@
+internal import Basics
+internal import ClientCore
+internal import MetadataModel
+
+/// Why a call failed: a code to act on, a sentence for people, and what else is known.
+public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// Names that are stable; a later release may add some.
+    public struct Code: RawRepresentable, Hashable, Sendable {
+        public let rawValue: String
+        public init(rawValue: String) { self.rawValue = rawValue }
+
+        /// A condition did not hold; `currentRevision` says what the row is at.
+        public static let conflict = Code(rawValue: "conflict")
+        /// A mutation was sent and its outcome could not be learnt: it may have taken effect, or still will.
+        public static let unknown = Code(rawValue: "unknown")
+        /// No node, or no majority of them, could be reached in time. Nothing was done.
+        public static let unavailable = Code(rawValue: "unavailable")
+        /// The time allowed has passed. Nothing was done.
+        public static let timeout = Code(rawValue: "timeout")
+        public static let overloaded = Code(rawValue: "overloaded")
+        /// The cluster's disks are full; deletes still work.
+        public static let diskFull = Code(rawValue: "diskFull")
+        public static let invalidRequest = Code(rawValue: "invalidRequest")
+        /// Above a bound; `limit` says which.
+        public static let tooLarge = Code(rawValue: "tooLarge")
+        public static let sessionExpired = Code(rawValue: "sessionExpired")
+        /// Applied, but the result was too large to be kept for a retry.
+        public static let resultNotKept = Code(rawValue: "resultNotKept")
+        /// The revision asked for is no longer kept.
+        public static let compacted = Code(rawValue: "compacted")
+        /// The state that a listing reads from is gone; list again.
+        public static let viewReleased = Code(rawValue: "viewReleased")
+        /// The endpoints belong to another cluster.
+        public static let clusterMismatch = Code(rawValue: "clusterMismatch")
+        /// The cluster was restored or recovered: nothing learnt before holds. Make a new client.
+        public static let generationChanged = Code(rawValue: "generationChanged")
+        /// `initialize` where a cluster exists.
+        public static let alreadyInitialized = Code(rawValue: "alreadyInitialized")
+        /// `initialize` where not every node can be part of the cluster.
+        public static let foundingRefused = Code(rawValue: "foundingRefused")
+        /// The calling task was cancelled, or the client was shut down.
+        public static let cancelled = Code(rawValue: "cancelled")
+        /// A node answered what this release cannot read.
+        public static let badReply = Code(rawValue: "badReply")
+    }
+
+    public var code: Code
+    public var message: String
+    /// The same call may succeed later.
+    public var isRetryable: Bool
+    /// False: it is certain that the call has had and will have no effect.
+    public var mayHaveTakenEffect: Bool
+    public var currentRevision: UInt64?
+    public var limit: UInt64?
+
+    public init(
+        code: Code, message: String, isRetryable: Bool = false, mayHaveTakenEffect: Bool = false,
+        currentRevision: UInt64? = nil, limit: UInt64? = nil
+    ) {
+        self.code = code
+        self.message = message
+        self.isRetryable = isRetryable
+        self.mayHaveTakenEffect = mayHaveTakenEffect
+        self.currentRevision = currentRevision
+        self.limit = limit
+    }
+
+    public var description: String { "\(code.rawValue): \(message)" }
+}
+
+extension ClientError {
+    init(_ failure: CallFailure) {
+        let error = failure.error
+        self.init(
+            code: Code(rawValue: error.code.name), message: error.message, isRetryable: error.isRetryable,
+            mayHaveTakenEffect: failure.mayHaveTakenEffect, currentRevision: error.currentRevision?.rawValue,
+            limit: error.limit)
+    }
+
+    static func badReply(_ error: DecodeError) -> ClientError {
+        ClientError(code: .badReply, message: error.description, mayHaveTakenEffect: true)
+    }
+}

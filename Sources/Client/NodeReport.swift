@@ -1,0 +1,87 @@
+internal import Basics
+internal import MetadataModel
+internal import Wire
+
+/// What one node says of itself, and of the members if it leads.
+public struct NodeReport: Hashable, Sendable {
+    public struct Digest: Hashable, Sendable {
+        public var index: UInt64
+        public var digest: UInt64
+    }
+
+    public struct Member: Hashable, Sendable {
+        public var id: UInt64
+        public var name: String
+        public var peerAddress: String
+        /// Empty when the node that answers does not know it.
+        public var clientAddress: String
+        public var softwareVersion: String
+        public var isVoter: Bool
+        /// Only in the leader's report.
+        public var progress: Progress?
+    }
+
+    public struct Progress: Hashable, Sendable {
+        public var isReachable: Bool
+        public var state: String
+        public var matchIndex: UInt64
+        public var appliedIndex: UInt64
+        public var lag: UInt64
+    }
+
+    /// Nil while the node belongs to no cluster.
+    public var clusterID: UInt64?
+    public var generation: UInt64?
+    public var id: UInt64
+    public var name: String
+    /// "leader", "follower", "candidate", "learner"; nil while the node belongs to no cluster.
+    public var role: String?
+    /// "ok", "quarantined", "repairing", "diskLow", "waiting", "stopping".
+    public var state: String
+    public var term: UInt64
+    public var commitIndex: UInt64
+    public var appliedIndex: UInt64
+    public var firstIndex: UInt64
+    public var lastIndex: UInt64
+    /// At the last multiples of 4,096 that the node has applied, oldest first.
+    public var digests: [Digest]
+    public var diskUsed: UInt64
+    public var diskFree: UInt64
+    public var softwareVersion: String
+    public var uptimeSeconds: UInt64
+    public var clientAddress: String
+    public var peerAddress: String
+    /// Name and client address of the leader, as far as the node knows.
+    public var leaderName: String?
+    public var leaderAddress: String?
+    public var members: [Member]
+}
+
+extension NodeReport {
+    init(_ reply: StatusReply) {
+        let node = reply.node
+        self.init(
+            clusterID: reply.identity?.id, generation: reply.identity?.generation, id: node.id.rawValue,
+            name: node.name, role: node.role == .none ? nil : "\(node.role)", state: "\(node.state)",
+            term: node.term.rawValue, commitIndex: node.commitIndex.rawValue, appliedIndex: node.lastApplied.rawValue,
+            firstIndex: node.firstIndex.rawValue, lastIndex: node.lastIndex.rawValue,
+            digests: node.digests.map { Digest(index: $0.index.rawValue, digest: $0.digest) },
+            diskUsed: node.diskUsed, diskFree: node.diskFree, softwareVersion: node.softwareVersion,
+            uptimeSeconds: node.uptimeSeconds, clientAddress: node.clientAddress, peerAddress: node.peerAddress,
+            leaderName: reply.leader?.name, leaderAddress: reply.leader?.clientAddress,
+            members: reply.members.map(Member.init))
+    }
+}
+
+extension NodeReport.Member {
+    init(_ member: MemberStatus) {
+        self.init(
+            id: member.id.rawValue, name: member.name, peerAddress: member.peerAddress,
+            clientAddress: member.clientAddress, softwareVersion: member.softwareVersion, isVoter: member.isVoter,
+            progress: member.progress.map {
+                NodeReport.Progress(
+                    isReachable: $0.isReachable, state: "\($0.state)", matchIndex: $0.matchIndex.rawValue,
+                    appliedIndex: $0.lastApplied.rawValue, lag: $0.lag)
+            })
+    }
+}

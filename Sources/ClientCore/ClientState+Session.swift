@@ -1,0 +1,301 @@
+internal import Basics
+internal import MetadataModel
+internal import Wire
+
+/// Ordered mutations and the session that carries them.
+extension ClientState {
+    // MARK: Sending
+
+    /// Sends what may go: first what is to be sent again, then new mutations as far as window and connection allow.
+    mutating func sendMutations() {
+        guard foreign == nil, let place = route, let connection = nodes[place].connection else { return }
+        if session == nil, !unsent.isEmpty { openSession(over: place) }
+        guard var current = session, current.pausedUntil <= now else { return }
+        if current.connection != connection {
+            // Over another connection the order of what is still under way on the old one is not known: all go again.
+            current.rewind(to: 0)
+            current.connection = connection
+        }
+        while nodes[place].hasRoom {
+            if current.sentCount == current.assigned.count, !assignNext(in: &current) { break }
+            send(current.sentCount, of: &current, over: place)
+            current.sentCount += 1
+        }
+        session = current
+    }
+
+    /// Gives the next mutation that somebody still waits for a sequence.
+    private mutating func assignNext(in current: inout Session) -> Bool {
+        while current.hasWindow, let id = unsent.popFirst() {
+            guard case .mutate(let content)? = calls[id]?.call else { continue }
+            calls[id]?.sequence = current.nextSequence
+            current.assigned.append(SequencedMutation(call: id, content: content))
+            return true
+        }
+        return false
+    }
+
+    private mutating func send(_ position: Int, of current: inout Session, over place: Int) {
+        guard !current.assigned[position].isAnswered else { return }
+        let sequence = current.firstSequence + UInt64(position)
+        let requestID = takeRequestID()
+        current.assigned[position].requestID = requestID
+        current.assigned[position].copiesAlive += 1
+        let content = current.assigned[position].content
+        let header = CommandHeader(
+            kind: content.kind, session: current.id, sequence: sequence,
+            acknowledgedThrough: current.acknowledgedThrough, opening: current.isOpen ? nil : current.opening)
+        expectReply(
+            requestID, from: place, for: .mutation(sessionNumber: current.number, sequence: sequence, sentAt: now))
+        ClientRequest.encodeMutation(requestID: requestID, mayForward: true, into: &nodes[place].outbox) { writer in
+            header.encode(into: &writer)
+            writer.write(content.body)
+        }
+    }
+
+    /// A session exists, for this client, once it has a name; for the cluster with its first mutation.
+    private mutating func openSession(over place: Int) {
+        guard let opening = makeOpening(over: place) else { return }
+        session = Session(id: makeSessionID(), number: nextRequest, opening: opening)
+    }
+
+    /// Nil while the cluster's time is not known; then the node is asked.
+    mutating func makeOpening(over place: Int) -> SessionOpening? {
+        guard let time = estimatedClusterTime else {
+            ask(place)
+            return nil
+        }
+        return SessionOpening(openedAt: time, timeout: settings.sessionTimeout)
+    }
+
+    mutating func makeSessionID() -> SessionID {
+        var id = SessionID.housekeeping
+        while id == .housekeeping { id = SessionID(random.next(), idRandom.next()) }
+        return id
+    }
+
+    // MARK: Answers
+
+    mutating func mutationAnswered(
+        sessionNumber: UInt64, sequence: UInt64, sentAt: Instant, requestID: UInt64, answer: Answer, from place: Int
+    ) {
+        guard let current = session, current.number == sessionNumber, let position = current.place(of: sequence),
+            !current.assigned[position].isAnswered
+        else { return }
+        guard let error = answer.error, !answer.isFinal else {
+            return mutationLogged(position, answer: answer, sentAt: sentAt, from: place)
+        }
+        if error.code.provesNoEffect || error.code == .sessionExpired { session?.assigned[position].copiesAlive -= 1 }
+        if error.code == .sessionExpired { return sessionExpired(at: position, error) }
+        // A refusal of an older copy says nothing about the one under way now.
+        guard current.assigned[position].requestID == requestID else { return }
+        if let call = current.assigned[position].call { calls[call]?.lastError = error }
+        switch error.code {
+        case .sequenceGap: closeGap(expected: error.expectedSequence, at: position, error)
+        case .notLeader:
+            turnAway(from: place)
+            follow(error.leaderHint)
+            pauseMutations(from: position, after: pause(afterNotLeaderFrom: place))
+        default:
+            if error.code.isWorthRetrying {
+                if error.code.isOfOneNode { turnAway(from: place) }
+                pauseMutations(from: position, after: error.retryAfter)
+            } else if session?.assigned[position].copiesAlive ?? 0 > 0 {
+                // An earlier copy may have been logged before this one was refused: only its own answer can tell.
+                pauseMutations(from: position, after: nil)
+            } else {
+                mutationRefused(position, error)
+            }
+        }
+    }
+
+    /// The log has decided: this is the answer, now and for every copy.
+    private mutating func mutationLogged(_ position: Int, answer: Answer, sentAt: Instant, from place: Int) {
+        guard var current = session else { return }
+        current.assigned[position].isAnswered = true
+        current.failures = 0
+        openingsRefused = 0
+        if !current.isOpen {
+            current.isOpen = true
+            current.heardAt = sentAt
+            current.nextKeepAlive = sentAt + settings.sessionTimeout / 3
+            current.state = .connected
+            effects.append(.session(SessionEvent(session: current.id, state: .connected)))
+        }
+        let mutation = current.assigned[position]
+        current.dropAnswered()
+        session = current
+        if let call = mutation.call { complete(call, outcome(of: answer, from: place)) }
+        if mutation.content.kind == .endSession, answer.error == nil { abandonSession() }
+    }
+
+    /// Refused before it was logged, every copy of it: it has no effect, and its sequence is free. If no later one has
+    /// been given out it is simply used again. Otherwise copies with later sequences are under way, which apply only
+    /// after this one: an empty transaction takes its place.
+    private mutating func mutationRefused(_ position: Int, _ error: ReplyError) {
+        guard var current = session else { return }
+        let call = current.assigned[position].call
+        if position == current.assigned.count - 1 {
+            current.assigned.removeLast()
+            current.sentCount = min(current.sentCount, current.assigned.count)
+            session = current
+        } else if call == nil, current.assigned[position].content == Self.filler {
+            // Even that is refused. What is behind it can never apply in this session, so it is safe in another; not so
+            // what is before it.
+            return position == 0 ? abandonSession() : pauseMutations(from: position, after: nil)
+        } else {
+            current.assigned[position].content = Self.filler
+            current.assigned[position].call = nil
+            current.rewind(to: position)
+            session = current
+        }
+        if let call { complete(call, .failed(CallFailure(error, mayHaveTakenEffect: false))) }
+    }
+
+    /// A transaction of nothing: logged, answered, and without effect.
+    private static let filler: CommandContent = CommandContent(.transaction(Transaction(then: [])))
+
+    /// The cluster misses a sequence before this one: send again from there.
+    private mutating func closeGap(expected: UInt64?, at position: Int, _ error: ReplyError) {
+        // It cannot miss what it has answered, nor what comes after this one; if it says so, the session is not the one
+        // that it was.
+        guard let expected, let missing = session?.place(of: expected), missing <= position else {
+            return sessionIsLost(error)
+        }
+        if missing < position { session?.rewind(to: missing) } else { pauseMutations(from: missing, after: nil) }
+    }
+
+    /// Nothing of the session is sent before `interval` has passed; nil: longer each time.
+    private mutating func pauseMutations(from position: Int, after interval: Interval?) {
+        guard var current = session else { return }
+        current.rewind(to: position)
+        if interval == nil { current.failures += 1 }
+        current.pausedUntil = now + (interval ?? backoff(afterFailures: current.failures))
+        session = current
+    }
+
+    // MARK: Keeping it alive
+
+    mutating func sendKeepAlive() {
+        guard var current = session, current.isOpen, current.keepAlive == nil, current.nextKeepAlive <= now,
+            let place = route, nodes[place].hasRoom
+        else { return }
+        let requestID = takeRequestID()
+        current.keepAlive = (requestID, now)
+        session = current
+        expectReply(requestID, from: place, for: .keepAlive)
+        ClientRequest.encodeKeepAlive(
+            requestID: requestID, sessions: [current.id], mayForward: true, into: &nodes[place].outbox)
+    }
+
+    mutating func keepAliveAnswered(_ requestID: UInt64, _ reply: KeepAliveReply) {
+        follow(reply.leader)
+        guard var current = session, let sent = current.keepAlive, sent.requestID == requestID else { return }
+        current.keepAlive = nil
+        if reply.notOpen.contains(current.id) {
+            session = current
+            return sessionIsLost(ReplyError.madeHere(.sessionExpired))
+        }
+        current.heardAt = max(current.heardAt, sent.sentAt)
+        current.nextKeepAlive = sent.sentAt + settings.sessionTimeout / 3
+        if current.state == .suspended {
+            current.state = .connected
+            effects.append(.session(SessionEvent(session: current.id, state: .connected)))
+        }
+        session = current
+    }
+
+    mutating func keepAliveFailed(_ requestID: UInt64, _ error: ReplyError, from place: Int) {
+        guard session?.keepAlive?.requestID == requestID else { return }
+        let pause = error.retryAfter ?? backoff(afterFailures: 3)
+        session?.keepAlive = nil
+        session?.nextKeepAlive = now + pause
+        if error.isRetryable { turnAway(from: place) }
+        follow(error.leaderHint)
+    }
+
+    /// Tells of the risk, and of the end, when the time for it has come.
+    mutating func watchSession() {
+        guard let current = session, current.isOpen else { return }
+        if current.lostAt(timeout: settings.sessionTimeout) <= now {
+            sessionIsLost(ReplyError.madeHere(.sessionExpired))
+        } else if current.state == .connected, current.suspendedAt(timeout: settings.sessionTimeout) <= now {
+            session?.state = .suspended
+            effects.append(.session(SessionEvent(session: current.id, state: .suspended)))
+        }
+    }
+
+    // MARK: Its end
+
+    /// The cluster does not know the session. One that was never open had an opening that was too old: nothing of it
+    /// has been or will be applied, unless copies were under way before.
+    private mutating func sessionExpired(at position: Int, _ error: ReplyError) {
+        guard let current = session else { return }
+        if !current.isOpen, position == 0, current.assigned[0].copiesAlive == 0, openingsRefused < 3 {
+            openingsRefused += 1
+            clusterTime = nil
+            abandonSession()
+        } else {
+            sessionIsLost(error)
+        }
+    }
+
+    /// What was sent has an outcome that nobody can learn any more; the rest waits for the next session.
+    mutating func sessionIsLost(_ error: ReplyError) {
+        guard var current = session else { return }
+        session = nil
+        if current.isOpen {
+            effects.append(.session(SessionEvent(session: current.id, state: .lost)))
+        }
+        for mutation in current.assigned.takeAll() where !mutation.isAnswered {
+            guard let call = mutation.call else { continue }
+            let isUncertain = mutation.copiesAlive > 0
+            let reason = isUncertain ? ReplyError.madeHere(.unknown, error.message) : error
+            complete(call, .failed(CallFailure(reason, mayHaveTakenEffect: isUncertain)))
+        }
+    }
+
+    /// Ends the session where nothing of what it still holds can ever apply, because what it must follow never will:
+    /// that goes into the next one.
+    private mutating func abandonSession() {
+        guard var current = session else { return }
+        session = nil
+        if current.isOpen {
+            effects.append(.session(SessionEvent(session: current.id, state: .lost)))
+        }
+        var moved: [CallID] = []
+        for mutation in current.assigned.takeAll() where !mutation.isAnswered {
+            guard let call = mutation.call else { continue }
+            calls[call]?.sequence = nil
+            moved.append(call)
+        }
+        unsent.prepend(contentsOf: moved)
+    }
+
+    /// The caller ended it, or the cluster is another.
+    mutating func endSession() {
+        guard let current = session else { return }
+        session = nil
+        if current.isOpen {
+            effects.append(.session(SessionEvent(session: current.id, state: .lost)))
+        }
+    }
+
+    /// Nobody waits for the mutation any more.
+    /// - Returns: whether it may take effect all the same.
+    mutating func abandonMutation(sequence: UInt64) -> Bool {
+        guard var current = session, let position = current.place(of: sequence) else { return false }
+        let mayTakeEffect = current.assigned[position].copiesAlive > 0
+        current.assigned[position].call = nil
+        if !mayTakeEffect {
+            if position == current.assigned.count - 1 {
+                current.assigned.removeLast()
+                current.sentCount = min(current.sentCount, current.assigned.count)
+            } else {
+                current.assigned[position].content = Self.filler
+            }
+        }
+        session = current
+        return mayTakeEffect
+    }
+}

@@ -1,0 +1,72 @@
+internal import Basics
+internal import Wire
+
+/// What the client knows of one node. At most one connection each.
+struct Node: Sendable {
+    enum Link: Sendable {
+        case idle
+        case connecting(ConnectionID, since: Instant)
+        /// Connected; the greeting has been sent.
+        case greeting(ConnectionID, since: Instant)
+        case ready(ConnectionID, HelloReply)
+    }
+
+    let address: String
+    /// The caller named it; the others were found through hints.
+    let isConfigured: Bool
+    var name: String?
+    var link = Link.idle
+    /// Why it cannot be used; nil after a success.
+    var failure: String?
+    var failures = 0
+    /// Not before then.
+    var retryAt = Instant.zero
+    /// It said that it is going away: no new requests.
+    var isLeaving = false
+    /// Requests without a reply, by id. Iterated in sorted order only.
+    var outstanding: [UInt64: RequestTarget] = [:]
+    /// Since when a reply has been due with nothing heard.
+    var silentSince = Instant.zero
+    var hasPinged = false
+    /// Frames on their way out.
+    var outbox = ByteWriter()
+
+    init(address: String, isConfigured: Bool) {
+        self.address = address
+        self.isConfigured = isConfigured
+    }
+
+    var connection: ConnectionID? {
+        switch link {
+        case .idle: nil
+        case .connecting(let connection, _), .greeting(let connection, _), .ready(let connection, _): connection
+        }
+    }
+
+    var hello: HelloReply? {
+        if case .ready(_, let hello) = link { hello } else { nil }
+    }
+
+    var isIdle: Bool {
+        if case .idle = link { true } else { false }
+    }
+
+    /// It answers reads and mutations.
+    var isUsable: Bool { hello?.identity != nil && !isLeaving }
+
+    /// It takes one more request.
+    var hasRoom: Bool { outstanding.count < Int(hello?.limits.requestsMax ?? 0) }
+
+    var displayName: String { name ?? address }
+}
+
+/// What a reply is for.
+enum RequestTarget: Sendable {
+    case hello
+    case ping
+    case keepAlive
+    /// A call without an order.
+    case call(CallID)
+    /// The mutation of that sequence, if the session is still that one.
+    case mutation(sessionNumber: UInt64, sequence: UInt64, sentAt: Instant)
+}

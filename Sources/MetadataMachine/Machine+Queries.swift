@@ -1,0 +1,120 @@
+package import Basics
+internal import MetadataModel
+internal import StateEngine
+
+/// Reads: of the live state, or of a *view* that an earlier page of a listing has pinned, so that all its pages show one
+/// revision.
+extension Machine {
+    /// Appends the body of the reply. Any barrier has been waited for. `now` only bounds how long views live.
+    package func answer(_ query: RawSpan, at now: Instant, into writer: inout ByteWriter) {
+        do {
+            let query = try Query(decoding: query)
+            switch query {
+            case .get(let key):
+                let stored = try engine.get((Keyspace.rowTable + key).rawSpan)
+                Reply.writeSuccess(revision: applied.last.index, into: &writer)
+                writer.write(try stored.map { try Row.decode($0.rawSpan) })
+            case .list(let span, let request):
+                var page = try page(of: engine, span, request)
+                if page.hasMore, request.pinsView {
+                    page.view = try views.add(try engine.makeView(), revision: applied.last.index, now: now)
+                }
+                Reply.writeSuccess(revision: applied.last.index, into: &writer)
+                page.encode(into: &writer)
+            case .page(let id, let span, let request):
+                guard let (view, revision) = views.use(id, now: now) else {
+                    throw ReplyError(.viewReleased, "view \(id) is not kept any more: list again from the start")
+                }
+                var page = try page(of: view, span, request)
+                page.view = id
+                if !page.hasMore { views.release(id) }
+                Reply.writeSuccess(revision: revision, into: &writer)
+                page.encode(into: &writer)
+            case .releaseView(let id):
+                views.release(id)
+                Reply.writeSuccess(revision: applied.last.index, into: &writer)
+            }
+        } catch let error as ReplyError {
+            error.encode(revision: applied.last.index, into: &writer)
+        } catch let error as DecodeError {
+            Command.reply(to: error).encode(revision: .zero, into: &writer)
+        } catch {
+            let refusal = ReplyError(.unavailable, "this node cannot read its state: \(error)")
+            refusal.encode(revision: .zero, into: &writer)
+        }
+    }
+
+    private func page<Reader: EngineReader>(
+        of reader: Reader, _ span: KeySpan, _ request: PageRequest
+    ) throws -> Page {
+        var range = Row.range(of: span, in: Keyspace.rowTable)
+        if !request.after.isEmpty {
+            range.from = max(range.from, KeyRange.successor(of: Keyspace.rowTable + request.after)) { left, right in
+                left.lexicographicallyPrecedes(right)
+            }
+        }
+        let cap = request.isCountOnly ? Limits.countRowsMax : Limits.listPageCountMax
+        let limit = request.limit == 0 ? cap : min(Int(request.limit), cap)
+        var page = Page(view: 0, hasMore: false, cursor: [], count: 0, rows: [])
+        var size = 0
+        try reader.scan(from: range.from, to: range.to, reversed: false) { (key, stored) throws(EngineError) in
+            guard page.count < limit, size < Limits.listPageSizeMax else {
+                page.hasMore = true
+                return .stop
+            }
+            page.count += 1
+            let name = [UInt8](key.extracting(1..<key.byteCount))
+            page.cursor = name
+            guard !request.isCountOnly else { return .next }
+            size += name.count + 16
+            let value = request.isKeysOnly ? nil : [UInt8](stored.extracting(8..<stored.byteCount))
+            size += value?.count ?? 0
+            page.rows.append(Page.Row(key: name, revision: try Row.revision(stored), value: value))
+            return .next
+        }
+        if !page.hasMore { page.cursor = [] }
+        return page
+    }
+
+    private func max(_ left: [UInt8], _ right: [UInt8], by precedes: ([UInt8], [UInt8]) -> Bool) -> [UInt8] {
+        precedes(left, right) ? right : left
+    }
+}
+
+/// Pinned states of this node, each held for a listing that goes on.
+struct ViewTable<View: EngineView> {
+    private struct Entry {
+        var id: UInt64
+        var view: View
+        var revision: LogIndex
+        var madeAt: Instant
+        var usedAt: Instant
+    }
+    private var entries: [Entry] = []
+    private var lastID: UInt64 = 0
+
+    mutating func add(_ view: View, revision: LogIndex, now: Instant) throws(ReplyError) -> UInt64 {
+        expire(now: now)
+        guard entries.count < Limits.viewsMax else {
+            throw ReplyError(
+                .overloaded, "\(Limits.viewsMax) listings are under way on this node", limit: UInt64(Limits.viewsMax),
+                retryAfter: .seconds(1))
+        }
+        lastID += 1
+        entries.append(Entry(id: lastID, view: view, revision: revision, madeAt: now, usedAt: now))
+        return lastID
+    }
+
+    mutating func use(_ id: UInt64, now: Instant) -> (View, LogIndex)? {
+        expire(now: now)
+        guard let position = entries.firstIndex(where: { $0.id == id }) else { return nil }
+        entries[position].usedAt = now
+        return (entries[position].view, entries[position].revision)
+    }
+
+    mutating func release(_ id: UInt64) { entries.removeAll { $0.id == id } }
+
+    private mutating func expire(now: Instant) {
+        entries.removeAll { now - $0.usedAt > Limits.viewIdleMax || now - $0.madeAt > Limits.viewAgeMax }
+    }
+}

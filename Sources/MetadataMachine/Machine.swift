@@ -1,0 +1,311 @@
+package import Basics
+package import LogFormat
+package import MetadataModel
+package import StateEngine
+
+/// The state machine: log entries in, rows and replies out. A function of (entry, state); what it takes for "now" is the
+/// entry's own cluster time.
+///
+/// Entries are applied in groups, and a group becomes one batch: the rows, the row that says how far the log was applied,
+/// and the outcome row. So a crash leaves the state as it was after some entry, whole, and the log is applied again from
+/// there. A plain put reads nothing and writes one row.
+///
+/// Not thread-safe: the apply thread owns it.
+package final class Machine<E: Engine> {
+    package let engine: E
+    package let node: NodeID
+    package private(set) var applied: Applied
+    package internal(set) var membership: StoredMembership?
+    package internal(set) var memberInfo: [NodeID: MemberInfo] = [:]
+    package internal(set) var featureLevel: UInt32 = 1
+    var deleteFloor = LogIndex.zero
+    var sessions: SessionTable
+    /// Through here the sessions are in the checkpoint row; outcome rows after it are needed to start.
+    private var checkpointed: LogIndex
+    var recentDigests: [IndexedDigest] = []
+    let stage: StagedView<E>
+    var outcome = OutcomeWriter()
+    var replies = ByteWriter()
+    var views = ViewTable<E.View>()
+
+    /// Goes on from what `engine` holds.
+    package init(engine: E, node: NodeID) throws(MachineError) {
+        self.engine = engine
+        self.node = node
+        stage = StagedView(engine)
+        let found = try Self.load(engine)
+        applied = found.applied
+        sessions = try Self.loadSessions(engine, from: found.checkpoint, through: applied)
+        checkpointed = found.checkpoint?.index ?? .zero
+        try loadSystemRows()
+    }
+
+    /// How far a flush has made the state durable: the log after it is what a start needs.
+    package func durableApplied() throws(MachineError) -> LogIndex {
+        let key = Keyspace.applied
+        let row = try onEngine { () throws(EngineError) in try engine.getDurable(key.rawSpan) }
+        guard let row else { return .zero }
+        return try decoding("the applied row") { () throws(DecodeError) in try Applied(decoding: row.rawSpan) }.last.index
+    }
+
+    package func openSessions() -> [OpenSession] { sessions.openSessions() }
+
+    // MARK: - Applying
+
+    /// Applies the entries of `range`, which follow what was applied; `slabs` hold them in order, and may hold more.
+    package func apply(_ slabs: [Slab], in range: ClosedRange<LogIndex>) throws(MachineError) -> ApplyReport {
+        invariant(range.lowerBound == applied.last.index.next, "apply of \(range) after \(applied.last.index)")
+        var report = ApplyReport(range: range)
+        report.replyEnds.reserveCapacity(range.entryCount)
+        for slab in slabs {
+            let from = max(slab.firstIndex, range.lowerBound)
+            let through = min(slab.lastIndex, range.upperBound)
+            guard from <= through else { continue }
+            var index = from
+            while index <= through {
+                try apply(slab.record(at: index), &report)
+                index = index.next
+            }
+        }
+        invariant(applied.last.index == range.upperBound, "\(range) was not all in the slabs")
+        let crossed = applied.last.index.rawValue / Limits.sessionCheckpointInterval
+            > checkpointed.rawValue / Limits.sessionCheckpointInterval
+        try commit(withCheckpoint: crossed)
+        report.replyBytes = replies.takeBytes()
+        report.time = applied.time
+        return report
+    }
+
+    private func apply(_ record: borrowing RecordView, _ report: inout ApplyReport) throws(MachineError) {
+        let header = record.header
+        invariant(header.id.index == applied.last.index.next, "entry \(header.id) after \(applied.last)")
+        let mark = stage.batch.mark
+        let entry = Entry(index: header.id.index, time: header.time)
+        sessions.prune(at: entry.time)
+        switch header.type {
+        case .noop: break
+        case .configuration: try applyMembership(record.payload, entry, &report)
+        case .command: try applyCommand(record.payload, entry, &report)
+        }
+        report.replyEnds.append(replies.count)
+        applied.fold(stage.checksum(since: mark), at: entry.index)
+        applied.last = header.id
+        applied.time = header.time
+        if entry.index.rawValue % Limits.digestInterval == 0 {
+            let digest = IndexedDigest(index: entry.index, digest: applied.changeDigest)
+            report.digests.append(digest)
+            recentDigests.append(digest)
+            if recentDigests.count > 64 { recentDigests.removeFirst() }
+        }
+    }
+
+    private func commit(withCheckpoint: Bool) throws(MachineError) {
+        stage.batch.put(Keyspace.applied, applied.encoded())
+        let bytes = outcome.takeBytes()
+        if withCheckpoint {
+            stage.batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions.encoded())
+            checkpointed = applied.last.index
+        }
+        if !bytes.isEmpty { stage.batch.put(Keyspace.outcome(applied.last.index), bytes) }
+        try onEngine { () throws(EngineError) in try stage.commit() }
+    }
+
+    private func applyMembership(
+        _ payload: RawSpan, _ entry: Entry, _ report: inout ApplyReport
+    ) throws(MachineError) {
+        let found = try decoding("a configuration entry") { () throws(DecodeError) in try Membership(decoding: payload) }
+        let stored = StoredMembership(index: entry.index, membership: found)
+        stage.batch.put(Keyspace.membership, stored.encoded())
+        membership = stored
+        report.membership = found
+    }
+
+    /// The log at or below `index` is gone; so is the need for what explains it, but for what the sessions start from.
+    package func forgetOutcomes(through index: LogIndex) throws(MachineError) {
+        let last = min(index, checkpointed)
+        guard last > .zero else { return }
+        var batch = WriteBatch()
+        batch.deleteRange(from: Keyspace.outcome(.zero), to: Keyspace.outcome(last.next))
+        try onEngine { () throws(EngineError) in try engine.write(batch) }
+    }
+
+    // MARK: - Snapshots
+
+    /// The state as it is, and what is needed besides the rows to go on from it.
+    package func snapshotSource() throws(MachineError) -> SnapshotSource<E.View> {
+        let view = try onEngine { () throws(EngineError) in try engine.makeView() }
+        return SnapshotSource(view: view, applied: applied, membership: membership, sessions: sessions.encoded())
+    }
+
+    /// Adds to an engine that holds a snapshot's rows what makes a machine start from them.
+    package static func prepare(_ engine: E, applied: Applied, sessions: [UInt8]) throws(MachineError) {
+        var batch = WriteBatch()
+        batch.put(Keyspace.applied, applied.encoded())
+        batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions)
+        do throws(EngineError) {
+            try engine.write(batch)
+            try engine.flush()
+        } catch {
+            throw .engine(error)
+        }
+    }
+
+    // MARK: - Loading
+
+    private struct Checkpoint {
+        var index: LogIndex
+        var bytes: [UInt8]
+    }
+
+    private static func load(_ engine: E) throws(MachineError) -> (applied: Applied, checkpoint: Checkpoint?) {
+        do throws(EngineError) {
+            guard let row = try engine.row(Keyspace.applied) else { return (.nothing, nil) }
+            let sessions = try engine.row(Keyspace.sessions)
+            do throws(DecodeError) {
+                let applied = try Applied(decoding: row.rawSpan)
+                guard let sessions else { return (applied, nil) }
+                var reader = ByteReader(sessions.rawSpan)
+                let index = LogIndex(try reader.readUInt64())
+                return (applied, Checkpoint(index: index, bytes: [UInt8](reader.readRemaining())))
+            } catch {
+                throw .corrupt("the applied row or the sessions' checkpoint: \(error)")
+            }
+        } catch {
+            throw .engine(error)
+        }
+    }
+
+    private static func loadSessions(
+        _ engine: E, from checkpoint: Checkpoint?, through applied: Applied
+    ) throws(MachineError) -> SessionTable {
+        var sessions = SessionTable()
+        do throws(EngineError) {
+            var broken: DecodeError?
+            if let checkpoint {
+                do throws(DecodeError) { sessions = try SessionTable(decoding: checkpoint.bytes.rawSpan) } catch { broken = error }
+            }
+            let from = Keyspace.outcome((checkpoint?.index ?? .zero).next)
+            try engine.scan(from: from, to: Keyspace.outcome(applied.last.index.next), reversed: false) {
+                (_, value) throws(EngineError) in
+                do throws(DecodeError) { try OutcomeWriter.replay(value, into: &sessions) } catch { broken = error }
+                return broken == nil ? .next : .stop
+            }
+            if let broken { throw .corrupt("the sessions: \(broken)") }
+        } catch {
+            throw .engine(error)
+        }
+        sessions.prune(at: applied.time)
+        return sessions
+    }
+
+    private func loadSystemRows() throws(MachineError) {
+        let (membershipRow, level, floor) = try onEngine { () throws(EngineError) in
+            (
+                try engine.row(Keyspace.membership), try engine.row(Keyspace.featureLevel),
+                try engine.row(Keyspace.deleteFloor)
+            )
+        }
+        var rows: [[UInt8]] = []
+        try onEngine { () throws(EngineError) in
+            let range = KeyRange(prefix: [Keyspace.memberInfoTable])
+            try engine.scan(from: range.from, to: range.to, reversed: false) { _, value in
+                rows.append([UInt8](value))
+                return .next
+            }
+        }
+        try decoding("a system row") { () throws(DecodeError) in
+            if let membershipRow { membership = try StoredMembership(decoding: membershipRow.rawSpan) }
+            if let level {
+                var reader = ByteReader(level.rawSpan)
+                featureLevel = try reader.readUInt32()
+            }
+            if let floor {
+                var reader = ByteReader(floor.rawSpan)
+                deleteFloor = LogIndex(try reader.readUInt64())
+            }
+            for row in rows {
+                var reader = ByteReader(row.rawSpan)
+                let info = try MemberInfo(decoding: &reader)
+                memberInfo[info.node] = info
+            }
+        }
+    }
+
+    // MARK: - Errors
+
+    func onEngine<T>(_ body: () throws(EngineError) -> T) throws(MachineError) -> T {
+        do throws(EngineError) {
+            return try body()
+        } catch {
+            throw .engine(error)
+        }
+    }
+
+    func decoding<T>(_ what: String, _ body: () throws(DecodeError) -> T) throws(MachineError) -> T {
+        do throws(DecodeError) {
+            return try body()
+        } catch {
+            throw .malformed("\(what) at \(applied.last.index.next): \(error)")
+        }
+    }
+}
+
+extension Engine {
+    fileprivate func row(_ key: [UInt8]) throws(EngineError) -> [UInt8]? { try get(key.rawSpan) }
+}
+
+extension StagedView {
+    /// Of the operations staged since `mark`; their layout is the same on every replica.
+    fileprivate func checksum(since mark: Int) -> UInt32 { Self.checksum(of: batch, since: mark) }
+
+    private static func checksum(of batch: borrowing WriteBatch, since mark: Int) -> UInt32 {
+        CRC32C.checksum(of: batch.bytes(since: mark))
+    }
+}
+
+/// The entry that is being applied.
+struct Entry {
+    var index: LogIndex
+    var time: ClusterTime
+}
+
+/// Why a state machine cannot go on; the node stops, or rebuilds its state.
+package enum MachineError: Error, Equatable, Sendable, CustomStringConvertible {
+    case engine(EngineError)
+    /// An entry that this release cannot read: made by a newer one, or damaged before it was logged.
+    case malformed(String)
+
+    package var description: String {
+        switch self {
+        case .engine(let error): error.description
+        case .malformed(let text): "cannot apply: \(text)"
+        }
+    }
+}
+
+/// A membership and the index of the entry that holds it.
+package struct StoredMembership: Hashable, Sendable {
+    package var index: LogIndex
+    package var membership: Membership
+
+    package init(index: LogIndex, membership: Membership) {
+        self.index = index
+        self.membership = membership
+    }
+
+    package func encoded() -> [UInt8] { Keyspace.littleEndian(index.rawValue) + membership.encoded() }
+
+    package init(decoding bytes: RawSpan) throws(DecodeError) {
+        var reader = ByteReader(bytes)
+        index = LogIndex(try reader.readUInt64())
+        membership = try Membership(decoding: &reader)
+    }
+}
+
+/// What a snapshot is made from.
+package struct SnapshotSource<View: EngineView>: Sendable {
+    package let view: View
+    package let applied: Applied
+    package let membership: StoredMembership?
+    package let sessions: [UInt8]
+}

@@ -1,0 +1,52 @@
+package import Basics
+
+/// What applying a range of log entries brought: the answers, and what the rest of the node must know.
+package struct ApplyReport: Sendable {
+    /// The entries applied.
+    package var range: ClosedRange<LogIndex>
+    /// Reply bodies of all entries, back to back.
+    package var replyBytes: [UInt8] = []
+    /// Where each entry's reply ends in `replyBytes`; it begins where the one before ends. One for each entry of `range`;
+    /// an entry that nobody waits for has an empty reply.
+    package var replyEnds: [Int] = []
+    package var sessionsOpened: [OpenSession] = []
+    package var sessionsEnded: [SessionID] = []
+    /// The rolling digest at each multiple of `Limits.digestInterval` in the range.
+    package var digests: [IndexedDigest] = []
+    /// Verdicts that concern this node's state.
+    package var digestFindings: [DigestFinding] = []
+    /// The newest one, when an entry of the range changed it.
+    package var membership: Membership?
+    /// Members that told something new of themselves.
+    package var memberInfo: [MemberInfo] = []
+    package var featureLevel: UInt32?
+    /// Cluster time of the last entry.
+    package var time: ClusterTime = .zero
+
+    package init(range: ClosedRange<LogIndex>) { self.range = range }
+
+    /// The reply of the entry at `index`, as a range of `replyBytes`.
+    package func reply(at index: LogIndex) -> Range<Int> {
+        invariant(range.contains(index), "entry \(index) is not in \(range)")
+        let position = index.distance(after: range.lowerBound)
+        return (position == 0 ? 0 : replyEnds[position - 1])..<replyEnds[position]
+    }
+}
+
+/// The state's rolling digest once everything through `index` was applied.
+package struct IndexedDigest: Hashable, Sendable {
+    package var index: LogIndex
+    package var digest: UInt64
+
+    package init(index: LogIndex, digest: UInt64) {
+        self.index = index
+        self.digest = digest
+    }
+}
+
+package enum DigestFinding: Hashable, Sendable {
+    /// This node's state is not that of the majority: it must not be served from, and is to be rebuilt.
+    case ownStateDiffers(index: LogIndex, own: UInt64, majority: UInt64)
+    /// No value is shared by more than half of the voters.
+    case noMajority(index: LogIndex)
+}

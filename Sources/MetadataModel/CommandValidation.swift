@@ -1,0 +1,62 @@
+package import Basics
+
+/// What a node checks before it logs a client's command, so that the log holds well-formed commands only.
+package enum Command {
+    /// Checks the whole of `bytes` without keeping any of it; a put allocates nothing. Answers the header.
+    /// - Throws: `invalidRequest`, `tooLarge`, `unimplemented`, as the reply to send.
+    @discardableResult
+    package static func validate(
+        _ bytes: RawSpan, valueSizeMax: Int = Limits.valueSizeMaxDefault
+    ) throws(ReplyError) -> CommandHeader {
+        let header: CommandHeader
+        let refusal: ReplyError?
+        do throws(DecodeError) {
+            var reader = ByteReader(bytes)
+            header = try CommandHeader(decoding: &reader)
+            refusal = try Self.refusal(of: header.kind, decoding: &reader, valueSizeMax: valueSizeMax)
+        } catch {
+            throw reply(to: error)
+        }
+        if let refusal { throw refusal }
+        return header
+    }
+
+    private static func refusal(
+        of kind: CommandKind, decoding reader: inout ByteReader, valueSizeMax: Int
+    ) throws(DecodeError) -> ReplyError? {
+        switch kind {
+        case .put:
+            let body = try PutBody(decoding: &reader)
+            return Key.refusal(of: body.key) ?? refusal(ofValueSize: body.value.byteCount, max: valueSizeMax)
+        case .delete:
+            return Key.refusal(of: try DeleteBody(decoding: &reader).key)
+        case .deleteRange:
+            let limit = try DeleteRangeBody(decoding: &reader).limit
+            guard limit > Limits.rangeDeleteRowsMax else { return nil }
+            return ReplyError(.tooLarge, "a range delete of \(limit) rows", limit: UInt64(Limits.rangeDeleteRowsMax))
+        case .createSequential:
+            let body = try CreateSequentialBody(decoding: &reader)
+            return Key.refusal(ofPrefix: body.prefix, sizeMax: Key.sequentialPrefixSizeMax)
+                ?? refusal(ofValueSize: body.value.byteCount, max: valueSizeMax)
+        case .transaction:
+            return try Transaction(decoding: &reader).refusal(valueSizeMax: valueSizeMax)
+        case .endSession:
+            return nil
+        case .tick, .expireSessions, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel:
+            return ReplyError(.invalidRequest, "housekeeping is the leader's own")
+        }
+    }
+
+    private static func refusal(ofValueSize size: Int, max limit: Int) -> ReplyError? {
+        size <= limit ? nil : ReplyError(.tooLarge, "a value of \(size) bytes", limit: UInt64(limit))
+    }
+
+    /// The reply to a request whose bytes do not decode.
+    package static func reply(to error: DecodeError) -> ReplyError {
+        switch error {
+        case .unknown("command", _), .unknown("query", _): ReplyError(.unimplemented, error.description)
+        case .tooLarge: ReplyError(.tooLarge, error.description)
+        case .truncated, .invalid, .checksumMismatch, .unknown: ReplyError(.invalidRequest, error.description)
+        }
+    }
+}

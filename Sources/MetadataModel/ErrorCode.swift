@@ -1,0 +1,115 @@
+/// Every way in which a request can end other than well. The numbers are forever; a retired one stays unused.
+/// 0 in a reply's place for the code means success.
+package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
+    // MARK: The request itself
+
+    /// The bytes are not a request, or break a rule that no state could satisfy.
+    case invalidRequest = 1
+    /// Above a bound; `limit` says which value would have passed.
+    case tooLarge = 2
+    /// A kind of request that this release does not know.
+    case unimplemented = 3
+    /// The caller may not do this.
+    case unauthorized = 4
+    /// Not all members of the cluster know this command yet.
+    case featureLevel = 5
+
+    // MARK: The node and the cluster
+
+    /// This node does not lead; `leaderName` and `leaderAddress` say who does, if known.
+    case notLeader = 10
+    /// No leader, or no majority that confirms it.
+    case unavailable = 11
+    /// A queue is full; nothing was done. `retryAfter` says when to come back.
+    case overloaded = 12
+    /// The mutation was proposed and its outcome is not known here; the same sequence sent again tells.
+    case unknown = 13
+    /// The time that the caller gave has passed before anything was done.
+    case timeout = 14
+    /// The node is stopping; another one serves.
+    case shuttingDown = 15
+    /// The node belongs to no cluster yet, or is not yet able to serve.
+    case notReady = 16
+    /// The disk's reserve is reached; reads and deletes still work.
+    case diskFull = 17
+    /// The node does not trust its own state and is rebuilding it; another one serves.
+    case quarantined = 18
+    /// The caller means another cluster than this one.
+    case clusterMismatch = 19
+    /// The cluster was restored or recovered since; sessions and revisions of before do not hold.
+    case generationChanged = 20
+    /// `initialize` where a cluster exists.
+    case alreadyInitialized = 21
+    /// `initialize` while a named node is away, not empty, or names another list.
+    case foundingRefused = 22
+
+    // MARK: The state
+
+    /// A condition did not hold; `currentRevision` is the row's revision, 0 when there is none.
+    case conflict = 30
+    /// The revision asked for lies below what is kept; `currentRevision` is the floor.
+    case compacted = 31
+    /// The view was released, or timed out, or is on another node.
+    case viewReleased = 32
+
+    // MARK: The session
+
+    /// An earlier mutation of this session has not arrived; nothing was applied. Send again from `expectedSequence`.
+    case sequenceGap = 40
+    /// The reply was acknowledged before, so it is no longer kept.
+    case sequenceTooOld = 41
+    /// Applied once, at the reply's revision; the result was too large to keep. `succeeded` is a transaction's branch.
+    case resultNotKept = 42
+    /// The session ended, or was never opened; nothing was applied.
+    case sessionExpired = 43
+    /// As many sessions are open as may be, or as many of this session's replies are unacknowledged as may be.
+    case sessionLimit = 44
+
+    /// True when the same request, sent again later or to another node, may succeed. A mutation keeps its sequence.
+    package var isRetryable: Bool {
+        switch self {
+        case .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
+            .quarantined, .foundingRefused, .sequenceGap, .sessionLimit:
+            true
+        case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
+            .generationChanged, .alreadyInitialized, .conflict, .compacted, .viewReleased, .sequenceTooOld,
+            .resultNotKept, .sessionExpired:
+            false
+        }
+    }
+
+    /// The name on the command line and in JSON.
+    package var name: String { String(describing: self) }
+
+    /// For a person, where nothing more precise is known.
+    package var defaultMessage: String {
+        switch self {
+        case .invalidRequest: "the request is malformed"
+        case .tooLarge: "the request is above a limit"
+        case .unimplemented: "this release does not know the request"
+        case .unauthorized: "not allowed"
+        case .featureLevel: "not all members know this command yet"
+        case .notLeader: "this node does not lead the cluster"
+        case .unavailable: "no quorum"
+        case .overloaded: "the node is overloaded"
+        case .unknown: "the outcome is unknown; the same sequence sent again tells it"
+        case .timeout: "the time allowed has passed"
+        case .shuttingDown: "the node is stopping"
+        case .notReady: "the node belongs to no cluster yet"
+        case .diskFull: "the disk is full"
+        case .quarantined: "the node is rebuilding its state"
+        case .clusterMismatch: "this is another cluster"
+        case .generationChanged: "the cluster was restored since"
+        case .alreadyInitialized: "a cluster exists already"
+        case .foundingRefused: "the cluster cannot be formed"
+        case .conflict: "the condition does not hold"
+        case .compacted: "the revision is no longer kept"
+        case .viewReleased: "the view is no longer there"
+        case .sequenceGap: "an earlier mutation of the session is missing"
+        case .sequenceTooOld: "the reply was acknowledged before"
+        case .resultNotKept: "applied before; the result was too large to keep"
+        case .sessionExpired: "the session has ended"
+        case .sessionLimit: "the limit on sessions or unacknowledged replies is reached"
+        }
+    }
+}

@@ -1,0 +1,101 @@
+package import Basics
+
+/// What a client may read; follows the read header in the body of a `query` frame. Numbers are forever.
+///
+///     u8 1 get           u16 size, key
+///     u8 2 list          `KeySpan` | `PageRequest`
+///     u8 3 page of view  u64 view | `KeySpan` | `PageRequest`
+///     u8 4 releaseView   u64 view
+package enum Query: Hashable, Sendable {
+    case get(key: [UInt8])
+    case list(KeySpan, PageRequest)
+    /// As `list`, from a view that an earlier page pinned: all pages of one view show one revision.
+    case page(view: UInt64, KeySpan, PageRequest)
+    case releaseView(UInt64)
+
+    package func encode(into writer: inout ByteWriter) {
+        switch self {
+        case .get(let key):
+            writer.write(UInt8(1))
+            writer.writeBytes16(key)
+        case .list(let span, let page):
+            writer.write(UInt8(2))
+            span.encode(into: &writer)
+            page.encode(into: &writer)
+        case .page(let view, let span, let page):
+            writer.write(UInt8(3))
+            writer.write(view)
+            span.encode(into: &writer)
+            page.encode(into: &writer)
+        case .releaseView(let view):
+            writer.write(UInt8(4))
+            writer.write(view)
+        }
+    }
+
+    package func encoded() -> [UInt8] {
+        var writer = ByteWriter()
+        encode(into: &writer)
+        return writer.takeBytes()
+    }
+
+    package init(decoding bytes: RawSpan) throws(DecodeError) {
+        var reader = ByteReader(bytes)
+        let form = try reader.readUInt8()
+        switch form {
+        case 1: self = .get(key: [UInt8](try reader.readBytes16(max: Limits.keySizeMax)))
+        case 2:
+            let span = try KeySpan(decoding: &reader)
+            self = .list(span, try PageRequest(decoding: &reader))
+        case 3:
+            let view = try reader.readUInt64()
+            let span = try KeySpan(decoding: &reader)
+            self = .page(view: view, span, try PageRequest(decoding: &reader))
+        case 4: self = .releaseView(try reader.readUInt64())
+        default: throw .unknown("query", UInt64(form))
+        }
+    }
+}
+
+/// Which part of a listing, and how much of each row.
+///
+///     u16 size, after | u32 limit | u8 flags: 1 keys only, 2 count only, 4 pin a view
+package struct PageRequest: Hashable, Sendable {
+    /// Only keys after this one: the `cursor` of the page before; empty: from the start.
+    package var after: [UInt8]
+    /// Rows at most; 0 or more than `Limits.listPageCountMax`: that many. A count goes up to `Limits.countRowsMax` far.
+    package var limit: UInt32
+    /// Keys and revisions without the values.
+    package var isKeysOnly: Bool
+    /// No rows, only how many there are.
+    package var isCountOnly: Bool
+    /// If there is more than this page holds, keep the state as it is for the pages to come.
+    package var pinsView: Bool
+
+    package init(
+        after: [UInt8] = [], limit: UInt32 = 0, isKeysOnly: Bool = false, isCountOnly: Bool = false,
+        pinsView: Bool = false
+    ) {
+        self.after = after
+        self.limit = limit
+        self.isKeysOnly = isKeysOnly
+        self.isCountOnly = isCountOnly
+        self.pinsView = pinsView
+    }
+
+    fileprivate func encode(into writer: inout ByteWriter) {
+        writer.writeBytes16(after)
+        writer.write(limit)
+        writer.write(UInt8((isKeysOnly ? 1 : 0) | (isCountOnly ? 2 : 0) | (pinsView ? 4 : 0)))
+    }
+
+    fileprivate init(decoding reader: inout ByteReader) throws(DecodeError) {
+        after = [UInt8](try reader.readBytes16(max: Limits.keySizeMax))
+        limit = try reader.readUInt32()
+        let flags = try reader.readUInt8()
+        guard flags & ~7 == 0 else { throw .invalid("listing flags") }
+        isKeysOnly = flags & 1 != 0
+        isCountOnly = flags & 2 != 0
+        pinsView = flags & 4 != 0
+    }
+}

@@ -1,0 +1,103 @@
+internal import Basics
+
+/// How a leader finds out that it should not lead, and hands over (CheckQuorum, thesis §6.2; transfer, thesis §3.10).
+extension Raft {
+    mutating func leaderDeadlineReached() {
+        if clock >= leading.quorumDeadline { checkQuorum() }
+        if isLeader, let transfer = leading.transfer, clock >= transfer.deadline {
+            leading.transfer = nil
+            if transfer.stepsDownAtDeadline { becomeFollower(term: currentTerm) }
+        }
+        if isLeader, clock >= leading.heartbeatDeadline {
+            leading.heartbeatDeadline = clock + settings.heartbeatInterval
+            for position in leading.peers.indices { sendHeartbeat(to: position) }
+            sendSnapshotOffers()
+            sendTimeoutNow()
+            checkDisk()
+        }
+    }
+
+    /// Steps down when a majority was silent for an election timeout; else sets the time when it would have been.
+    private mutating func checkQuorum() {
+        let leader = leading
+        let heardSince = Quorum.reached(in: configuration) { voter in
+            voter == id ? clock : leader.position(of: voter).map { leader.peers[$0].lastHeard } ?? .zero
+        }
+        let deadline = (heardSince ?? .zero) + settings.electionTimeoutMin
+        if deadline > clock {
+            leading.quorumDeadline = deadline
+        } else {
+            becomeFollower(term: currentTerm)
+        }
+    }
+
+    /// Heartbeats do not wait for the disk, so nobody else would notice that it is stuck. If others go on without this
+    /// disk, one of them should lead; if all disks are stuck, moving helps nobody.
+    private mutating func checkDisk() {
+        guard isDiskStalled else { return }
+        let leader = leading
+        let reachedByOthers = Quorum.reached(in: configuration) { voter in
+            leader.position(of: voter).map { leader.peers[$0].matchIndex } ?? .zero
+        }
+        guard let reachedByOthers, reachedByOthers > durableIndex else { return }
+        handOver()
+    }
+
+    mutating func setCampaigningAllowed(_ isAllowed: Bool) {
+        campaigningAllowed = isAllowed
+        switch role {
+        case .leader:
+            // Alone there is nobody to hand over to, and serving reads is better than nothing.
+            if !isAllowed, configuration.voters != [id] { handOver() }
+        case .follower: break
+        case .preCandidate, .candidate: if !isAllowed { becomeFollower(term: currentTerm) }
+        }
+    }
+
+    /// Stops leading: by transfer if anybody can take over, within one election timeout in any case.
+    private mutating func handOver() {
+        if leading.transfer != nil {
+            leading.transfer?.stepsDownAtDeadline = true
+            return
+        }
+        guard let target = mostUpToDateVoter else {
+            becomeFollower(term: currentTerm)
+            return
+        }
+        startTransfer(to: target, stepsDownAtDeadline: true)
+    }
+
+    /// Asked for from outside. To itself, to a learner or to a stranger is no transfer; a second one replaces the
+    /// first.
+    mutating func requestTransfer(to requested: NodeID?) {
+        guard isLeader, let target = requested ?? mostUpToDateVoter, target != id, configuration.isVoter(target),
+            leading.transfer?.target != target
+        else { return }
+        startTransfer(to: target, stepsDownAtDeadline: leading.transfer?.stepsDownAtDeadline ?? false)
+    }
+
+    private mutating func startTransfer(to target: NodeID, stepsDownAtDeadline: Bool) {
+        leading.transfer = Transfer(
+            target: target, deadline: clock + settings.electionTimeoutMin, stepsDownAtDeadline: stepsDownAtDeadline)
+        sendTimeoutNow()
+    }
+
+    /// Nothing new is proposed during a transfer, so the target needs only to catch up with what there is.
+    mutating func sendTimeoutNow() {
+        guard let target = leading.transfer?.target, let position = leading.position(of: target) else { return }
+        if leading.peers[position].matchIndex == lastIndex {
+            send(.timeoutNow(TimeoutNow(term: currentTerm)), to: target)
+        }
+    }
+
+    /// Among the voters that were heard of late, the one with the longest log.
+    var mostUpToDateVoter: NodeID? {
+        var best: Progress?
+        for peer in leading.peers where configuration.isVoter(peer.id) {
+            guard clock - peer.lastHeard < settings.electionTimeoutMin else { continue }
+            if let best, best.matchIndex >= peer.matchIndex { continue }
+            best = peer
+        }
+        return best?.id
+    }
+}

@@ -1,0 +1,84 @@
+internal import Basics
+
+/// Names one client connection of this node. Slots are reused; `generation` tells the occupants apart, so a reply can
+/// never reach a connection that came later.
+package struct ConnectionSlot: Hashable, Comparable, Sendable {
+    package var position: Int32
+    package var generation: UInt32
+
+    package static func < (left: ConnectionSlot, right: ConnectionSlot) -> Bool {
+        (left.position, left.generation) < (right.position, right.generation)
+    }
+}
+
+/// One client connection as the replica sees it: what it may still ask, and the reply bytes of this turn.
+struct ClientConnection {
+    var generation: UInt32
+    var isOpen = false
+    var hasSaidHello = false
+    /// Requests without a reply, at most `Limits.requestsPerConnectionMax`.
+    var pendingCount = 0
+    /// Reply frames of this turn; written to the socket once, at its end.
+    var output = ByteWriter()
+}
+
+/// All client connections of this node, by slot.
+struct ClientTable: ~Copyable {
+    private var connections: [ClientConnection] = []
+    private var freePositions: [Int32] = []
+    /// Slots with output, in the order in which they first got some.
+    private var dirty: [ConnectionSlot] = []
+    private(set) var openCount = 0
+
+    mutating func open() -> ConnectionSlot {
+        openCount += 1
+        if let position = freePositions.popLast() {
+            connections[Int(position)].isOpen = true
+            return ConnectionSlot(position: position, generation: connections[Int(position)].generation)
+        }
+        connections.append(ClientConnection(generation: 0, isOpen: true))
+        return ConnectionSlot(position: Int32(connections.count - 1), generation: 0)
+    }
+
+    mutating func close(_ slot: ConnectionSlot) {
+        guard isOpen(slot) else { return }
+        openCount -= 1
+        connections[Int(slot.position)] = ClientConnection(generation: slot.generation &+ 1)
+        freePositions.append(slot.position)
+    }
+
+    func isOpen(_ slot: ConnectionSlot) -> Bool {
+        let connection = connections[Int(slot.position)]
+        return connection.generation == slot.generation && connection.isOpen
+    }
+
+    func hasSaidHello(_ slot: ConnectionSlot) -> Bool { isOpen(slot) && connections[Int(slot.position)].hasSaidHello }
+
+    mutating func markHello(_ slot: ConnectionSlot) { connections[Int(slot.position)].hasSaidHello = true }
+
+    func pendingCount(_ slot: ConnectionSlot) -> Int { connections[Int(slot.position)].pendingCount }
+
+    mutating func addPending(_ slot: ConnectionSlot) { connections[Int(slot.position)].pendingCount += 1 }
+
+    /// Lets `body` append frames to the connection's output; nothing happens when it has closed meanwhile.
+    mutating func write(to slot: ConnectionSlot, endsRequest: Bool, _ body: (inout ByteWriter) -> Void) {
+        guard isOpen(slot) else { return }
+        let position = Int(slot.position)
+        if connections[position].output.count == 0 { dirty.append(slot) }
+        body(&connections[position].output)
+        if endsRequest { connections[position].pendingCount -= 1 }
+    }
+
+    /// What each connection is to be sent, in the order in which the replies came.
+    mutating func takeOutput() -> [(slot: ConnectionSlot, bytes: [UInt8])] {
+        guard !dirty.isEmpty else { return [] }
+        var taken: [(slot: ConnectionSlot, bytes: [UInt8])] = []
+        taken.reserveCapacity(dirty.count)
+        for slot in dirty where isOpen(slot) {
+            let bytes = connections[Int(slot.position)].output.takeBytes()
+            if !bytes.isEmpty { taken.append((slot, bytes)) }
+        }
+        dirty.removeAll(keepingCapacity: true)
+        return taken
+    }
+}

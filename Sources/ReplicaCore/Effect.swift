@@ -1,0 +1,133 @@
+package import Basics
+package import LogFormat
+package import RaftCore
+
+/// Everything the shell must do after one turn. The order inside a turn does not matter: what depends on the disk is not
+/// here before the disk has answered.
+package struct Effects: Sendable {
+    /// For the log thread: write these in order, sync once, answer `logWritten(ticket)`. At most one is under way.
+    package var log: LogWork?
+    /// For the apply thread, first in, first out.
+    package var apply: [ApplyWork] = []
+    /// Entries to read back from disk, off the loop; answer `logRead`.
+    package var logReads: [LogRead] = []
+    /// One write per connection and turn.
+    package var toClients: [(slot: ConnectionSlot, bytes: [UInt8])] = []
+    package var closingClients: [ConnectionSlot] = []
+    package var toPeers: [(node: NodeID, bytes: [UInt8])] = []
+    package var closingPeers: [NodeID] = []
+    package var snapshot: [SnapshotWork] = []
+    package var notices: [Notice] = []
+    /// When `deadlineReached` is due if nothing else happens.
+    package var nextDeadline: Instant = .never
+
+    package init() {}
+}
+
+package struct LogWork: Sendable {
+    package var ticket: PersistTicket
+    package var writes: [LogWrite]
+}
+
+package struct LogWrite: Sendable {
+    package var hardState: HardState
+    package var truncateAfter: LogIndex?
+    package var slab: Slab?
+}
+
+package struct LogRead: Sendable {
+    package enum Purpose: Hashable, Sendable {
+        case apply
+        case peer(NodeID)
+    }
+    package var purpose: Purpose
+    package var range: ClosedRange<LogIndex>
+    package var byteCountMax: Int
+}
+
+package enum ApplyWork: Sendable {
+    /// Committed and durable here. Answer `applied`.
+    case entries([Slab], range: ClosedRange<LogIndex>)
+    /// Reads, bounded by what was handed over before them. Answer `answered`.
+    case queries(QueryBatch)
+    /// A new leader wants to know the sessions. Answer `sessionsListed(term)`.
+    case listSessions(term: Term)
+    /// The log below this is gone; so are the effects that explain it.
+    case forgetOutcomes(through: LogIndex)
+}
+
+/// Reads on their way to the apply thread: query bytes back to back, and who asked.
+package struct QueryBatch: Sendable {
+    package struct Item: Sendable {
+        package var slot: ConnectionSlot
+        package var requestID: UInt64
+        package var bytes: Range<Int>
+    }
+    package var items: [Item] = []
+    package var bytes: [UInt8] = []
+
+    package init() {}
+
+    mutating func append(_ query: RawSpan, slot: ConnectionSlot, requestID: UInt64) {
+        let start = bytes.count
+        bytes.append(contentsOf: query)
+        items.append(Item(slot: slot, requestID: requestID, bytes: start..<bytes.count))
+    }
+}
+
+/// Their answers: reply bodies back to back, in the order of the items.
+package struct AnswerBatch: Sendable {
+    package struct Item: Sendable {
+        package var slot: ConnectionSlot
+        package var requestID: UInt64
+        package var bytes: Range<Int>
+
+        package init(slot: ConnectionSlot, requestID: UInt64, bytes: Range<Int>) {
+            self.slot = slot
+            self.requestID = requestID
+            self.bytes = bytes
+        }
+    }
+    package var items: [Item] = []
+    package var bytes: [UInt8] = []
+
+    package init() {}
+}
+
+package enum SnapshotWork: Sendable {
+    /// Write a snapshot of the state as it is applied; answer `snapshotBuilt` or `snapshotBuildFailed`.
+    case build
+    /// Hand out the manifest (chunk nil) or a chunk of the snapshot at hand; answer `snapshotPieceLoaded`.
+    case loadPiece(SnapshotPiece, for: NodeID)
+    /// Keep this piece of the snapshot that is being fetched; answer `snapshotPieceStored`.
+    case storePiece(SnapshotPiece, bytes: [UInt8])
+    /// All pieces are there: build the new state beside the live one, swap, reset the log; answer `snapshotInstalled`
+    /// or `snapshotInstallFailed`. `resetsLog` is false where only the state is rebuilt.
+    case install(SnapshotPoint, resetsLog: Bool)
+}
+
+/// The manifest of a snapshot (`chunk` nil) or one of its chunks.
+package struct SnapshotPiece: Hashable, Sendable {
+    package var last: EntryID
+    package var chunk: UInt32?
+
+    package init(last: EntryID, chunk: UInt32?) {
+        self.last = last
+        self.chunk = chunk
+    }
+}
+
+/// What an operator may want to know, as facts; the shell logs and counts them.
+package enum Notice: Sendable {
+    case roleChanged(RaftStatus)
+    case conflictBelowCommit(peer: NodeID)
+    case badPeerMessage(peer: NodeID, reason: String)
+    case quarantined(index: LogIndex, own: UInt64, majority: UInt64)
+    case stateRebuilt(through: LogIndex)
+    case digestsDiffer(index: LogIndex)
+    case snapshotOffered(from: NodeID, last: EntryID)
+    case snapshotInstalled(last: EntryID)
+    case snapshotFailed(reason: String)
+    case membershipChanged
+    case removedFromCluster
+}

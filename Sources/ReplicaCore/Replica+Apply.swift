@@ -1,0 +1,72 @@
+package import Basics
+package import MetadataModel
+internal import RaftCore
+internal import Wire
+
+/// What comes back from the apply thread.
+extension Replica {
+    package mutating func applied(_ group: ApplyReport) {
+        appliesInFlight -= 1
+        appliedIndex = max(appliedIndex, group.range.upperBound)
+        raft.step(.applied(through: group.range.upperBound), now: now)
+        answerRequesters(of: group)
+        if raft.isLeader {
+            for session in group.sessionsOpened { leases.opened(session, now: now) }
+            for id in group.sessionsEnded { leases.ended(id) }
+        }
+        for info in group.memberInfo { memberInfo[info.node] = info }
+        for digest in group.digests {
+            recentDigests.append(digest)
+            if recentDigests.count > NodeStatus.digestsMax { recentDigests.removeFirst() }
+            reportDigest(digest)
+        }
+        for finding in group.digestFindings { act(on: finding) }
+        drainReady()
+    }
+
+    private mutating func answerRequesters(of group: ApplyReport) {
+        guard pending.count > 0 else { return }
+        for offset in 0..<group.range.entryCount {
+            let index = group.range.lowerBound + offset
+            guard let waiting = pending.take(at: index) else { continue }
+            guard raft.term(at: index) == waiting.term else {
+                answer(waiting.requester, outcomeUnknownError)
+                continue
+            }
+            answer(waiting.requester, body: group.replyBytes.rawSpan.extracting(group.reply(at: index)))
+        }
+    }
+
+    package mutating func answered(_ answers: AnswerBatch) {
+        for item in answers.items {
+            answer(item.slot, item.requestID, .query, body: answers.bytes.rawSpan.extracting(item.bytes))
+        }
+    }
+
+    /// The sessions that are open now: a new leader grants each its whole timeout.
+    package mutating func sessionsListed(_ sessions: [OpenSession], term: Term) {
+        guard raft.isLeader, raft.currentTerm == term else { return }
+        leases.grantAll(sessions, now: now)
+    }
+
+    /// A flush has made the state durable through here; the log below it is not needed to start again.
+    package mutating func flushed(through index: LogIndex) { durableApplied = max(durableApplied, index) }
+
+    /// How far the log may be cut: what a flush has made durable here, and what no live follower still needs. A follower
+    /// that is away does not hold the log back for ever: it gets a snapshot when the log would exceed its bound.
+    package var compactionFloor: LogIndex {
+        // What a rebuilt state has to go on from stays.
+        guard !isQuarantined else { return .zero }
+        guard raft.isLeader else { return durableApplied }
+        let needed = raft.peers.filter(\.isActive).map(\.matchIndex).min() ?? durableApplied
+        return min(durableApplied, needed)
+    }
+
+    /// The log no longer holds entries at or below `index`.
+    package mutating func compacted(through index: LogIndex) {
+        guard index >= raft.firstIndex else { return }
+        raft.step(.compacted(through: index), now: now)
+        effects.apply.append(.forgetOutcomes(through: index))
+        drainReady()
+    }
+}

@@ -1,0 +1,268 @@
+package import Basics
+internal import MetadataModel
+internal import RaftCore
+package import Wire
+
+/// What a client may ask, and how it is answered. Each request gets exactly one reply, unless its connection goes first.
+extension Replica {
+    package mutating func clientConnected() -> ConnectionSlot { clients.open() }
+
+    package mutating func clientDisconnected(_ slot: ConnectionSlot) {
+        guard clients.isOpen(slot) else { return }
+        requestCount -= clients.pendingCount(slot)
+        clients.close(slot)
+    }
+
+    /// A frame from a client. Throws what makes the connection unusable: the shell closes it.
+    package mutating func receiveClientFrame(
+        _ header: FrameHeader, body: RawSpan, from slot: ConnectionSlot
+    ) throws(DecodeError) {
+        let request = try ClientRequest.decode(header, body: body)
+        let requestID = header.requestID
+        // Whoever ignores the limit that `hello` told is sent away, so the tables cannot grow.
+        guard clients.pendingCount(slot) < Limits.requestsPerConnectionMax else {
+            throw .tooLarge(UInt64(clients.pendingCount(slot) + 1))
+        }
+        clients.addPending(slot)
+        requestCount += 1
+        if case .hello(let hello) = request {
+            greet(slot, hello, requestID: requestID)
+            return
+        }
+        guard clients.hasSaidHello(slot) else { throw .invalid("first frame: it must be hello") }
+        switch request {
+        case .hello: break
+        case .mutate(let command, let mayForward):
+            let requester = Requester(origin: .client(slot), requestID: requestID)
+            mutate(command, requester: requester, principal: 0, mayForward: mayForward)
+        case .query(let readHeader, let query): read(readHeader, query, slot: slot, requestID: requestID)
+        case .keepAlive(let sessions, _): keepAlive(sessions, slot: slot, requestID: requestID)
+        case .status: answer(slot, requestID, .status(statusReply))
+        case .ping:
+            let pong = PingReply(revision: appliedIndex, clusterTime: clusterTime, leader: leaderHint)
+            answer(slot, requestID, .pong(pong))
+        case .initialize:
+            let error = ReplyError(.alreadyInitialized, "this node belongs to cluster \(identity) already")
+            answer(slot, requestID, .initialize, error: error)
+        case .unknown(let kind):
+            let error = ReplyError(.unimplemented, "requests of kind \(kind) are not known to this release")
+            write(slot) { ClientReply.refuse(kind: kind, requestID: requestID, error, into: &$0) }
+        }
+    }
+
+    /// Cluster time as this node knows it; a session that opens names it.
+    var clusterTime: ClusterTime {
+        var clock = self.clock
+        return clock.read(now: now, wall: wall)
+    }
+
+    // MARK: - hello and status
+
+    private mutating func greet(_ slot: ConnectionSlot, _ hello: ClientHello, requestID: UInt64) {
+        if let error = refusal(of: hello) {
+            answer(slot, requestID, .hello, error: error)
+            effects.closingClients.append(slot)
+            return
+        }
+        clients.markHello(slot)
+        let helloReply = HelloReply(
+            revision: appliedIndex, version: ProtocolVersion.chosen(from: hello.versions) ?? 0, identity: identity,
+            node: id, nodeName: settings.name, softwareVersion: settings.softwareVersion, clusterTime: clusterTime,
+            limits: settings.limits, leader: leaderHint)
+        answer(slot, requestID, .hello(helloReply))
+    }
+
+    private func refusal(of hello: ClientHello) -> ReplyError? {
+        guard ProtocolVersion.chosen(from: hello.versions) != nil else {
+            return ReplyError(
+                .unimplemented,
+                "this node speaks protocol \(ProtocolVersion.supported), the client \(hello.versions): update the older")
+        }
+        guard let wanted = hello.identity, wanted != identity else { return nil }
+        guard wanted.id == identity.id else {
+            return ReplyError(
+                .clusterMismatch,
+                "this is cluster \(identity), not \(wanted): the endpoint belongs to another cluster")
+        }
+        return ReplyError(
+            .generationChanged,
+            "the cluster was restored or recovered: generation \(identity.generation), not \(wanted.generation)")
+    }
+
+    var leaderHint: LeaderHint? {
+        guard let leader = raft.leader, let member = membership.member(leader) else { return nil }
+        return LeaderHint(name: member.name, clientAddress: clientAddress(of: leader))
+    }
+
+    func clientAddress(of node: NodeID) -> String {
+        if node == id { return settings.clientAddress }
+        if let position = links.position(of: node), let report = links[position].report { return report.clientAddress }
+        return memberInfo[node]?.clientAddress ?? ""
+    }
+
+    package var statusReply: StatusReply {
+        let status = raft.status
+        let role: NodeRole =
+            switch status.role {
+            case .follower: .follower
+            case .candidate: .candidate
+            case .leader: .leader
+            case .learner: .learner
+            }
+        let node = NodeStatus(
+            id: id, name: settings.name, role: role, state: state, term: status.term, commitIndex: status.commitIndex,
+            lastApplied: appliedIndex, firstIndex: raft.firstIndex, lastIndex: raft.lastIndex, digests: recentDigests,
+            diskUsed: disk.used, diskFree: disk.free, softwareVersion: settings.softwareVersion,
+            uptimeSeconds: UInt64((now - startedAt).nanoseconds / 1_000_000_000),
+            clientAddress: settings.clientAddress, peerAddress: settings.peerAddress)
+        let progress = raft.peers
+        let members = membership.members.map { member in
+            let report = links.position(of: member.id).flatMap { links[$0].report }
+            let peer = progress.first { $0.id == member.id }
+            return MemberStatus(
+                id: member.id, name: member.name, peerAddress: member.peerAddress,
+                clientAddress: clientAddress(of: member.id),
+                softwareVersion: member.id == id ? settings.softwareVersion : report?.softwareVersion ?? "",
+                isVoter: !membership.learners.contains(member.id),
+                progress: peer.map { peer in
+                    MemberProgress(
+                        isReachable: peer.isActive, state: report?.state ?? .ok, matchIndex: peer.matchIndex,
+                        lastApplied: report?.lastApplied ?? .zero,
+                        lag: UInt64(raft.lastIndex.distance(after: peer.matchIndex)))
+                })
+        }
+        return StatusReply(
+            revision: appliedIndex, identity: identity, node: node, leader: leaderHint, members: members)
+    }
+
+    // MARK: - Mutations
+
+    mutating func mutate(_ command: RawSpan, requester: Requester, principal: UInt64, mayForward: Bool = false) {
+        do {
+            try Command.validate(command, valueSizeMax: Int(settings.limits.valueSizeMax))
+        } catch {
+            answer(requester, error)
+            return
+        }
+        if isStopping {
+            answer(requester, ReplyError(.shuttingDown, "this node is stopping: ask another one"))
+        } else if raft.canPropose {
+            if pending.count + openRequesters.count >= settings.requestsPendingMax {
+                answer(requester, overloadedError)
+            } else {
+                propose(command, requester: requester, principal: principal)
+            }
+        } else if raft.isLeader {
+            answer(requester, overloadedError)
+        } else if mayForward, case .client(let slot) = requester.origin,
+            forwarded.count < settings.requestsPendingMax,
+            forward(command, from: slot, requestID: requester.requestID)
+        {
+            return
+        } else {
+            answer(requester, notLeaderError)
+        }
+    }
+
+    // MARK: - Reads
+
+    private mutating func read(_ header: ReadHeader, _ query: RawSpan, slot: ConnectionSlot, requestID: UInt64) {
+        guard !isQuarantined else {
+            let error = ReplyError(.quarantined, "this node's state differs from the majority's and is being rebuilt")
+            answer(slot, requestID, .query, error: error)
+            return
+        }
+        guard requestCount <= settings.requestsPendingMax else {
+            answer(slot, requestID, .query, error: overloadedError)
+            return
+        }
+        switch header.level {
+        case .linearizable: barriers.gather(query, slot: slot, requestID: requestID)
+        case .stale:
+            barriers.wait(
+                for: header.atLeast, query, slot: slot, requestID: requestID, deadline: now + settings.requestTimeout)
+        }
+    }
+
+    mutating func refuse(_ batch: QueryBatch, _ error: ReplyError) {
+        for item in batch.items { answer(item.slot, item.requestID, .query, error: error) }
+    }
+
+    // MARK: - Keep-alives
+
+    private mutating func keepAlive(_ sessions: [SessionID], slot: ConnectionSlot, requestID: UInt64) {
+        if raft.isLeader {
+            let notOpen = sessions.filter { !leases.touch($0, now: now) }
+            let reply = KeepAliveReply(revision: appliedIndex, notOpen: notOpen, leader: leaderHint)
+            answer(slot, requestID, .keepAlive(reply))
+        } else {
+            touches.gather(SessionTouches.Waiting(slot: slot, requestID: requestID, sessions: sessions))
+        }
+    }
+
+    // MARK: - Answers
+
+    mutating func answer(_ requester: Requester, _ error: ReplyError) {
+        switch requester.origin {
+        case .client(let slot): answer(slot, requester.requestID, .mutate, error: error)
+        case .peer(let peer):
+            var writer = ByteWriter()
+            error.encode(revision: .zero, into: &writer)
+            send(
+                .forwardedMutationReply, to: peer, requestID: requester.requestID,
+                payload: writer.takeBytes().rawSpan)
+        }
+    }
+
+    mutating func answer(_ requester: Requester, body: RawSpan) {
+        switch requester.origin {
+        case .client(let slot): answer(slot, requester.requestID, .mutate, body: body)
+        case .peer(let peer):
+            send(.forwardedMutationReply, to: peer, requestID: requester.requestID, payload: body)
+        }
+    }
+
+    mutating func answer(_ slot: ConnectionSlot, _ requestID: UInt64, _ kind: ClientFrameKind, error: ReplyError) {
+        write(slot) { ClientReply.refuse(kind: kind.rawValue, requestID: requestID, error, into: &$0) }
+    }
+
+    mutating func answer(_ slot: ConnectionSlot, _ requestID: UInt64, _ kind: ClientFrameKind, body: RawSpan) {
+        write(slot) { ClientReply.encode(kind, requestID: requestID, body: body, into: &$0) }
+    }
+
+    mutating func answer(_ slot: ConnectionSlot, _ requestID: UInt64, _ reply: ControlReply) {
+        write(slot) { reply.encode(requestID: requestID, into: &$0) }
+    }
+
+    /// Appends the one reply of a request to its connection's output of this turn.
+    private mutating func write(_ slot: ConnectionSlot, _ frame: (inout ByteWriter) -> Void) {
+        guard clients.isOpen(slot) else { return }
+        requestCount -= 1
+        clients.write(to: slot, endsRequest: true, frame)
+    }
+
+    // MARK: - Errors that several places give
+
+    var notLeaderError: ReplyError {
+        guard let hint = leaderHint, raft.leader != id else { return unavailableError }
+        return ReplyError(
+            .notLeader, "\(settings.name) does not lead; \(hint.name) does", leaderName: hint.name,
+            leaderAddress: hint.clientAddress)
+    }
+
+    var unavailableError: ReplyError {
+        ReplyError(
+            .unavailable, "no leader is known to \(settings.name): fewer than a majority of the members reach each other",
+            retryAfter: settings.raft.heartbeatInterval)
+    }
+
+    var overloadedError: ReplyError {
+        ReplyError(
+            .overloaded, "\(settings.requestsPendingMax) requests are waiting", limit: UInt64(settings.requestsPendingMax),
+            retryAfter: .milliseconds(10))
+    }
+
+    var outcomeUnknownError: ReplyError {
+        ReplyError(.unknown, "leadership changed while the command was under way: ask again with the same sequence")
+    }
+}

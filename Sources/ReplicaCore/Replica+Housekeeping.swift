@@ -1,0 +1,204 @@
+internal import Basics
+internal import LogFormat
+package import MetadataModel
+package import RaftCore
+internal import Wire
+
+/// What a node does without being asked: roles, sessions, digests, members.
+extension Replica {
+    // MARK: - Roles
+
+    mutating func statusChanged(to status: RaftStatus) {
+        let old = lastStatus
+        lastStatus = status
+        guard old.role != status.role || old.term != status.term || old.leader != status.leader else { return }
+        effects.notices.append(.roleChanged(status))
+        let isNewReign = status.role == .leader && (old.role != .leader || old.term != status.term)
+        if old.role == .leader, status.role != .leader || isNewReign { reignEnded() }
+        if isNewReign {
+            clock = ClusterClock(last: lastTime, wall: wall, now: now)
+            // Handed over behind all applies so far; sessions opened later are noted as they are applied.
+            effects.apply.append(.listSessions(term: status.term))
+        }
+        if old.leader != status.leader { failForwarded() }
+    }
+
+    /// Requests whose entries may or may not survive under the next leader are told so; a retry gets the first reply.
+    private mutating func reignEnded() {
+        for requester in pending.takeAll() { answer(requester, outcomeUnknownError) }
+        leases.removeAll()
+        ballots.removeAll()
+        for position in links.indices { links[position].appends.removeAll() }
+    }
+
+    // MARK: - Each turn
+
+    mutating func keepHouse() {
+        if raft.isLeader, raft.canPropose {
+            let expired = leases.takeExpired(now: now)
+            if !expired.isEmpty { log(.expireSessions(expired)) }
+        }
+        if touches.isGathering { sendTouches() }
+        if now >= nextReport {
+            nextReport = now + settings.reportInterval
+            tellOfMyself()
+        }
+    }
+
+    mutating func log(_ command: Housekeeping) {
+        guard raft.canPropose else { return }
+        propose(command.encoded().rawSpan, requester: nil)
+    }
+
+    // MARK: - Sessions
+
+    private mutating func sendTouches() {
+        guard let leader = raft.leader, let position = links.position(of: leader), links[position].isUp else {
+            for waiting in touches.takeAll() {
+                if raft.isLeader {
+                    let notOpen = waiting.sessions.filter { !leases.touch($0, now: now) }
+                    replyKeepAlive(waiting, notOpen: notOpen)
+                } else {
+                    answer(waiting.slot, waiting.requestID, .keepAlive, error: unavailableError)
+                }
+            }
+            return
+        }
+        lastForwardToken += 1
+        let sessions = touches.send(token: lastForwardToken)
+        links[position].send(.sessionTouches(sessions), requestID: lastForwardToken)
+    }
+
+    mutating func finishTouches(_ token: UInt64, _ reply: SessionTouchesReply) {
+        let notOpen = Set(reply.notOpen)
+        for waiting in touches.finish(token: token) {
+            if reply.isLeader {
+                replyKeepAlive(waiting, notOpen: waiting.sessions.filter(notOpen.contains))
+            } else {
+                answer(waiting.slot, waiting.requestID, .keepAlive, error: unavailableError)
+            }
+        }
+    }
+
+    private mutating func replyKeepAlive(_ waiting: SessionTouches.Waiting, notOpen: [SessionID]) {
+        let reply = KeepAliveReply(revision: appliedIndex, notOpen: notOpen, leader: leaderHint)
+        answer(waiting.slot, waiting.requestID, .keepAlive(reply))
+    }
+
+    // MARK: - Digests
+
+    mutating func reportDigest(_ digest: IndexedDigest) {
+        if raft.isLeader {
+            noteDigest(digest.index, digest.digest, of: id)
+        } else if let leader = raft.leader {
+            send(.digestReport(index: digest.index, digest: digest.digest), to: leader)
+        }
+    }
+
+    mutating func noteDigest(_ index: LogIndex, _ digest: UInt64, of node: NodeID) {
+        guard raft.isLeader,
+            let verdict = ballots.note(index, digest, of: node, voters: raft.configuration.voters)
+        else { return }
+        log(.digestVerdict(verdict))
+    }
+
+    /// A state that differs from the majority's serves nobody. The log is whole, so the node goes on voting and storing.
+    mutating func act(on finding: DigestFinding) {
+        switch finding {
+        case .ownStateDiffers(let index, let own, let majority):
+            guard !isQuarantined else { return }
+            isQuarantined = true
+            effects.notices.append(.quarantined(index: index, own: own, majority: majority))
+            raft.step(.campaigningAllowed(mayCampaign), now: now)
+            snapshots.askForStateAt = now
+        case .noMajority(let index): effects.notices.append(.digestsDiffer(index: index))
+        }
+    }
+
+    // MARK: - Members
+
+    /// Tells the leader of this node, and the cluster of an address or version that has changed.
+    private mutating func tellOfMyself() {
+        let report = MemberReport(
+            clientAddress: settings.clientAddress, softwareVersion: settings.softwareVersion,
+            featureLevel: Self.featureLevel, lastApplied: appliedIndex, state: state, diskFree: disk.free)
+        for position in links.indices { links[position].send(.memberReport(report)) }
+        noteMember(id, report)
+    }
+
+    mutating func noteReport(_ report: MemberReport, of peer: NodeID) {
+        guard let position = links.position(of: peer) else { return }
+        links[position].report = report
+        noteMember(peer, report)
+    }
+
+    /// The leader logs what a member says of itself when it is news, so that every node can name every other to clients.
+    private mutating func noteMember(_ node: NodeID, _ report: MemberReport) {
+        let info = MemberInfo(
+            node: node, clientAddress: report.clientAddress, version: report.softwareVersion,
+            featureLevel: report.featureLevel)
+        guard raft.isLeader, lastStatus.hasCommittedInTerm, memberInfo[node] != info, membership.member(node) != nil else { return }
+        // Noted before it is applied, so that it is logged once.
+        memberInfo[node] = info
+        log(.memberInfo(info))
+    }
+
+    /// The highest feature level that this release knows.
+    package static var featureLevel: UInt32 { 1 }
+
+    // MARK: - Membership
+
+    /// Configuration records among `slabs` are in force from now on (Raft §6).
+    mutating func noteConfigurations(in slabs: [Slab]) {
+        for slab in slabs {
+            guard let found = try? memberships(in: slab) else { continue }
+            for (index, membership) in found { adopt(membership, at: index) }
+        }
+    }
+
+    /// A truncation took configuration entries with it: what was in force before them is again.
+    mutating func forgetConfigurations(after index: LogIndex) {
+        guard let last = membershipHistory.last, last.index > index else { return }
+        let oldest = membershipHistory[0].index
+        membershipHistory.removeAll { $0.index > index && $0.index > oldest }
+        install(membershipHistory[membershipHistory.count - 1].membership)
+    }
+
+    mutating func adopt(_ membership: Membership, at index: LogIndex) {
+        membershipHistory.removeAll { $0.index >= index }
+        membershipHistory.append((index, membership))
+        // Only the newest at or below what is committed can still be fallen back to.
+        while membershipHistory.count > 1, membershipHistory[1].index <= raft.commitIndex {
+            membershipHistory.removeFirst()
+        }
+        install(membership)
+    }
+
+    private mutating func install(_ membership: Membership) {
+        self.membership = membership
+        links.setMembers(membership.members.map(\.id).filter { $0 != id })
+        effects.notices.append(.membershipChanged)
+    }
+
+    func memberships(in slab: Slab) throws(DecodeError) -> [(LogIndex, Membership)] {
+        var found: [(LogIndex, Membership)] = []
+        for index in slab.indexes(of: .configuration) {
+            var reader = ByteReader(slab.record(at: index).payload)
+            found.append((index, try Membership(decoding: &reader)))
+        }
+        return found
+    }
+}
+
+extension Membership {
+    package var configuration: Configuration {
+        Configuration(incoming: incoming, outgoing: outgoing, learners: learners)
+    }
+
+    /// The same members in the parts that `configuration` gives them; those that it leaves out are members no more.
+    func applying(_ configuration: Configuration) -> Membership {
+        Membership(
+            members: members.filter { configuration.contains($0.id) }, incoming: configuration.incoming,
+            outgoing: configuration.outgoing, learners: configuration.learners)
+    }
+}

@@ -1,0 +1,127 @@
+package import Basics
+internal import LogFormat
+internal import MetadataModel
+internal import RaftCore
+package import Wire
+
+/// What the other members say.
+extension Replica {
+    /// A connection to `peer` on which this node may send is up.
+    package mutating func peerUp(_ peer: NodeID) {
+        guard let position = links.position(of: peer) else { return }
+        links[position].wentDown()
+        links[position].isUp = true
+        raft.step(.linkRestored(peer), now: now)
+        drainReady()
+    }
+
+    /// That connection is gone: what was on its way is lost, as on any network.
+    package mutating func peerDown(_ peer: NodeID) {
+        guard let position = links.position(of: peer) else { return }
+        links[position].wentDown()
+        if raft.leader == peer { failForwarded() }
+    }
+
+    /// The connection on which `peer` sends to this node has ended.
+    package mutating func peerInboundLost(_ peer: NodeID) {
+        raft.step(.linkLost(peer), now: now)
+        drainReady()
+    }
+
+    /// The socket to `peer` is above or again below its high-water mark.
+    package mutating func peerWritable(_ peer: NodeID, _ isWritable: Bool) {
+        guard let position = links.position(of: peer) else { return }
+        links[position].isWritable = isWritable
+    }
+
+    /// A frame from a member whose `hello` was accepted. Throws what makes the connection unusable.
+    package mutating func receivePeerFrame(
+        _ header: FrameHeader, body: RawSpan, from peer: NodeID
+    ) throws(DecodeError) {
+        let received = try PeerMessage.decode(header, body: body)
+        let payload = received.payload
+        switch received.message {
+        case .raft(let message): try receive(message, payload: payload, from: peer)
+        case .forwardedMutation(let principal):
+            mutate(payload, requester: Requester(origin: .peer(peer), requestID: header.requestID), principal: principal)
+        case .forwardedMutationReply: finishForwarded(header.requestID, reply: payload)
+        case .sessionTouches(let ids):
+            let notOpen = ids.filter { !leases.touch($0, now: now) }
+            let reply = SessionTouchesReply(isLeader: raft.isLeader, notOpen: raft.isLeader ? notOpen : [])
+            send(.sessionTouchesReply(reply), to: peer, requestID: header.requestID)
+        case .sessionTouchesReply(let reply): finishTouches(header.requestID, reply)
+        case .digestReport(let index, let digest): noteDigest(index, digest, of: peer)
+        case .memberReport(let report): noteReport(report, of: peer)
+        case .snapshotManifest(let last): loadPiece(SnapshotPiece(last: last, chunk: nil), for: peer)
+        case .snapshotChunk(let last, let number): loadPiece(SnapshotPiece(last: last, chunk: number), for: peer)
+        case .snapshotManifestReply: receivePiece(nil, payload, from: peer)
+        case .snapshotChunkReply(let number): receivePiece(number, payload, from: peer)
+        case .ping: send(.pong, to: peer, requestID: header.requestID)
+        case .pong: break
+        case .hello, .helloReply, .foundingProbe, .foundingProbeReply, .foundingCommit, .foundingCommitReply:
+            throw .invalid("peer message after the handshake")
+        }
+    }
+
+    mutating func send(
+        _ message: PeerMessage, to peer: NodeID, requestID: UInt64 = 0, payload: RawSpan = RawSpan()
+    ) {
+        guard let position = links.position(of: peer) else { return }
+        links[position].send(message, requestID: requestID, payload: payload)
+    }
+
+    private mutating func receive(
+        _ message: Message, payload: RawSpan, from peer: NodeID
+    ) throws(DecodeError) {
+        guard case .appendEntries(var append) = message, append.entries != nil else {
+            raft.step(.received(message, from: peer), now: now)
+            drainReady()
+            return
+        }
+        // Checked before the core hears of it: a slab that is not whole, not of this cluster or out of order is refused
+        // with its connection.
+        let slab = try Slab(
+            verifying: [UInt8](payload), firstIndex: append.previous.index.next, term: append.entryTerm, salt: salt)
+        guard slab.lastIndex == append.lastIndex else { throw .invalid("AppendEntries with another number of records") }
+        for (index, membership) in try memberships(in: slab) {
+            append.configurations.append(
+                IndexedConfiguration(index: index, configuration: membership.configuration))
+        }
+        raft.step(.received(.appendEntries(append), from: peer), now: now)
+        drainReady(arriving: slab)
+    }
+
+    // MARK: - Passing a client's mutation on
+
+    mutating func forward(_ command: RawSpan, from slot: ConnectionSlot, requestID: UInt64) -> Bool {
+        guard let leader = raft.leader, leader != id, let position = links.position(of: leader),
+            links[position].isUp
+        else { return false }
+        lastForwardToken += 1
+        forwarded[lastForwardToken] = ForwardedRequest(slot: slot, requestID: requestID, leader: leader)
+        links[position].send(.forwardedMutation(principal: 0), requestID: lastForwardToken, payload: command)
+        return true
+    }
+
+    private mutating func finishForwarded(_ token: UInt64, reply: RawSpan) {
+        guard let request = forwarded.removeValue(forKey: token) else { return }
+        answer(request.slot, request.requestID, .mutate, body: reply)
+    }
+
+    /// The leader they went to is out of reach or leads no more: they may or may not have been logged.
+    mutating func failForwarded() {
+        guard !forwarded.isEmpty else { return }
+        let lost = forwarded.sorted { $0.key < $1.key }
+        forwarded.removeAll()
+        for (_, request) in lost {
+            answer(request.slot, request.requestID, .mutate, error: outcomeUnknownError)
+        }
+    }
+}
+
+/// A client's mutation that this node passed on.
+struct ForwardedRequest {
+    var slot: ConnectionSlot
+    var requestID: UInt64
+    var leader: NodeID
+}

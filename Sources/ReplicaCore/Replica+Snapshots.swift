@@ -1,0 +1,190 @@
+package import Basics
+internal import LogFormat
+package import MetadataModel
+package import RaftCore
+internal import Wire
+
+/// A snapshot on its way from one node to another: to a follower that the log no longer reaches, or to a member whose
+/// state has to be rebuilt. The core decides who needs which; here the pieces are asked for and handed out.
+extension Replica {
+    // MARK: - Giving
+
+    mutating func offerSnapshot() {
+        guard !snapshots.isBuilding else { return }
+        snapshots.isBuilding = true
+        effects.snapshot.append(.build)
+    }
+
+    /// A snapshot of the applied state is at hand, all its pieces on disk.
+    package mutating func snapshotBuilt(_ point: SnapshotPoint) {
+        snapshots.isBuilding = false
+        snapshots.built = point
+        raft.step(.snapshotAvailable(point), now: now)
+        drainReady()
+    }
+
+    package mutating func snapshotBuildFailed(reason: String) {
+        snapshots.isBuilding = false
+        effects.notices.append(.snapshotFailed(reason: reason))
+    }
+
+    /// A `piece.last` of term 0 asks for any snapshot of at least that index: a node rebuilds its state.
+    mutating func loadPiece(_ piece: SnapshotPiece, for peer: NodeID) {
+        guard !isQuarantined else { return sendPiece(piece, bytes: [], to: peer) }
+        let wantsNewest = piece.last.term == .zero
+        guard let built = snapshots.built,
+            wantsNewest ? built.last.index >= piece.last.index : piece.last == built.last
+        else {
+            offerSnapshot()
+            return sendPiece(piece, bytes: [], to: peer)
+        }
+        effects.snapshot.append(.loadPiece(SnapshotPiece(last: built.last, chunk: piece.chunk), for: peer))
+    }
+
+    /// Empty bytes: it could not be read; the peer asks again.
+    package mutating func snapshotPieceLoaded(_ piece: SnapshotPiece, bytes: [UInt8], for peer: NodeID) {
+        sendPiece(piece, bytes: bytes, to: peer)
+    }
+
+    private mutating func sendPiece(_ piece: SnapshotPiece, bytes: [UInt8], to peer: NodeID) {
+        let message: PeerMessage = piece.chunk.map { .snapshotChunkReply(number: $0) } ?? .snapshotManifestReply
+        send(message, to: peer, payload: bytes.rawSpan)
+    }
+
+    // MARK: - Taking
+
+    mutating func fetchSnapshot(_ fetch: SnapshotFetch) {
+        guard snapshots.fetch?.point != fetch.snapshot || snapshots.fetch?.isInstalling == false else { return }
+        effects.notices.append(.snapshotOffered(from: fetch.from, last: fetch.snapshot.last))
+        snapshots.fetch = SnapshotTransfer.Fetch(
+            point: fetch.snapshot, from: fetch.from, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: true)
+        askForPiece()
+    }
+
+    private mutating func askForPiece() {
+        guard let fetch = snapshots.fetch else { return }
+        let message: PeerMessage =
+            fetch.nextChunk.map { .snapshotChunk(last: fetch.point.last, number: $0) }
+            ?? .snapshotManifest(last: fetch.point.last)
+        send(message, to: fetch.from)
+        snapshots.fetch?.askAgainAt = now + SnapshotTransfer.retryInterval
+    }
+
+    /// Asks again for what has not come; starts the rebuild of a quarantined state.
+    mutating func retrySnapshotTransfer() {
+        if let fetch = snapshots.fetch, !fetch.isStoring, !fetch.isInstalling, now >= fetch.askAgainAt {
+            snapshots.fetch?.failures += 1
+            if fetch.failures >= SnapshotTransfer.failuresMax {
+                fetchFailed("no answer from \(fetch.from)")
+            } else {
+                askForPiece()
+            }
+        }
+        guard isQuarantined, now >= snapshots.askForStateAt else { return }
+        snapshots.askForStateAt = now + SnapshotTransfer.retryInterval
+        guard snapshots.fetch == nil, let leader = raft.leader, leader != id else { return }
+        // Any snapshot will do that the log kept here goes on from.
+        let nowhere = SnapshotPoint(
+            last: EntryID(term: .zero, index: raft.firstIndex.previous),
+            configuration: IndexedConfiguration(index: .zero, configuration: raft.configuration))
+        snapshots.fetch = SnapshotTransfer.Fetch(
+            point: nowhere, from: leader, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: false)
+        askForPiece()
+    }
+
+    /// - Parameter number: of the chunk; nil for the manifest.
+    mutating func receivePiece(_ number: UInt32?, _ payload: RawSpan, from peer: NodeID) {
+        guard let fetch = snapshots.fetch, fetch.from == peer, fetch.nextChunk == number, !fetch.isStoring,
+            !fetch.isInstalling, payload.byteCount > 0
+        else { return }
+        snapshots.fetch?.isStoring = true
+        let piece = SnapshotPiece(last: fetch.point.last, chunk: number)
+        effects.snapshot.append(.storePiece(piece, bytes: [UInt8](payload)))
+    }
+
+    /// The manifest is sound and kept. It says which snapshot this is and how many chunks it has; those below
+    /// `firstMissing` are kept from an earlier attempt.
+    package mutating func snapshotManifestStored(_ point: SnapshotPoint, chunkCount: UInt32, firstMissing: UInt32) {
+        guard var fetch = snapshots.fetch, fetch.isStoring, fetch.nextChunk == nil else { return }
+        if fetch.resetsLog {
+            guard fetch.point.last == point.last else { return fetchFailed("the manifest is of another snapshot") }
+        } else {
+            guard point.last.index >= raft.firstIndex.previous, raft.term(at: point.last.index) == point.last.term else {
+                return fetchFailed("the snapshot at \(point.last) does not fit the log that is kept here")
+            }
+        }
+        fetch.isStoring = false
+        fetch.point = point
+        fetch.chunkCount = chunkCount
+        fetch.nextChunk = firstMissing
+        fetch.failures = 0
+        snapshots.fetch = fetch
+        goOnFetching()
+    }
+
+    package mutating func snapshotChunkStored(_ number: UInt32) {
+        guard let fetch = snapshots.fetch, fetch.isStoring, fetch.nextChunk == number else { return }
+        snapshots.fetch?.isStoring = false
+        snapshots.fetch?.nextChunk = number + 1
+        snapshots.fetch?.failures = 0
+        goOnFetching()
+    }
+
+    /// The piece was damaged on the way: asked for again at once, but not for ever.
+    package mutating func snapshotPieceRefused(reason: String) {
+        guard let fetch = snapshots.fetch, fetch.isStoring else { return }
+        snapshots.fetch?.isStoring = false
+        snapshots.fetch?.failures += 1
+        effects.notices.append(.snapshotFailed(reason: reason))
+        if fetch.failures >= SnapshotTransfer.failuresMax { fetchFailed(reason) } else { askForPiece() }
+    }
+
+    private mutating func goOnFetching() {
+        guard let fetch = snapshots.fetch, let count = fetch.chunkCount, let next = fetch.nextChunk else { return }
+        guard next >= count else { return askForPiece() }
+        snapshots.fetch?.isInstalling = true
+        effects.snapshot.append(.install(fetch.point, resetsLog: fetch.resetsLog))
+    }
+
+    private mutating func fetchFailed(_ reason: String) {
+        guard let fetch = snapshots.fetch else { return }
+        snapshots.fetch = nil
+        effects.notices.append(.snapshotFailed(reason: reason))
+        guard fetch.resetsLog else { return }
+        raft.step(.snapshotFailed(fetch.point), now: now)
+        drainReady()
+    }
+
+    /// The state is that of the snapshot; where the log was reset, it starts after it.
+    package mutating func snapshotInstalled(_ point: SnapshotPoint, membership: Membership, time: ClusterTime) {
+        guard let fetch = snapshots.fetch else { return }
+        snapshots.fetch = nil
+        effects.notices.append(.snapshotInstalled(last: point.last))
+        appliesInFlight = 0
+        isReadingForApply = false
+        appliedIndex = point.last.index
+        applyFed = point.last.index
+        if fetch.resetsLog {
+            for requester in pending.takeAll() { answer(requester, outcomeUnknownError) }
+            tail.removeAll()
+            applyTarget = point.last.index
+            lastTime = max(lastTime, time)
+            durableApplied = point.last.index
+            adopt(membership, at: point.configuration.index)
+            raft.step(.snapshotInstalled(point), now: now)
+        } else {
+            // Entries after the snapshot are applied again, from the log that was kept.
+            isQuarantined = false
+            snapshots.askForStateAt = .never
+            recentDigests.removeAll { $0.index > point.last.index }
+            effects.notices.append(.stateRebuilt(through: point.last.index))
+            raft.step(.campaigningAllowed(mayCampaign), now: now)
+        }
+        drainReady()
+    }
+
+    package mutating func snapshotInstallFailed(reason: String) {
+        snapshots.fetch?.isInstalling = false
+        fetchFailed(reason)
+    }
+}

@@ -1,0 +1,261 @@
+package import Basics
+internal import LogFormat
+package import MetadataModel
+package import RaftCore
+package import Wire
+
+/// One node of the cluster, as a value: the Raft core, the clients and peers that wait on it, and the bytes on their way
+/// between sockets, log and state machine. Events in, effects out; it has no clock, no sockets, no files and no threads,
+/// so the simulator runs the very same node.
+///
+/// The shell hands over whatever one wake-up brought (frames, finished writes, finished applies, the passing of a
+/// deadline), then calls `endTurn` once and carries out the effects. What costs the same for one request as for a hundred
+/// happens there: the open slab is closed when the log thread is free, so that one slab is one AppendEntries and one
+/// sync; reads share one ReadIndex; each connection is written once.
+///
+/// A command's bytes are copied once, from the socket's buffer into the open slab. Log thread, peers and apply thread
+/// read that slab.
+///
+/// Where to go on: Replica+Clients (what a client may ask), Replica+Peers, Replica+Log (Raft's orders carried out),
+/// Replica+Apply (what comes back from the state machine), Replica+Housekeeping (sessions, digests, members).
+package struct Replica: ~Copyable {
+    package let settings: ReplicaSettings
+    package let identity: ClusterIdentity
+    package let id: NodeID
+    let salt: UInt32
+
+    package internal(set) var raft: Raft
+    /// The turn's reading of both clocks.
+    var now: Instant
+    var wall: ClusterTime
+
+    // MARK: Clients and what they wait for
+    var clients = ClientTable()
+    var pending = PendingRequests()
+    /// Requests of this node without a reply, wherever they wait.
+    var requestCount = 0
+    var barriers = ReadBarriers()
+    /// Mutations that were passed on to the leader: token → who asked.
+    var forwarded: [UInt64: ForwardedRequest] = [:]
+    var lastForwardToken: UInt64 = 0
+
+    // MARK: The log
+    var tail = TailCache()
+    /// The leader's open slab, and who waits for its records, in order.
+    var openSlab: SlabBuilder?
+    var openRequesters: [Requester?] = []
+    var clock: ClusterClock
+    /// Cluster time of the newest record in the log.
+    var lastTime: ClusterTime
+    var queuedWrites: [LogWrite] = []
+    var queuedTicket: PersistTicket?
+    var isLogBusy = false
+    /// Messages that vouch for a persist, by its ticket, oldest first.
+    var heldMessages: [(ticket: PersistTicket, envelopes: [Envelope])] = []
+
+    // MARK: Apply
+    var applyTarget: LogIndex
+    /// Handed to the apply thread through here.
+    var applyFed: LogIndex
+    var appliedIndex: LogIndex
+    var appliesInFlight = 0
+    var isReadingForApply = false
+    var durableApplied: LogIndex
+    var recentDigests: [IndexedDigest] = []
+
+    // MARK: The cluster
+    package internal(set) var membership: Membership
+    /// The memberships in the log from the last committed one on, by the index of their entries.
+    var membershipHistory: [(index: LogIndex, membership: Membership)]
+    var links = PeerLinks()
+    var leases = SessionLeases()
+    var ballots = DigestBallots()
+    var memberInfo: [NodeID: MemberInfo]
+    var touches = SessionTouches()
+    var nextReport: Instant
+    var snapshots = SnapshotTransfer()
+    var lastStatus: RaftStatus
+
+    // MARK: How this node is
+    /// Its state differs from the majority's: nothing is served from it until it is rebuilt.
+    package internal(set) var isQuarantined = false
+    var isStopping = false
+    var isDiskLow = false
+    package var disk = DiskUsage(used: 0, free: .max)
+    let startedAt: Instant
+
+    var effects = Effects()
+
+    package init(_ restored: RestoredReplica, settings: ReplicaSettings, seed: UInt64, now: Instant, wall: ClusterTime) {
+        self.settings = settings
+        identity = restored.identity
+        id = restored.id
+        salt = restored.identity.salt
+        raft = Raft(id: restored.id, settings: settings.raft, restored: restored.raft, seed: seed, now: now)
+        self.now = now
+        self.wall = wall
+        clock = ClusterClock(last: restored.lastTime, wall: wall, now: now)
+        lastTime = restored.lastTime
+        applyTarget = restored.raft.lastApplied
+        applyFed = restored.raft.lastApplied
+        appliedIndex = restored.raft.lastApplied
+        durableApplied = restored.raft.lastApplied
+        membership = restored.membership
+        membershipHistory = [(raft.configurationIndex, restored.membership)]
+        memberInfo = restored.memberInfo
+        nextReport = now
+        lastStatus = raft.status
+        startedAt = now
+        links.setMembers(membership.members.map(\.id).filter { $0 != restored.id })
+        if restored.needsState {
+            isQuarantined = true
+            snapshots.askForStateAt = now
+            raft.step(.campaigningAllowed(false), now: now)
+        }
+    }
+
+    /// Entries through here are in the state that this node serves.
+    package var appliedThrough: LogIndex { appliedIndex }
+
+    // MARK: - Turns
+
+    /// Begins a turn: everything until `endTurn` happens at this moment.
+    package mutating func beginTurn(now: Instant, wall: ClusterTime) {
+        self.now = max(self.now, now)
+        self.wall = wall
+    }
+
+    /// Ends the turn and returns what is to be done.
+    package mutating func endTurn() -> Effects {
+        runTimers()
+        closeSlabIfLogIsFree()
+        if barriers.isGathering {
+            let token = barriers.ask(deadline: now + settings.requestTimeout)
+            raft.step(.readRequested(token: token), now: now)
+        }
+        drainReady()
+        feedApply()
+        sendAppends()
+        handOverWrites()
+        evictTail()
+
+        effects.toClients = clients.takeOutput()
+        for position in links.indices {
+            let bytes = links[position].output.takeBytes()
+            if !bytes.isEmpty { effects.toPeers.append((links[position].id, bytes)) }
+        }
+        effects.nextDeadline = nextDeadline
+        var taken = Effects()
+        swap(&taken, &effects)
+        return taken
+    }
+
+    private var nextDeadline: Instant {
+        min(
+            min(raft.nextDeadline, barriers.nextDeadline, nextReport),
+            min(leases.nextDeadline, snapshots.nextDeadline))
+    }
+
+    private mutating func runTimers() {
+        if now >= raft.nextDeadline { raft.step(.deadlineReached, now: now) }
+        for batch in barriers.takeExpired(now: now) {
+            refuse(batch, ReplyError(.unavailable, "no leader confirmed the read in time"))
+        }
+        retrySnapshotTransfer()
+        keepHouse()
+    }
+
+    // MARK: - Events from the node itself
+
+    /// Graceful stop: takes no new requests and hands leadership over. `isDrained` tells when nothing is left to wait for.
+    package mutating func stop() {
+        guard !isStopping else { return }
+        isStopping = true
+        if raft.isLeader { raft.step(.transferRequested(to: nil), now: now) }
+    }
+
+    package var isDrained: Bool {
+        pending.count == 0 && forwarded.isEmpty && openRequesters.isEmpty && (!raft.isLeader || !hasOtherVoters)
+    }
+
+    private var hasOtherVoters: Bool { raft.configuration.voters.contains { $0 != id } }
+
+    /// Space on the data directory's volume went below its reserve, or came back.
+    package mutating func diskChanged(_ usage: DiskUsage, isLow: Bool) {
+        disk = usage
+        guard isLow != isDiskLow else { return }
+        isDiskLow = isLow
+        raft.step(.campaigningAllowed(mayCampaign), now: now)
+    }
+
+    var mayCampaign: Bool { !isDiskLow && !isQuarantined && !isStopping }
+
+    var state: NodeState {
+        if isStopping { return .stopping }
+        if isQuarantined { return .quarantined }
+        return isDiskLow ? .diskLow : .ok
+    }
+}
+
+/// Sizes of the data directory and what is free around it, in bytes.
+package struct DiskUsage: Hashable, Sendable {
+    package var used: UInt64
+    package var free: UInt64
+
+    package init(used: UInt64, free: UInt64) {
+        self.used = used
+        self.free = free
+    }
+}
+
+/// What an operator may set, as the replica uses it.
+package struct ReplicaSettings: Sendable {
+    package var raft = RaftSettings()
+    package var name: String
+    package var clientAddress: String
+    package var peerAddress: String
+    package var softwareVersion: String
+    package var limits = ConnectionLimits()
+    package var requestsPendingMax = Limits.requestsPendingMax
+    /// A read that no leader confirms, or a stale one whose revision does not come, is answered after this.
+    package var requestTimeout = Interval.seconds(5)
+    /// Log bytes kept in memory beyond what is under way, for followers that are a little late.
+    package var tailSizeMax = 16 * 1_024 * 1_024
+    /// Apply groups handed over and not yet reported.
+    package var appliesInFlightMax = 4
+    /// Members tell the leader of themselves this often.
+    package var reportInterval = Interval.seconds(1)
+
+    package init(name: String, clientAddress: String, peerAddress: String, softwareVersion: String) {
+        self.name = name
+        self.clientAddress = clientAddress
+        self.peerAddress = peerAddress
+        self.softwareVersion = softwareVersion
+    }
+}
+
+/// What a node finds in its data directory.
+package struct RestoredReplica: Sendable {
+    package var identity: ClusterIdentity
+    package var id: NodeID
+    package var raft: RestoredState
+    package var membership: Membership
+    package var memberInfo: [NodeID: MemberInfo]
+    /// Cluster time of the newest record in the log, or of the state when the log is empty.
+    package var lastTime: ClusterTime
+    /// The state is older than the log's first entry: it has to be fetched from a peer before anything is applied.
+    package var needsState: Bool
+
+    package init(
+        identity: ClusterIdentity, id: NodeID, raft: RestoredState, membership: Membership,
+        memberInfo: [NodeID: MemberInfo], lastTime: ClusterTime, needsState: Bool
+    ) {
+        self.identity = identity
+        self.id = id
+        self.raft = raft
+        self.membership = membership
+        self.memberInfo = memberInfo
+        self.lastTime = lastTime
+        self.needsState = needsState
+    }
+}

@@ -1,0 +1,64 @@
+internal import Basics
+internal import MetadataModel
+
+/// When each open session was last heard of, kept by the leader in memory only.
+///
+/// Keep-alives are not logged: 100,000 sessions would cost 100,000 entries a second. Expiry is: the leader decides it by
+/// its own monotonic clock and writes one entry for many sessions. A new leader knows nothing of earlier keep-alives, so
+/// it grants every session its whole timeout first; a session therefore ends late after a failover, never early.
+struct SessionLeases: ~Copyable {
+    private struct Lease {
+        var timeout: Interval
+        var touchedAt: Instant
+    }
+
+    private var leases: [SessionID: Lease] = [:]
+    private var nextScan = Instant.never
+    private static let scanInterval = Interval.milliseconds(250)
+
+    var count: Int { leases.count }
+    var nextDeadline: Instant { nextScan }
+
+    /// Starts over with these sessions, each with its whole timeout from now.
+    mutating func grantAll(_ sessions: [OpenSession], now: Instant) {
+        leases.removeAll(keepingCapacity: true)
+        for session in sessions { opened(session, now: now) }
+    }
+
+    mutating func removeAll() {
+        leases.removeAll()
+        nextScan = .never
+    }
+
+    mutating func opened(_ session: OpenSession, now: Instant) {
+        leases[session.id] = Lease(timeout: session.timeout, touchedAt: now)
+        nextScan = min(nextScan, now + Self.scanInterval)
+    }
+
+    mutating func ended(_ id: SessionID) { leases[id] = nil }
+
+    /// True when the session is known; a keep-alive for another one is answered `sessionExpired`.
+    mutating func touch(_ id: SessionID, now: Instant) -> Bool {
+        guard leases[id] != nil else { return false }
+        leases[id]?.touchedAt = now
+        return true
+    }
+
+    /// Sessions silent for 1.1 × their timeout, in order of id, at most one expiry entry's worth. They stay known until
+    /// the entry that ends them is applied, but are not returned again before another timeout has passed.
+    mutating func takeExpired(now: Instant) -> [SessionID] {
+        guard now >= nextScan else { return [] }
+        nextScan = leases.isEmpty ? .never : now + Self.scanInterval
+        var expired: [SessionID] = []
+        for (id, lease) in leases where now - lease.touchedAt > lease.timeout + lease.timeout / 10 {
+            expired.append(id)
+        }
+        expired.sort()
+        if expired.count > Limits.sessionsPerExpiryMax {
+            expired.removeLast(expired.count - Limits.sessionsPerExpiryMax)
+            nextScan = now
+        }
+        for id in expired { leases[id]?.touchedAt = now }
+        return expired
+    }
+}

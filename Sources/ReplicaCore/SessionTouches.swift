@@ -1,0 +1,42 @@
+internal import Basics
+internal import MetadataModel
+
+/// Keep-alives that came to a follower, on their way to the leader: gathered for a short while, sent in one message,
+/// answered when the leader has answered. A client whose keep-alive is answered here has really been heard.
+struct SessionTouches: ~Copyable {
+    struct Waiting {
+        var slot: ConnectionSlot
+        var requestID: UInt64
+        var sessions: [SessionID]
+    }
+
+    private var gathering: [Waiting] = []
+    private var sent: [(token: UInt64, waiting: [Waiting])] = []
+
+    var isGathering: Bool { !gathering.isEmpty }
+
+    mutating func gather(_ waiting: Waiting) { gathering.append(waiting) }
+
+    /// Sessions to ask the leader about, each once, in order.
+    mutating func send(token: UInt64) -> [SessionID] {
+        let waiting = gathering
+        gathering = []
+        sent.append((token, waiting))
+        var sessions: [SessionID] = []
+        for id in waiting.flatMap(\.sessions).sorted() where sessions.last != id { sessions.append(id) }
+        return sessions
+    }
+
+    /// Whoever waited for this message.
+    mutating func finish(token: UInt64) -> [Waiting] {
+        guard let position = sent.firstIndex(where: { $0.token == token }) else { return [] }
+        return sent.remove(at: position).waiting
+    }
+
+    mutating func takeAll() -> [Waiting] {
+        let all = sent.flatMap(\.waiting) + gathering
+        sent = []
+        gathering = []
+        return all
+    }
+}

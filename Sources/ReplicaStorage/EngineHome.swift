@@ -1,0 +1,18 @@
+package import StateEngine
+
+/// Where a node keeps its engines. There is one live state, by name; a new one is built beside it and takes its place with
+/// one atomic step, so that a crash leaves the old state or the new one, whole.
+package protocol EngineHome: AnyObject, Sendable {
+    associatedtype StateEngineType: Engine
+
+    /// The live state; made when there is none.
+    func openLive() throws(EngineError) -> StateEngineType
+    /// An empty engine beside the live one, in place of whatever an earlier attempt has left.
+    func makeSuccessor() throws(EngineError) -> StateEngineType
+    /// What was made by `makeSuccessor` is the live state from now on, durably. The old one may still be open.
+    func adoptSuccessor() throws(EngineError)
+    /// Removes what is not live any more. The engines concerned are closed.
+    func removeOthers() throws(EngineError)
+    /// The engine forgets everything when the process ends: its state comes back from the newest snapshot and the log.
+    var isVolatile: Bool { get }
+}

@@ -1,0 +1,54 @@
+package import Basics
+package import Disk
+package import LogFormat
+package import LogStore
+package import ReplicaCore
+
+/// The log's side of a node: carries out what the replica asks of the log. Blocking; on the log thread, `read` on any.
+package struct LogKeeper: Sendable {
+    package let log: SegmentedLog
+
+    package init(_ log: SegmentedLog) { self.log = log }
+
+    /// One sync for all writes. `.noSpace` leaves the log as it was; every other error is final.
+    package func perform(_ work: LogWork) throws(DiskError) {
+        try log.append(
+            work.writes.map {
+                LogTask(hardState: $0.hardState, truncateAfter: $0.truncateAfter, slab: $0.slab)
+            })
+    }
+
+    /// Empty when the log no longer holds the first entry.
+    package func perform(_ read: LogRead) throws(LogReadError) -> [Slab] {
+        do throws(LogReadError) {
+            let last = min(read.range.upperBound, log.lastIndex)
+            guard read.range.lowerBound <= last else { return [] }
+            return try log.read(from: read.range.lowerBound, through: last, bytesMax: read.byteCountMax)
+        } catch {
+            if case .compacted = error { return [] }
+            throw error
+        }
+    }
+
+    /// Drops whole segments that nobody needs: at or below `floor`, except the newest `retention.bytes` of the log unless
+    /// they are older than `retention.age`; more when the log would pass `retention.bytesMax`.
+    /// - Returns: the first index that is left.
+    package func compact(through floor: LogIndex, _ retention: LogRetention, time: ClusterTime) throws(DiskError) -> LogIndex {
+        let kept = log.floor(keepingBytes: retention.bytes, youngerThan: retention.oldest(at: time))
+        let target = min(floor, kept)
+        if target >= log.firstIndex { try log.compact(through: target) }
+        return log.firstIndex
+    }
+}
+
+/// How much of the log is kept beyond what replication needs, as the change feed.
+package struct LogRetention: Hashable, Sendable {
+    package var bytes = 96 * 1_024 * 1_024
+    package var age = Interval.seconds(24 * 3_600)
+
+    package init() {}
+
+    func oldest(at time: ClusterTime) -> ClusterTime {
+        ClusterTime(nanoseconds: time.nanoseconds - min(time.nanoseconds, UInt64(age.nanoseconds)))
+    }
+}

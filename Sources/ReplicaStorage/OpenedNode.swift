@@ -1,0 +1,99 @@
+package import Basics
+package import Disk
+internal import LogFormat
+package import LogStore
+internal import MetadataMachine
+package import MetadataModel
+internal import RaftCore
+package import ReplicaCore
+internal import Snapshots
+internal import StateEngine
+
+/// A data directory, opened: log, state and snapshots agree with each other, and `restored` is what the replica starts
+/// from.
+///
+/// A crash may have come between any two steps of an install. What is found then is one of these, and each is set right:
+/// - the state is that of an installed snapshot and the log still ends before it: the log is reset to start after it;
+/// - the state is older than the log's first entry (it was lost, or is kept in memory only): it comes back from the newest
+///   snapshot on this disk, and if there is none from a peer (`restored.needsState`).
+package struct OpenedNode<Home: EngineHome> {
+    package let log: LogKeeper
+    package let state: StateKeeper<Home>
+    package let snapshots: SnapshotKeeper
+    package let restored: RestoredReplica
+    /// What an operator should know of the opening.
+    package let notes: [String]
+
+    package init(
+        fileSystem: any FileSystem, directory: String, identity: ClusterIdentity, node: NodeID,
+        founding: FoundingRecord, home: Home, logSettings: LogSettings
+    ) throws {
+        var notes: [String] = []
+        var state = try StateKeeper(home: home, node: node)
+        try home.removeOthers()
+        let snapshots = try SnapshotKeeper(
+            fileSystem: fileSystem, directory: "\(directory)/snapshots", cluster: identity)
+        let logDirectory = "\(directory)/log"
+        if try !fileSystem.exists(logDirectory) { try fileSystem.createDirectory(logDirectory) }
+        let (log, report) = try SegmentedLog.open(
+            fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: logSettings,
+            verifyFrom: state.machine.applied.last.index.next)
+        if let torn = report.tornTail { notes.append("a write that a crash interrupted was cut off: \(torn)") }
+
+        if state.machine.applied.last.index < log.previous.index, let manifest = try snapshots.newest(),
+            manifest.head.revision.index >= log.previous.index
+        {
+            let engine = try home.makeSuccessor()
+            try snapshots.restore(manifest, into: engine)
+            try home.adoptSuccessor()
+            state = try StateKeeper(home: home, node: node, engine: engine)
+            notes.append("state restored from the snapshot at \(manifest.head.revision)")
+        }
+        let applied = state.machine.applied.last
+        let needsState = applied.index < log.previous.index
+        if !needsState, log.term(at: applied.index) != applied.term, log.previous != applied {
+            try log.reset(to: applied)
+            notes.append("the log starts anew after the installed snapshot at \(applied)")
+        }
+        if needsState { notes.append("the state is missing: it will be fetched from a peer") }
+        self.log = LogKeeper(log)
+        self.state = state
+        self.snapshots = snapshots
+        self.notes = notes
+        restored = try Self.restore(
+            log, state.machine, identity: identity, node: node, founding: founding, needsState: needsState)
+    }
+
+    private static func restore(
+        _ log: SegmentedLog, _ machine: Machine<Home.StateEngineType>, identity: ClusterIdentity, node: NodeID,
+        founding: FoundingRecord, needsState: Bool
+    ) throws -> RestoredReplica {
+        var terms = TermRuns(after: log.previous)
+        let runs = log.termRuns
+        for (position, run) in runs.enumerated() {
+            let last = position + 1 < runs.count ? runs[position + 1].firstIndex.previous : log.lastIndex
+            if last >= run.firstIndex { terms.append(through: last, term: run.term) }
+        }
+        let lastApplied = needsState ? log.previous.index : machine.applied.last.index
+        var membership = machine.membership ?? StoredMembership(index: .zero, membership: founding.membership)
+        var configurations = [membership.indexed]
+        for entry in log.configurations where entry.index > membership.index {
+            let found = try Membership(decoding: entry.payload.rawSpan)
+            membership = StoredMembership(index: entry.index, membership: found)
+            if entry.index <= lastApplied { configurations.removeAll() }
+            configurations.append(membership.indexed)
+        }
+        var lastTime = machine.applied.time
+        if log.lastIndex >= log.firstIndex,
+            let slab = try log.read(from: log.lastIndex, through: log.lastIndex, bytesMax: 1).last
+        {
+            lastTime = max(lastTime, slab.record(at: slab.lastIndex).header.time)
+        }
+        return RestoredReplica(
+            identity: identity, id: node,
+            raft: RestoredState(
+                hardState: log.hardState, log: terms, lastApplied: lastApplied, configurations: configurations),
+            membership: membership.membership, memberInfo: machine.memberInfo, lastTime: lastTime,
+            needsState: needsState)
+    }
+}

@@ -1,0 +1,249 @@
+package import Basics
+package import Disk
+package import MetadataMachine
+package import MetadataModel
+package import RaftCore
+package import ReplicaCore
+package import Snapshots
+package import StateEngine
+
+/// Snapshots on their way through this node's disk: one that is given to others and one that is being taken, each in a
+/// directory of its own with a manifest and numbered chunks. Blocking; on the snapshot thread.
+package final class SnapshotKeeper {
+    private let fileSystem: any FileSystem
+    private let directory: String
+    private let cluster: ClusterIdentity
+    private let ranges = Keyspace.replicated
+    private var assembler: SnapshotAssembler?
+
+    /// - Parameter directory: `snapshots` below the data directory; made when it is not there.
+    package init(fileSystem: any FileSystem, directory: String, cluster: ClusterIdentity) throws(DiskError) {
+        self.fileSystem = fileSystem
+        self.directory = directory
+        self.cluster = cluster
+        if try !fileSystem.exists(directory) { try fileSystem.createDirectory(directory) }
+    }
+
+    // MARK: - Giving
+
+    /// Writes the rows of `view` as a snapshot and removes the one before it. The manifest is written last: a directory
+    /// without one is no snapshot.
+    /// - Returns: where it ends.
+    package func build<View: EngineView>(
+        _ source: SnapshotSource<View>, founding: Membership
+    ) throws(SnapshotKeeperError) -> SnapshotPoint {
+        let membership = source.membership ?? StoredMembership(index: .zero, membership: founding)
+        let head = SnapshotHead(
+            cluster: cluster, revision: source.applied.last, time: source.applied.time,
+            changeDigest: source.applied.changeDigest, membership: membership.encoded(), sessions: source.sessions)
+        let name = Self.name(of: head.revision)
+        let path = "\(directory)/\(name)"
+        try removeDirectory(name)
+        try disk { () throws(DiskError) in try fileSystem.createDirectory(path) }
+        let builder = SnapshotBuilder(source.view, ranges: ranges, head: head)
+        while let chunk = try snapshot({ () throws(SnapshotError) in try builder.nextChunk() }) {
+            try write(chunk.bytes, to: "\(path)/chunk-\(chunk.number)")
+        }
+        try disk { () throws(DiskError) in
+            try fileSystem.replaceFile("manifest", in: path, with: builder.manifest().encoded())
+            try fileSystem.syncDirectory(directory)
+        }
+        for other in try names() where other != name && !other.hasPrefix("incoming") { try removeDirectory(other) }
+        return SnapshotPoint(last: head.revision, configuration: membership.indexed)
+    }
+
+    /// A manifest or chunk of the snapshot that ends at `piece.last`; empty when it is not here.
+    package func load(_ piece: SnapshotPiece) throws(SnapshotKeeperError) -> [UInt8] {
+        let file = "\(directory)/\(Self.name(of: piece.last))/\(Self.fileName(of: piece.chunk))"
+        return try disk { () throws(DiskError) in
+            guard try fileSystem.exists(file) else { return [] }
+            return try readWhole(file)
+        }
+    }
+
+    /// The newest whole snapshot on disk, from which a volatile state comes back.
+    package func newest() throws(SnapshotKeeperError) -> SnapshotManifest? {
+        var found: SnapshotManifest?
+        for name in try names() where !name.hasPrefix("incoming") {
+            guard let manifest = try manifest(in: name) else { continue }
+            if found.map({ $0.head.revision < manifest.head.revision }) ?? true { found = manifest }
+        }
+        return found
+    }
+
+    // MARK: - Taking
+
+    /// Keeps the manifest and finds which chunks of the same snapshot an earlier attempt has left.
+    package func begin(_ bytes: [UInt8]) throws(SnapshotKeeperError) -> (
+        SnapshotPoint, chunkCount: UInt32, firstMissing: UInt32
+    ) {
+        let manifest = try snapshot { () throws(SnapshotError) in try SnapshotManifest(decoding: bytes.rawSpan) }
+        guard manifest.head.cluster == cluster else { throw .foreign(manifest.head.cluster) }
+        let point = try manifest.point()
+        let name = "incoming-\(Self.name(of: manifest.head.revision))"
+        for other in try names() where other.hasPrefix("incoming") && other != name { try removeDirectory(other) }
+        let path = "\(directory)/\(name)"
+        var assembler = SnapshotAssembler(manifest)
+        try disk { () throws(DiskError) in
+            if try !fileSystem.exists(path) { try fileSystem.createDirectory(path) }
+            try fileSystem.replaceFile("manifest", in: path, with: bytes)
+        }
+        for number in manifest.chunks.indices {
+            let file = "\(path)/chunk-\(number)"
+            let stored = try disk { () throws(DiskError) in try fileSystem.exists(file) ? try readWhole(file) : [] }
+            // What an earlier attempt left may be cut off; it is fetched again.
+            if !stored.isEmpty { try? assembler.accept(stored.rawSpan, number: number) }
+        }
+        let firstMissing = assembler.missing(limit: 1).first ?? manifest.chunks.count
+        self.assembler = consume assembler
+        return (point, UInt32(manifest.chunks.count), UInt32(firstMissing))
+    }
+
+    /// Checks a chunk to its last row and keeps it.
+    package func store(_ bytes: [UInt8], number: UInt32) throws(SnapshotKeeperError) {
+        guard let revision = assembler?.manifest.head.revision else {
+            throw .snapshot(.damaged("chunk \(number) without a manifest"))
+        }
+        try snapshot { () throws(SnapshotError) in try assembler?.accept(bytes.rawSpan, number: Int(number)) }
+        try write(bytes, to: "\(directory)/incoming-\(Self.name(of: revision))/chunk-\(number)")
+    }
+
+    /// Writes the rows of the snapshot that was taken into `engine`, which is empty, and flushes it. After an error the
+    /// engine is to be thrown away; the live state never knew.
+    /// - Returns: the membership at the snapshot, and its cluster time.
+    package func install<Target: Engine>(
+        into engine: Target
+    ) throws(SnapshotKeeperError) -> (Membership, ClusterTime) {
+        guard let manifest = assembler?.manifest else { throw .snapshot(.damaged("no snapshot was taken")) }
+        assembler = nil
+        try install(manifest, from: "incoming-\(Self.name(of: manifest.head.revision))", into: engine)
+        return (try manifest.membership().membership, manifest.head.time)
+    }
+
+    /// The same from a snapshot of our own.
+    package func restore<Target: Engine>(
+        _ manifest: SnapshotManifest, into engine: Target
+    ) throws(SnapshotKeeperError) {
+        try install(manifest, from: Self.name(of: manifest.head.revision), into: engine)
+    }
+
+    private func install<Target: Engine>(
+        _ manifest: SnapshotManifest, from name: String, into engine: Target
+    ) throws(SnapshotKeeperError) {
+        let installer = try snapshot { () throws(SnapshotError) in
+            try SnapshotInstaller(manifest, ranges: ranges, into: engine)
+        }
+        for number in manifest.chunks.indices {
+            let stored = try disk { () throws(DiskError) in
+                try readWhole("\(directory)/\(name)/chunk-\(number)")
+            }
+            try snapshot { () throws(SnapshotError) in try installer.install(stored.rawSpan) }
+        }
+        try snapshot { () throws(SnapshotError) in try installer.finish() }
+        let head = manifest.head
+        let applied = Applied(last: head.revision, time: head.time, changeDigest: head.changeDigest)
+        do throws(MachineError) {
+            try Machine.prepare(engine, applied: applied, sessions: head.sessions)
+        } catch {
+            throw .machine(error)
+        }
+    }
+
+    /// What was taken is installed; its pieces are not needed any more.
+    package func discardTaken() throws(SnapshotKeeperError) {
+        for name in try names() where name.hasPrefix("incoming") { try removeDirectory(name) }
+    }
+
+    // MARK: - Files
+
+    private static func name(of last: EntryID) -> String { "\(last.index)-\(last.term)" }
+    private static func fileName(of chunk: UInt32?) -> String { chunk.map { "chunk-\($0)" } ?? "manifest" }
+
+    private func names() throws(SnapshotKeeperError) -> [String] {
+        try disk { () throws(DiskError) in try fileSystem.list(directory) }
+    }
+
+    private func manifest(in name: String) throws(SnapshotKeeperError) -> SnapshotManifest? {
+        let path = "\(directory)/\(name)/manifest"
+        let bytes = try disk { () throws(DiskError) in try fileSystem.exists(path) ? try readWhole(path) : [] }
+        guard !bytes.isEmpty else { return nil }
+        return try snapshot { () throws(SnapshotError) in try SnapshotManifest(decoding: bytes.rawSpan) }
+    }
+
+    private func readWhole(_ path: String) throws(DiskError) -> [UInt8] {
+        let file = try fileSystem.open(path, .existing)
+        return try file.read(at: 0, count: try file.size())
+    }
+
+    private func write(_ bytes: [UInt8], to path: String) throws(SnapshotKeeperError) {
+        try disk { () throws(DiskError) in
+            if try fileSystem.exists(path) { try fileSystem.remove(path) }
+            let file = try fileSystem.open(path, .create)
+            try file.preallocate(bytes.count)
+            try file.write([bytes], at: 0)
+            try file.sync()
+        }
+    }
+
+    private func removeDirectory(_ name: String) throws(SnapshotKeeperError) {
+        let path = "\(directory)/\(name)"
+        try disk { () throws(DiskError) in
+            guard try fileSystem.exists(path) else { return }
+            for file in try fileSystem.list(path) { try fileSystem.remove("\(path)/\(file)") }
+            try fileSystem.remove(path)
+        }
+    }
+
+    private func disk<T>(_ body: () throws(DiskError) -> T) throws(SnapshotKeeperError) -> T {
+        do throws(DiskError) {
+            return try body()
+        } catch {
+            throw .disk(error)
+        }
+    }
+
+    private func snapshot<T>(_ body: () throws(SnapshotError) -> T) throws(SnapshotKeeperError) -> T {
+        do throws(SnapshotError) {
+            return try body()
+        } catch {
+            throw .snapshot(error)
+        }
+    }
+}
+
+package enum SnapshotKeeperError: Error, Sendable, CustomStringConvertible {
+    case disk(DiskError)
+    case snapshot(SnapshotError)
+    case machine(MachineError)
+    case foreign(ClusterIdentity)
+
+    package var description: String {
+        switch self {
+        case .disk(let error): error.description
+        case .snapshot(let error): "\(error)"
+        case .machine(let error): error.description
+        case .foreign(let identity): "a snapshot of another cluster or generation: \(identity)"
+        }
+    }
+}
+
+extension SnapshotManifest {
+    /// Where this snapshot ends, and the configuration in force there.
+    package func point() throws(SnapshotKeeperError) -> SnapshotPoint {
+        SnapshotPoint(last: head.revision, configuration: try membership().indexed)
+    }
+
+    fileprivate func membership() throws(SnapshotKeeperError) -> StoredMembership {
+        do throws(DecodeError) {
+            return try StoredMembership(decoding: head.membership.rawSpan)
+        } catch {
+            throw .snapshot(.damaged("membership: \(error)"))
+        }
+    }
+}
+
+extension StoredMembership {
+    package var indexed: IndexedConfiguration {
+        IndexedConfiguration(index: index, configuration: membership.configuration)
+    }
+}

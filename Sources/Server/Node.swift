@@ -1,0 +1,253 @@
+internal import Basics
+internal import Foundation
+internal import LogFormat
+internal import LogStore
+internal import Logging
+internal import MetadataModel
+internal import NIOCore
+internal import RaftCore
+internal import ReplicaCore
+internal import ReplicaStorage
+internal import StateEngine
+internal import Transport
+internal import Wire
+
+/// A founded node on its event loop: the replica, and around it sockets, threads and timers. It decides nothing: it
+/// carries events in and effects out.
+///
+/// Every event of one wake-up of the loop falls into one *turn*: the first begins it, and a task that runs after the
+/// wake-up's last event ends it, so that what a hundred connections asked together is logged, sent and answered together.
+final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
+    // `@unchecked`: everything here is used on the event loop only. Other threads reach it through `loop.execute`.
+
+    let loop: any EventLoop
+    let logger: Logger
+    let configuration: ServerConfiguration
+    var replica: Replica
+    let storage: NodeStorage<Home>
+
+    private var isInTurn = false
+    private var timer: Scheduled<Void>?
+    private var timerDeadline = Instant.never
+    private var maintenance: RepeatedTask?
+    /// By slot position; nil where no connection is.
+    private var clientConnections: [FrameConnection?] = []
+    private var clientSlots: [UInt64: ConnectionSlot] = [:]
+    let peers: PeerConnections
+    private let fail: (NodeFailure) -> Void
+
+    init(
+        replica: consuming Replica, storage: NodeStorage<Home>, peers: PeerConnections, loop: any EventLoop,
+        logger: Logger, configuration: ServerConfiguration, fail: @escaping (NodeFailure) -> Void
+    ) {
+        self.replica = replica
+        self.storage = storage
+        self.peers = peers
+        self.loop = loop
+        self.logger = logger
+        self.configuration = configuration
+        self.fail = fail
+    }
+
+    func start() {
+        storage.start { [self] report in loop.execute { self.storageReported(report) } }
+        peers.handler = self
+        peers.setMembers(replica.membership.members.filter { $0.id != replica.id })
+        turn { _ in }
+        maintenance = loop.scheduleRepeatedTask(initialDelay: .milliseconds(500), delay: .milliseconds(500)) { [self] _ in
+            maintain()
+        }
+    }
+
+    /// Hands leadership over; new requests are sent elsewhere.
+    func beginStopping() {
+        sayGoodbye()
+        turn { $0.stop() }
+    }
+
+    var isDrained: Bool { replica.isDrained }
+
+    /// On the loop; after it, `stopStorage` elsewhere, because it waits.
+    func stop() {
+        maintenance?.cancel()
+        timer?.cancel()
+        peers.handler = nil
+    }
+
+    func stopStorage() { storage.stop() }
+
+    // MARK: - Turns
+
+    static func instant() -> Instant { Instant(nanoseconds: NIODeadline.now().uptimeNanoseconds) }
+
+    func turn(_ body: (inout Replica) -> Void) {
+        loop.assertInEventLoop()
+        if !isInTurn {
+            isInTurn = true
+            replica.beginTurn(now: Self.instant(), wall: wallClock())
+            loop.execute { self.endTurn() }
+        }
+        body(&replica)
+    }
+
+    private func endTurn() {
+        isInTurn = false
+        let effects = replica.endTurn()
+        if let work = effects.log { storage.log(work) }
+        storage.apply(effects.apply)
+        for read in effects.logReads { storage.read(read) }
+        for work in effects.snapshot { storage.snapshot(work) }
+        for (slot, bytes) in effects.toClients { clientConnections[Int(slot.position)]?.send(bytes) }
+        for slot in effects.closingClients { clientConnections[Int(slot.position)]?.close() }
+        for (node, bytes) in effects.toPeers { peers.send(bytes, to: node) }
+        for node in effects.closingPeers { peers.closeInbound(from: node) }
+        for notice in effects.notices { log(notice) }
+        schedule(effects.nextDeadline)
+    }
+
+    private func schedule(_ deadline: Instant) {
+        guard deadline != timerDeadline else { return }
+        timer?.cancel()
+        timerDeadline = deadline
+        guard deadline != .never else {
+            timer = nil
+            return
+        }
+        timer = loop.scheduleTask(deadline: .uptimeNanoseconds(deadline.nanoseconds)) { [self] in
+            timerDeadline = .never
+            turn { _ in }
+        }
+    }
+
+    // MARK: - What the threads report
+
+    private func storageReported(_ report: StorageReport) {
+        switch report {
+        case .failed(let failure): fail(failure)
+        default: turn { storage.deliver(report, to: &$0) }
+        }
+    }
+
+    // MARK: - Maintenance
+
+    private func maintain() {
+        storage.maintain(
+            compactThrough: replica.compactionFloor, time: wallClock(), reserve: configuration.diskReserveSize,
+            lastApplied: replica.appliedThrough)
+    }
+
+    // MARK: - Clients
+
+    func clientOpened(_ connection: FrameConnection) {
+        turn { replica in
+            let slot = replica.clientConnected()
+            clientSlots[connection.id] = slot
+            while clientConnections.count <= Int(slot.position) { clientConnections.append(nil) }
+            clientConnections[Int(slot.position)] = connection
+        }
+    }
+
+    func clientReceived(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {
+        // A connection from before the founding is new to the replica, and has to say hello to it.
+        if clientSlots[connection.id] == nil { clientOpened(connection) }
+        guard let slot = clientSlots[connection.id] else { return }
+        turn { replica in
+            do throws(DecodeError) {
+                try replica.receiveClientFrame(header, body: body, from: slot)
+                if header.kind == ClientFrameKind.hello.rawValue {
+                    connection.handshakeFinished(frameSizeMax: configuration.frameSizeMax)
+                }
+            } catch {
+                logger.debug("closing a client's connection", metadata: ["client": "\(connection.remoteAddress)", "reason": "\(error)"])
+                connection.close()
+            }
+        }
+    }
+
+    func clientClosed(_ connection: FrameConnection) {
+        guard let slot = clientSlots.removeValue(forKey: connection.id) else { return }
+        clientConnections[Int(slot.position)] = nil
+        turn { $0.clientDisconnected(slot) }
+    }
+
+    /// Tells every client that this node is about to stop.
+    private func sayGoodbye() {
+        var writer = ByteWriter()
+        GoingAway(leader: replica.statusReply.leader).encode(into: &writer)
+        let bytes = writer.takeBytes()
+        for connection in clientConnections { connection?.send(bytes) }
+    }
+
+    // MARK: - Notices
+
+    private func log(_ notice: Notice) {
+        switch notice {
+        case .roleChanged(let status):
+            logger.notice(
+                "\(status.role.rawValue)",
+                metadata: [
+                    "term": "\(status.term)", "leader": "\(status.leader.map(name) ?? "none")",
+                    "commitIndex": "\(status.commitIndex)",
+                ])
+        case .conflictBelowCommit(let peer):
+            logger.error(
+                "raft.conflictBelowCommit: a peer contradicts a committed entry; its connection is closed",
+                metadata: ["peer": "\(name(peer))"])
+        case .badPeerMessage(let peer, let reason):
+            logger.warning("closing a peer's connection", metadata: ["peer": "\(name(peer))", "reason": "\(reason)"])
+        case .quarantined(let index, let own, let majority):
+            logger.error(
+                "this node's state differs from the majority's: quarantined until it is rebuilt",
+                metadata: [
+                    "index": "\(index)", "own": "\(String(own, radix: 16))", "majority": "\(String(majority, radix: 16))",
+                ])
+        case .stateRebuilt(let index): logger.notice("state rebuilt", metadata: ["index": "\(index)"])
+        case .digestsDiffer(let index):
+            logger.error("members' states differ and none has a majority", metadata: ["index": "\(index)"])
+        case .snapshotOffered(let from, let last):
+            logger.notice("fetching a snapshot", metadata: ["from": "\(name(from))", "last": "\(last)"])
+        case .snapshotInstalled(let last): logger.notice("snapshot installed", metadata: ["last": "\(last)"])
+        case .snapshotFailed(let reason): logger.warning("snapshot transfer failed", metadata: ["reason": "\(reason)"])
+        case .membershipChanged: peers.setMembers(replica.membership.members.filter { $0.id != replica.id })
+        case .removedFromCluster: logger.notice("this node was removed from the cluster")
+        }
+    }
+
+    private func name(_ node: NodeID) -> String { replica.membership.member(node)?.name ?? node.description }
+}
+
+// MARK: - Peers
+
+extension Node: PeerHandler {
+    var ownHello: (ClusterIdentity, LogIndex) { (replica.identity, replica.raft.lastIndex) }
+
+    func peerUp(_ node: NodeID) { turn { $0.peerUp(node) } }
+    func peerDown(_ node: NodeID) { turn { $0.peerDown(node) } }
+    func peerInboundLost(_ node: NodeID) { turn { $0.peerInboundLost(node) } }
+    func peerWritable(_ node: NodeID, _ isWritable: Bool) { turn { $0.peerWritable(node, isWritable) } }
+
+    func peerReceived(_ header: FrameHeader, body: RawSpan, from node: NodeID) -> Bool {
+        var isSound = true
+        turn { replica in
+            do throws(DecodeError) {
+                try replica.receivePeerFrame(header, body: body, from: node)
+            } catch {
+                logger.warning("a peer's message cannot be read", metadata: ["peer": "\(node)", "reason": "\(error)"])
+                isSound = false
+            }
+        }
+        return isSound
+    }
+}
+
+/// Why the node cannot go on.
+struct NodeFailure: Error, Sendable {
+    var message: String
+}
+
+/// The wall clock, as cluster time counts.
+func wallClock() -> ClusterTime {
+    var time = timespec()
+    clock_gettime(CLOCK_REALTIME, &time)
+    return ClusterTime(nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
+}

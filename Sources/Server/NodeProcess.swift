@@ -1,0 +1,344 @@
+internal import Basics
+internal import Disk
+internal import LogStore
+internal import Logging
+internal import MetadataModel
+internal import NIOCore
+internal import RaftCore
+internal import ReplicaCore
+internal import ReplicaStorage
+internal import StateEngine
+internal import Transport
+internal import Wire
+
+/// Everything of one node, waiting or founded: it owns the data directory, listens on both ports, and becomes a replica
+/// when there is a cluster to belong to.
+final class NodeProcess: @unchecked Sendable {
+    // `@unchecked`: used on the event loop only, but for `init`, `start` and `stop`, which hop there.
+
+    private let configuration: ServerConfiguration
+    private let loop: any EventLoop
+    private let logger: Logger
+    private let exit: ExitSignal
+    private let fileSystem = PosixFileSystem()
+    private let lock: DirectoryLock
+    private var identity: NodeIdentity
+    private var context: TransportContext?
+    private var listeners: [Listener] = []
+    private var clientPort: ClientPort?
+    private var peers: PeerConnections?
+    private var founding: Founding?
+    private var node: (any RunningNode)?
+    private var reminder: RepeatedTask?
+
+    init(_ configuration: ServerConfiguration, loop: any EventLoop, logger: Logger, exit: ExitSignal) throws {
+        self.configuration = configuration
+        self.loop = loop
+        self.logger = logger
+        self.exit = exit
+        let directory = configuration.dataDirectory
+        if try !fileSystem.exists(directory) { try fileSystem.createDirectory(directory) }
+        try fileSystem.requirePrivate(directory)
+        lock = try fileSystem.lock(directory)
+        if let found = try NodeIdentity.load(from: directory, on: fileSystem) {
+            try found.check(name: configuration.name, cluster: nil)
+            identity = found
+        } else {
+            var random = SystemRandomNumberGenerator()
+            identity = NodeIdentity(
+                cluster: nil, name: configuration.name, incarnation: NodeID(random.next() | 1 << 32))
+            try identity.store(in: directory, on: fileSystem)
+        }
+    }
+
+    // MARK: - Start
+
+    func start() async throws {
+        try await loop.submit { [self] in try prepare() }.get()
+        try await listen(configuration.peerListen) { $0.peers! }
+        try await listen(configuration.clientListen) { $0.clientPort! }
+        logger.notice(
+            "listening",
+            metadata: [
+                "client": "\(configuration.clientListen)", "peer": "\(configuration.peerListen)",
+                "data": "\(configuration.dataDirectory)", "version": "\(Version.current)",
+            ])
+    }
+
+    private func prepare() throws {
+        var settings = TransportSettings()
+        settings.connectionsMax = configuration.connectionsMax
+        settings.connectionsPerAddressMax = configuration.connectionsPerAddressMax
+        let context = TransportContext(eventLoop: loop, settings: settings)
+        self.context = context
+        let peers = PeerConnections(
+            context: context, configuration: configuration, node: identity.incarnation, logger: logger)
+        self.peers = peers
+        clientPort = ClientPort(self)
+        let founding = Founding(
+            configuration: configuration, incarnation: identity.incarnation, context: context, logger: logger,
+            accept: { [unowned self] record in try accept(record) })
+        self.founding = founding
+        peers.onFoundingFrame = { [weak founding] in founding?.receive($0, body: $1, on: $2) ?? false }
+        peers.onHelloWithoutCluster = { [weak founding] in founding?.answerHello($0, on: $1) }
+        peers.onEmptyPeer = { [unowned self] in offerFounding(to: $0, $1, on: $2) }
+        if identity.cluster != nil {
+            try startReplica()
+        } else {
+            remindOperator()
+        }
+    }
+
+    private func listen(_ address: HostPort, _ delegate: @escaping @Sendable (NodeProcess) -> any FrameConnectionDelegate) async throws {
+        let bound = loop.makePromise(of: Void.self)
+        loop.execute { [self] in
+            guard let context else { return bound.fail(NodeFailure(message: "not prepared")) }
+            Listener.bind(to: address, context: context, delegate: delegate(self)) { [self] result in
+                switch result {
+                case .success(let listener):
+                    listeners.append(listener)
+                    bound.succeed()
+                case .failure(let failure): bound.fail(failure)
+                }
+            }
+        }
+        try await bound.futureResult.get()
+    }
+
+    private func remindOperator() {
+        let names = configuration.cluster.map { "\($0.name) (\($0.address))" }.joined(separator: ", ")
+        let text =
+            configuration.cluster.isEmpty
+            ? "waiting: the data directory is empty and no --cluster was named"
+            : "waiting: the data directory is empty. Run `quorate init` once when all of \(names) are up, if the cluster "
+                + "is new; a node that lost its directory is not taken back under its old identity"
+        reminder = loop.scheduleRepeatedTask(initialDelay: .seconds(1), delay: .seconds(10)) { [logger] _ in
+            logger.notice("\(text)")
+        }
+    }
+
+    // MARK: - Founding
+
+    private func accept(_ record: FoundingRecord) throws {
+        var founded = identity
+        founded.cluster = record.identity
+        founded.foundingRecord = record.encoded()
+        try founded.store(in: configuration.dataDirectory, on: fileSystem)
+        identity = founded
+        logger.notice("founded", metadata: ["cluster": "\(record.identity)"])
+        // After the answer to whoever brought the record has gone out.
+        loop.execute { [self] in
+            do {
+                try startReplica()
+            } catch {
+                logger.error("\(error)")
+                exit.finish(1)
+            }
+        }
+    }
+
+    /// A member that answers "no cluster" under the incarnation that the founding record names missed the record.
+    private func offerFounding(to member: Member, _ reply: PeerHelloReply, on connection: FrameConnection) {
+        guard reply.node == member.id, !identity.foundingRecord.isEmpty else {
+            logger.warning(
+                "a member came back with an empty data directory: it has a new identity and does not vote",
+                metadata: ["peer": "\(member.name)", "expected": "\(member.id)", "found": "\(reply.node)"])
+            return connection.close()
+        }
+        var writer = ByteWriter()
+        let record = identity.foundingRecord
+        PeerMessage.foundingCommit.encode(payload: record.rawSpan, into: &writer)
+        connection.send(writer.takeBytes())
+    }
+
+    private func startReplica() throws {
+        reminder?.cancel()
+        founding?.markFounded()
+        guard let peers, let cluster = identity.cluster else { return }
+        let record = try FoundingRecord(decoding: identity.foundingRecord.rawSpan)
+        let directory = configuration.dataDirectory
+        switch configuration.engine {
+        case .rocksdb:
+            let home = RocksHome(directory: directory, fileSystem: fileSystem)
+            node = try makeNode(home, cluster, record, peers)
+        case .memory: node = try makeNode(MemoryHome(), cluster, record, peers)
+        }
+        node?.start()
+    }
+
+    private func makeNode<Home: EngineHome>(
+        _ home: Home, _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections
+    ) throws -> any RunningNode {
+        let directory = configuration.dataDirectory
+        var logSettings = LogSettings()
+        logSettings.segmentSize = configuration.segmentSize
+        let opened = try OpenedNode(
+            fileSystem: fileSystem, directory: directory, identity: cluster, node: identity.incarnation,
+            founding: record, home: home, logSettings: logSettings)
+        for note in opened.notes { logger.notice("\(note)") }
+        var settings = ReplicaSettings(
+            name: configuration.name, clientAddress: configuration.clientAddress.description,
+            peerAddress: configuration.peerAddress.description, softwareVersion: Version.current)
+        settings.raft.heartbeatInterval = configuration.heartbeatInterval
+        settings.raft.electionTimeoutMin = configuration.electionTimeoutMin
+        settings.raft.electionTimeoutMax = configuration.electionTimeoutMax
+        settings.raft.diskStallTimeout = configuration.diskStallTimeout
+        settings.limits.frameSizeMax = UInt32(configuration.frameSizeMax)
+        settings.limits.valueSizeMax = UInt32(configuration.valueSizeMax)
+        var random = SystemRandomNumberGenerator()
+        let replica = Replica(
+            opened.restored, settings: settings, seed: random.next(), now: Node<Home>.instant(), wall: wallClock())
+        let storage = NodeStorage(
+            log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
+            fileSystem: fileSystem, directory: directory)
+        return Node(
+            replica: replica, storage: storage, peers: peers, loop: loop, logger: logger, configuration: configuration
+        ) { [logger, exit] failure in
+            // Nothing that depends on the failed write has been answered, and nothing will be.
+            logger.error("stopping: \(failure.message)")
+            exit.finish(1)
+        }
+    }
+
+    // MARK: - Stop
+
+    private static let drainTime = Interval.seconds(5)
+
+    func stop(gracefully: Bool) async {
+        if gracefully {
+            logger.notice("stopping")
+            await drain()
+        }
+        let stopped = loop.makePromise(of: (any RunningNode)?.self)
+        loop.execute { [self] in
+            reminder?.cancel()
+            for listener in listeners { listener.close() }
+            peers?.stop()
+            node?.stop()
+            stopped.succeed(node)
+        }
+        // On a failure the disk is not touched again.
+        if let node = try? await stopped.futureResult.get(), gracefully { node.stopStorage() }
+        logger.notice("stopped")
+    }
+
+    /// Hands leadership over and lets what is under way end, for at most `drainTime`.
+    private func drain() async {
+        let deadline = NIODeadline.now() + .nanoseconds(Self.drainTime.nanoseconds)
+        let drained = loop.makePromise(of: Void.self)
+        loop.execute { [self] in
+            guard let node else { return drained.succeed() }
+            node.beginStopping()
+            poll(node, until: deadline, drained)
+        }
+        try? await drained.futureResult.get()
+    }
+
+    private func poll(_ node: any RunningNode, until deadline: NIODeadline, _ drained: EventLoopPromise<Void>) {
+        guard !node.isDrained, NIODeadline.now() < deadline else { return drained.succeed() }
+        loop.assumeIsolated().scheduleTask(in: .milliseconds(5)) { [self] in poll(node, until: deadline, drained) }
+    }
+
+    // MARK: - Clients before there is a cluster
+
+    func clientOpened(_ connection: FrameConnection) { node?.clientOpened(connection) }
+    func clientClosed(_ connection: FrameConnection) { node?.clientClosed(connection) }
+
+    func clientReceived(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {
+        if let node {
+            node.clientReceived(header, body: body, on: connection)
+        } else {
+            answerWithoutCluster(header, body: body, on: connection)
+        }
+    }
+
+    private func answerWithoutCluster(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {
+        do throws(DecodeError) {
+            let request = try ClientRequest.decode(header, body: body)
+            switch request {
+            case .hello(let hello): greet(hello, header.requestID, on: connection)
+            case .status: send(.status(waitingStatus), header.requestID, on: connection)
+            case .ping:
+                let pong = PingReply(revision: .zero, clusterTime: wallClock(), leader: nil)
+                send(.pong(pong), header.requestID, on: connection)
+            case .initialize: initialize(header.requestID, on: connection)
+            case .mutate, .query, .keepAlive, .unknown:
+                var writer = ByteWriter()
+                let error = ReplyError(
+                    .notReady, "\(configuration.name) belongs to no cluster yet: run `quorate init` once")
+                ClientReply.refuse(kind: header.kind, requestID: header.requestID, error, into: &writer)
+                connection.send(writer.takeBytes())
+            }
+        } catch {
+            connection.close()
+        }
+    }
+
+    private func greet(_ hello: ClientHello, _ requestID: UInt64, on connection: FrameConnection) {
+        guard let version = ProtocolVersion.chosen(from: hello.versions) else { return connection.close() }
+        if let wanted = hello.identity {
+            // Never an empty answer to one who knows a cluster: this directory has lost it, or never had it.
+            let error = ReplyError(
+                .clusterMismatch, "\(configuration.name) has an empty data directory and belongs to no cluster, not to \(wanted)")
+            return send(.failed(error, .hello), requestID, on: connection)
+        }
+        connection.handshakeFinished(frameSizeMax: configuration.frameSizeMax)
+        let reply = HelloReply(
+            revision: .zero, version: version, identity: nil, node: identity.incarnation,
+            nodeName: configuration.name, softwareVersion: Version.current, clusterTime: wallClock(),
+            limits: ConnectionLimits(), leader: nil)
+        send(.hello(reply), requestID, on: connection)
+    }
+
+    private func initialize(_ requestID: UInt64, on connection: FrameConnection) {
+        founding?.initialize { [self] result in
+            switch result {
+            case .success(let identity):
+                send(.initialized(InitializeReply(revision: .zero, identity: identity)), requestID, on: connection)
+            case .failure(let error): send(.failed(error, .initialize), requestID, on: connection)
+            }
+        }
+    }
+
+    private func send(_ reply: ControlReply, _ requestID: UInt64, on connection: FrameConnection) {
+        var writer = ByteWriter()
+        reply.encode(requestID: requestID, into: &writer)
+        connection.send(writer.takeBytes())
+    }
+
+    private var waitingStatus: StatusReply {
+        let node = NodeStatus(
+            id: identity.incarnation, name: configuration.name, role: .none, state: .waiting, term: .zero,
+            commitIndex: .zero, lastApplied: .zero, firstIndex: .zero, lastIndex: .zero, digests: [], diskUsed: 0,
+            diskFree: UInt64(max(0, (try? fileSystem.freeSpace(configuration.dataDirectory)) ?? 0)),
+            softwareVersion: Version.current, uptimeSeconds: 0, clientAddress: configuration.clientAddress.description,
+            peerAddress: configuration.peerAddress.description)
+        return StatusReply(revision: .zero, identity: nil, node: node, leader: nil, members: [])
+    }
+}
+
+/// A founded node, whatever its engine.
+protocol RunningNode: AnyObject, Sendable {
+    func start()
+    func stop()
+    func stopStorage()
+    func beginStopping()
+    var isDrained: Bool { get }
+    func clientOpened(_ connection: FrameConnection)
+    func clientReceived(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection)
+    func clientClosed(_ connection: FrameConnection)
+}
+
+/// What happens on the client port.
+final class ClientPort: FrameConnectionDelegate {
+    private unowned let process: NodeProcess
+    init(_ process: NodeProcess) { self.process = process }
+
+    func opened(_ connection: FrameConnection) { process.clientOpened(connection) }
+    func received(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {
+        process.clientReceived(header, body: body, on: connection)
+    }
+    func readCompleted(on connection: FrameConnection) {}
+    func writabilityChanged(_ connection: FrameConnection) {}
+    func closed(_ connection: FrameConnection, reason: ConnectionEnd) { process.clientClosed(connection) }
+}

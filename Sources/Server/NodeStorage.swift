@@ -1,0 +1,321 @@
+internal import Basics
+internal import Disk
+internal import Foundation
+internal import LogFormat
+internal import LogStore
+internal import MetadataMachine
+internal import MetadataModel
+internal import RaftCore
+internal import ReplicaCore
+internal import ReplicaStorage
+internal import Snapshots
+internal import StateEngine
+internal import Synchronization
+
+/// What a storage thread tells the loop.
+enum StorageReport: Sendable {
+    case logWritten(PersistTicket)
+    case logRead(LogRead, [Slab])
+    case outcomes([StateOutcome])
+    case flushed(through: LogIndex)
+    case compacted(through: LogIndex)
+    case diskChecked(DiskUsage, isLow: Bool)
+    case snapshotBuilt(SnapshotPoint)
+    case snapshotBuildFailed(String)
+    case snapshotPieceLoaded(SnapshotPiece, [UInt8], for: NodeID)
+    case snapshotManifestStored(SnapshotPoint, chunkCount: UInt32, firstMissing: UInt32)
+    case snapshotChunkStored(UInt32)
+    case snapshotPieceRefused(String)
+    case snapshotInstalled(SnapshotPoint, Membership, ClusterTime)
+    case snapshotInstallFailed(String)
+    /// The disk has failed: nothing may be acknowledged any more, and nothing is tried again.
+    case failed(NodeFailure)
+}
+
+/// The threads behind a node. Log thread: appends, syncs, seals. Apply thread: the state machine. Read thread: log entries
+/// that are no longer in memory. Snapshot thread: everything that takes long. None of them decides anything.
+final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
+    // `@unchecked`: `state` belongs to the apply thread and `snapshots` to the snapshot thread, once `start` was called.
+
+    private let log: LogKeeper
+    private let state: StateKeeper<Home>
+    private let snapshots: SnapshotKeeper
+    private let fileSystem: any FileSystem
+    private let directory: String
+    private let founding: Membership
+    private let retention = LogRetention()
+    /// Bytes of the state on disk, as the apply thread last saw it.
+    private let stateSize = Mutex<UInt64>(0)
+    /// Where the newest snapshot that is whole on disk ends.
+    private let snapshotThrough = Mutex(LogIndex.zero)
+
+    private static var volatileSnapshotEntries: Int { 100_000 }
+
+    private enum LogJob: Sendable {
+        case work(LogWork)
+        case compact(through: LogIndex, time: ClusterTime)
+        case reset(EntryID, then: @Sendable () -> Void)
+    }
+    private enum StateJob: Sendable {
+        case work(ApplyWork)
+        case checkFlush
+        case snapshotSource
+        case adopt(UncheckedBox<Home.StateEngineType>, SnapshotPoint, Membership, ClusterTime, resetsLog: Bool)
+    }
+    private enum SnapshotJob: Sendable {
+        case work(SnapshotWork)
+        case build(SnapshotSource<Home.StateEngineType.View>)
+        case checkDisk(reserve: Int)
+        case cleanUp
+    }
+    private var logThread: WorkThread<LogJob>?
+    private var stateThread: WorkThread<StateJob>?
+    private var readThread: WorkThread<LogRead>?
+    private var snapshotThread: WorkThread<SnapshotJob>?
+    private var report: @Sendable (StorageReport) -> Void = { _ in }
+
+    init(
+        log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership,
+        fileSystem: any FileSystem, directory: String
+    ) {
+        self.log = log
+        self.state = state
+        self.snapshots = snapshots
+        self.founding = founding
+        self.fileSystem = fileSystem
+        self.directory = directory
+    }
+
+    func start(report: @escaping @Sendable (StorageReport) -> Void) {
+        self.report = report
+        logThread = WorkThread(
+            name: "log", idleAfter: .milliseconds(2), idle: { [self] in logIsIdle() }
+        ) { [self] jobs in for job in jobs { perform(job) } }
+        stateThread = WorkThread(name: "apply") { [self] jobs in perform(jobs) }
+        readThread = WorkThread(name: "log-read") { [self] reads in for read in reads { perform(read) } }
+        snapshotThread = WorkThread(name: "snapshot") { [self] jobs in for job in jobs { perform(job) } }
+    }
+
+    /// Waits for everything handed over, and seals the log.
+    func stop() {
+        readThread?.stop()
+        snapshotThread?.stop()
+        stateThread?.stop()
+        logThread?.stop()
+        try? log.log.seal()
+        try? state.machine.engine.flush()
+    }
+
+    // MARK: - Handing over, from the loop
+
+    func log(_ work: LogWork) { logThread?.add(.work(work)) }
+    func apply(_ work: [ApplyWork]) { stateThread?.add(work.map { .work($0) }) }
+    func read(_ read: LogRead) { readThread?.add(read) }
+
+    func snapshot(_ work: SnapshotWork) {
+        if case .build = work { stateThread?.add(.snapshotSource) } else { snapshotThread?.add(.work(work)) }
+    }
+
+    /// Called twice a second: how far the state is durable, how much space is left, what of the log can go.
+    func maintain(compactThrough floor: LogIndex, time: ClusterTime, reserve: Int, lastApplied: LogIndex) {
+        stateThread?.add(.checkFlush)
+        snapshotThread?.add(.checkDisk(reserve: reserve))
+        // A volatile state is kept by snapshots, so that the log need not hold everything for ever.
+        if state.home.isVolatile, log.log.byteCount > retention.bytes,
+            lastApplied.distance(after: snapshotThrough.withLock { $0 }) > Self.volatileSnapshotEntries
+        {
+            stateThread?.add(.snapshotSource)
+        }
+        logThread?.add(.compact(through: floor, time: time))
+    }
+
+    func deliver(_ report: StorageReport, to replica: inout Replica) {
+        switch report {
+        case .logWritten(let ticket): replica.logWritten(ticket)
+        case .logRead(let read, let slabs): replica.logRead(read, slabs: slabs)
+        case .outcomes(let outcomes):
+            for outcome in outcomes { outcome.deliver(to: &replica) }
+        case .flushed(let index): replica.flushed(through: index)
+        case .compacted(let index): replica.compacted(through: index)
+        case .diskChecked(let usage, let isLow): replica.diskChanged(usage, isLow: isLow)
+        case .snapshotBuilt(let point): replica.snapshotBuilt(point)
+        case .snapshotBuildFailed(let reason): replica.snapshotBuildFailed(reason: reason)
+        case .snapshotPieceLoaded(let piece, let bytes, let peer):
+            replica.snapshotPieceLoaded(piece, bytes: bytes, for: peer)
+        case .snapshotManifestStored(let point, let count, let firstMissing):
+            replica.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing)
+        case .snapshotChunkStored(let number): replica.snapshotChunkStored(number)
+        case .snapshotPieceRefused(let reason): replica.snapshotPieceRefused(reason: reason)
+        case .snapshotInstalled(let point, let membership, let time):
+            replica.snapshotInstalled(point, membership: membership, time: time)
+        case .snapshotInstallFailed(let reason): replica.snapshotInstallFailed(reason: reason)
+        case .failed: break
+        }
+    }
+
+    // MARK: - Log thread
+
+    private func perform(_ job: LogJob) {
+        do throws(DiskError) {
+            switch job {
+            case .work(let work):
+                try write(work)
+                report(.logWritten(work.ticket))
+            case .compact(let floor, let time):
+                let before = log.log.firstIndex
+                let first = try log.compact(through: floor, retention, time: time)
+                if first > before { report(.compacted(through: first.previous)) }
+            case .reset(let entry, let then):
+                try log.log.reset(to: entry)
+                then()
+            }
+        } catch {
+            report(.failed(NodeFailure(message: "the log cannot be written: \(error)")))
+        }
+    }
+
+    /// No space was found before anything was promised: the entries wait, unacknowledged, until there is some.
+    private func write(_ work: LogWork) throws(DiskError) {
+        while true {
+            do throws(DiskError) {
+                return try log.perform(work)
+            } catch where error.kind == .noSpace {
+                report(.diskChecked(diskUsage(), isLow: true))
+                Thread.sleep(forTimeInterval: 0.25)
+            }
+        }
+    }
+
+    private func logIsIdle() {
+        do throws(DiskError) {
+            try log.log.seal()
+        } catch where error.kind != .noSpace {
+            report(.failed(NodeFailure(message: "the log cannot be sealed: \(error)")))
+        } catch {
+            // The seal is only a help for recovery; the next batch says the same.
+        }
+        // Space for the next segment is an offer too: it is asked for again when it is needed.
+        try? log.log.prepareNextSegment()
+    }
+
+    // MARK: - Apply thread
+
+    private func perform(_ jobs: [StateJob]) {
+        var outcomes: [StateOutcome] = []
+        do throws(MachineError) {
+            for job in jobs {
+                switch job {
+                case .work(let work):
+                    outcomes.append(try state.perform(work, now: Self.now()))
+                case .checkFlush:
+                    stateSize.withLock { $0 = state.machine.engine.statistics.diskBytes }
+                    report(.flushed(through: try durableApplied()))
+                case .snapshotSource: snapshotThread?.add(.build(try state.snapshotSource()))
+                case .adopt(let engine, let point, let membership, let time, let resetsLog):
+                    report(.outcomes(outcomes))
+                    outcomes = []
+                    try state.adopt(engine.value)
+                    snapshotThread?.add(.cleanUp)
+                    finishInstall(point, membership, time, resetsLog: resetsLog)
+                }
+            }
+        } catch {
+            report(.failed(NodeFailure(message: "the state cannot be kept: \(error)")))
+        }
+        if !outcomes.isEmpty { report(.outcomes(outcomes)) }
+    }
+
+    /// A volatile state is as durable as the newest snapshot of it.
+    private func durableApplied() throws(MachineError) -> LogIndex {
+        state.home.isVolatile ? snapshotThrough.withLock { $0 } : try state.machine.durableApplied()
+    }
+
+    private func finishInstall(_ point: SnapshotPoint, _ membership: Membership, _ time: ClusterTime, resetsLog: Bool) {
+        let done = StorageReport.snapshotInstalled(point, membership, time)
+        if resetsLog {
+            logThread?.add(.reset(point.last) { [report] in report(done) })
+        } else {
+            report(done)
+        }
+    }
+
+    private static func now() -> Instant {
+        var time = timespec()
+        clock_gettime(CLOCK_MONOTONIC, &time)
+        return Instant(nanoseconds: UInt64(time.tv_sec) * 1_000_000_000 + UInt64(time.tv_nsec))
+    }
+
+    // MARK: - Read thread
+
+    private func perform(_ read: LogRead) {
+        do throws(LogReadError) {
+            report(.logRead(read, try log.perform(read)))
+        } catch {
+            report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
+        }
+    }
+
+    // MARK: - Snapshot thread
+
+    private func perform(_ job: SnapshotJob) {
+        switch job {
+        case .build(let source):
+            do throws(SnapshotKeeperError) {
+                let point = try snapshots.build(source, founding: founding)
+                snapshotThrough.withLock { $0 = point.last.index }
+                report(.snapshotBuilt(point))
+            } catch {
+                report(.snapshotBuildFailed("\(error)"))
+            }
+        case .checkDisk(let reserve):
+            let usage = diskUsage()
+            report(.diskChecked(usage, isLow: usage.free < UInt64(reserve)))
+        case .cleanUp:
+            try? snapshots.discardTaken()
+            try? state.home.removeOthers()
+        case .work(let work): perform(work)
+        }
+    }
+
+    private func perform(_ work: SnapshotWork) {
+        switch work {
+        case .build: break
+        case .loadPiece(let piece, let peer):
+            let bytes = (try? snapshots.load(piece)) ?? []
+            report(.snapshotPieceLoaded(piece, bytes, for: peer))
+        case .storePiece(let piece, let bytes):
+            do throws(SnapshotKeeperError) {
+                if let number = piece.chunk {
+                    try snapshots.store(bytes, number: number)
+                    report(.snapshotChunkStored(number))
+                } else {
+                    let (point, count, firstMissing) = try snapshots.begin(bytes)
+                    report(.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing))
+                }
+            } catch {
+                report(.snapshotPieceRefused("\(error)"))
+            }
+        case .install(let point, let resetsLog):
+            do {
+                let engine = try state.home.makeSuccessor()
+                let (membership, time) = try snapshots.install(into: engine)
+                stateThread?.add(.adopt(UncheckedBox(engine), point, membership, time, resetsLog: resetsLog))
+            } catch {
+                report(.snapshotInstallFailed("\(error)"))
+            }
+        }
+    }
+
+    private func diskUsage() -> DiskUsage {
+        let free = (try? fileSystem.freeSpace(directory)) ?? 0
+        return DiskUsage(
+            used: UInt64(log.log.byteCount) + stateSize.withLock { $0 }, free: UInt64(max(0, free)))
+    }
+}
+
+/// Moves an engine from the thread that built it to the one that will own it; the first lets go of it.
+struct UncheckedBox<Value>: @unchecked Sendable {
+    // `@unchecked`: handed over once, through a queue.
+    let value: Value
+    init(_ value: Value) { self.value = value }
+}

@@ -1,0 +1,280 @@
+internal import Basics
+internal import Logging
+internal import MetadataModel
+internal import NIOCore
+internal import Transport
+internal import Wire
+
+/// What peers do, told to the node.
+protocol PeerHandler: AnyObject {
+    /// Which cluster this node belongs to, and where its log ends.
+    var ownHello: (ClusterIdentity, LogIndex) { get }
+    func peerUp(_ node: NodeID)
+    func peerDown(_ node: NodeID)
+    func peerInboundLost(_ node: NodeID)
+    func peerWritable(_ node: NodeID, _ isWritable: Bool)
+    /// False: the bytes cannot be what they claim; the connection is closed.
+    func peerReceived(_ header: FrameHeader, body: RawSpan, from node: NodeID) -> Bool
+}
+
+/// The connections between members: this node dials every other member and sends on what it dialled; it listens on what
+/// the others dialled. Either side says first who it is (cluster, generation, incarnation), and nothing else is read from
+/// one who is not a member. Used on the event loop only.
+final class PeerConnections: FrameConnectionDelegate {
+    private struct Outgoing {
+        let member: Member
+        var connection: FrameConnection?
+        var isUp = false
+        var failures = 0
+        var isDialing = false
+    }
+
+    weak var handler: (any PeerHandler)?
+    /// Told of a node that answers from an empty directory: founding goes on there, or an operator is needed.
+    var onEmptyPeer: ((Member, PeerHelloReply, FrameConnection) -> Void)?
+    /// Frames on an incoming connection before its hello was accepted, which only a founding sends.
+    var onFoundingFrame: ((FrameHeader, RawSpan, FrameConnection) -> Bool)?
+    /// A member's hello while this node belongs to no cluster.
+    var onHelloWithoutCluster: ((PeerHello, FrameConnection) -> Void)?
+    private let context: TransportContext
+    private let configuration: ServerConfiguration
+    private let node: NodeID
+    private let logger: Logger
+    private var outgoing: [Outgoing] = []
+    private var members: Set<NodeID> = []
+    /// Incoming connections whose hello was accepted, by connection.
+    private var incoming: [UInt64: (node: NodeID, connection: FrameConnection)] = [:]
+    private var isStopped = false
+
+    private static let dialTimeout = Interval.seconds(2)
+    private static let redialMin = Interval.milliseconds(50)
+    private static let redialMax = Interval.seconds(1)
+
+    init(context: TransportContext, configuration: ServerConfiguration, node: NodeID, logger: Logger) {
+        self.context = context
+        self.configuration = configuration
+        self.node = node
+        self.logger = logger
+    }
+
+    func setMembers(_ list: [Member]) {
+        members = Set(list.map(\.id))
+        for gone in outgoing where !list.contains(gone.member) { gone.connection?.close() }
+        outgoing.removeAll { !list.contains($0.member) }
+        for member in list where !outgoing.contains(where: { $0.member == member }) {
+            outgoing.append(Outgoing(member: member))
+            dial(member.id)
+        }
+        for (_, entry) in incoming where !members.contains(entry.node) { entry.connection.close() }
+    }
+
+    func send(_ bytes: [UInt8], to node: NodeID) {
+        guard let position = position(of: node), outgoing[position].isUp else { return }
+        outgoing[position].connection?.send(bytes)
+    }
+
+    func closeInbound(from node: NodeID) {
+        for (_, entry) in incoming where entry.node == node { entry.connection.close() }
+    }
+
+    func stop() {
+        isStopped = true
+        for entry in outgoing { entry.connection?.close() }
+        for (_, entry) in incoming { entry.connection.close() }
+    }
+
+    // MARK: - Dialling
+
+    private func position(of node: NodeID) -> Int? { outgoing.firstIndex { $0.member.id == node } }
+
+    private func dial(_ node: NodeID) {
+        guard !isStopped, let position = position(of: node), !outgoing[position].isDialing,
+            outgoing[position].connection == nil
+        else { return }
+        guard let address = HostPort(outgoing[position].member.peerAddress) else {
+            logger.error("a member's peer address cannot be read", metadata: ["address": "\(outgoing[position].member.peerAddress)"])
+            return
+        }
+        outgoing[position].isDialing = true
+        Dialer.connect(to: address, timeout: Self.dialTimeout, context: context, delegate: self) { [weak self] result in
+            self?.dialled(node, result)
+        }
+    }
+
+    private func dialled(_ node: NodeID, _ result: Result<FrameConnection, ConnectFailure>) {
+        guard let position = position(of: node) else {
+            if case .success(let connection) = result { connection.close() }
+            return
+        }
+        outgoing[position].isDialing = false
+        switch result {
+        case .failure(let failure):
+            if outgoing[position].failures == 0 {
+                logger.info("peer \(failure)", metadata: ["peer": "\(outgoing[position].member.name)"])
+            }
+            redial(node)
+        case .success(let connection):
+            outgoing[position].connection = connection
+            greet(outgoing[position].member, on: connection)
+        }
+    }
+
+    private func redial(_ node: NodeID) {
+        guard !isStopped, let position = position(of: node) else { return }
+        outgoing[position].failures += 1
+        let factor = Int64(1) << min(5, outgoing[position].failures - 1)
+        let delay = min(Self.redialMin * factor, Self.redialMax)
+        context.eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(delay.nanoseconds)) { [weak self] in
+            self?.dial(node)
+        }
+    }
+
+    private func greet(_ member: Member, on connection: FrameConnection) {
+        guard let handler else { return }
+        let (identity, lastIndex) = handler.ownHello
+        let hello = PeerHello(
+            identity: identity, sender: node, name: configuration.name, expectedReceiver: member.id,
+            peerAddress: configuration.peerAddress.description, clientAddress: configuration.clientAddress.description,
+            softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: lastIndex)
+        var writer = ByteWriter()
+        PeerMessage.hello(hello).encode(into: &writer)
+        connection.send(writer.takeBytes())
+    }
+
+    private func answered(_ reply: PeerHelloReply, on connection: FrameConnection) {
+        guard let position = outgoing.firstIndex(where: { $0.connection === connection }) else { return }
+        let member = outgoing[position].member
+        if let refusal = reply.refusal {
+            if refusal == .noCluster {
+                onEmptyPeer?(member, reply, connection)
+            } else {
+                if outgoing[position].failures == 0 {
+                    logger.warning(
+                        "a peer refuses this node", metadata: ["peer": "\(member.name)", "reason": "\(reply.message)"])
+                }
+                connection.close()
+            }
+            return
+        }
+        connection.handshakeFinished(frameSizeMax: configuration.peerFrameSizeMax)
+        outgoing[position].isUp = true
+        outgoing[position].failures = 0
+        handler?.peerUp(member.id)
+    }
+
+    // MARK: - Being dialled
+
+    private func receiveHello(_ hello: PeerHello, on connection: FrameConnection) {
+        guard let handler else {
+            onHelloWithoutCluster?(hello, connection)
+            return
+        }
+        let (identity, lastIndex) = handler.ownHello
+        let refusal = refusal(of: hello, identity: identity)
+        let reply = PeerHelloReply(
+            refusal: refusal?.0, message: refusal?.1 ?? "",
+            version: ProtocolVersion.chosen(from: hello.versions) ?? 0, identity: identity, node: node,
+            name: configuration.name, clientAddress: configuration.clientAddress.description,
+            softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: lastIndex,
+            acknowledgedByCaller: .zero)
+        var writer = ByteWriter()
+        PeerMessage.helloReply(reply).encode(into: &writer)
+        connection.send(writer.takeBytes())
+        guard let refusal else {
+            connection.handshakeFinished(frameSizeMax: configuration.peerFrameSizeMax)
+            incoming[connection.id] = (hello.sender, connection)
+            // Whoever can reach us can be reached: do not wait for the next attempt.
+            dial(hello.sender)
+            return
+        }
+        logger.warning(
+            "refusing a peer",
+            metadata: ["peer": "\(hello.name)", "address": "\(connection.remoteAddress)", "reason": "\(refusal.1)"])
+        connection.close()
+    }
+
+    private func refusal(of hello: PeerHello, identity: ClusterIdentity) -> (PeerRefusal, String)? {
+        guard ProtocolVersion.chosen(from: hello.versions) != nil else {
+            return (.unsupportedVersion, "\(configuration.name) speaks protocol \(ProtocolVersion.supported)")
+        }
+        guard let theirs = hello.identity else {
+            return (
+                .notMember,
+                "\(configuration.name) belongs to cluster \(identity) already; \(hello.name) came with an empty directory "
+                    + "and does not take part in it"
+            )
+        }
+        guard theirs.id == identity.id else {
+            return (.wrongCluster, "\(configuration.name) belongs to cluster \(identity), \(hello.name) to \(theirs)")
+        }
+        guard theirs == identity else {
+            return (
+                .wrongGeneration,
+                "\(configuration.name) is of generation \(identity.generation), \(hello.name) of \(theirs.generation): "
+                    + "the cluster was restored or recovered in between"
+            )
+        }
+        if hello.sender == node { return (.isSelf, "\(configuration.name) called itself") }
+        if let expected = hello.expectedReceiver, expected != node {
+            return (
+                .wrongReceiver,
+                "\(hello.name) expected incarnation \(expected); this is \(node): one data directory was replaced"
+            )
+        }
+        guard members.contains(hello.sender) else {
+            return (.notMember, "incarnation \(hello.sender) of \(hello.name) is no member of the cluster")
+        }
+        return nil
+    }
+
+    // MARK: - FrameConnectionDelegate
+
+    func opened(_ connection: FrameConnection) {}
+
+    func received(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {
+        if let entry = incoming[connection.id] {
+            if handler?.peerReceived(header, body: body, from: entry.node) != true { connection.close() }
+            return
+        }
+        do throws(DecodeError) {
+            let received = try PeerMessage.decode(header, body: body)
+            switch received.message {
+            case .hello(let hello): receiveHello(hello, on: connection)
+            case .helloReply(let reply): answered(reply, on: connection)
+            case .foundingCommitReply: connection.close()
+            default:
+                guard onFoundingFrame?(header, body, connection) == true else {
+                    throw .invalid("peer message before hello")
+                }
+            }
+        } catch {
+            logger.debug(
+                "closing a connection on the peer port",
+                metadata: ["address": "\(connection.remoteAddress)", "reason": "\(error)"])
+            connection.close()
+        }
+    }
+
+    func readCompleted(on connection: FrameConnection) {}
+
+    func writabilityChanged(_ connection: FrameConnection) {
+        guard let entry = outgoing.first(where: { $0.connection === connection }), entry.isUp else { return }
+        handler?.peerWritable(entry.member.id, connection.isWritable)
+    }
+
+    func closed(_ connection: FrameConnection, reason: ConnectionEnd) {
+        if let entry = incoming.removeValue(forKey: connection.id) {
+            // A peer that dialled anew before this end was noticed is not lost.
+            let hasAnother = incoming.values.contains { $0.node == entry.node }
+            if !hasAnother { handler?.peerInboundLost(entry.node) }
+            return
+        }
+        guard let position = outgoing.firstIndex(where: { $0.connection === connection }) else { return }
+        let wasUp = outgoing[position].isUp
+        let id = outgoing[position].member.id
+        outgoing[position].connection = nil
+        outgoing[position].isUp = false
+        if wasUp { handler?.peerDown(id) }
+        redial(id)
+    }
+}

@@ -1,0 +1,177 @@
+package import Basics
+
+/// Everything that an operator decides about one node. A plain value: `quorate serve` fills it from flags, environment
+/// and file, `validate()` says whether it makes sense, and nothing reads settings from anywhere else afterwards.
+package struct ServerConfiguration: Hashable, Sendable {
+    /// What people call the node; unique in its cluster.
+    package var name: String
+    package var dataDirectory: String
+    package var clientListen: HostPort
+    package var peerListen: HostPort
+    /// Where clients and peers find the node; nil: where it listens.
+    package var clientAdvertise: HostPort?
+    package var peerAdvertise: HostPort?
+    /// The nodes that found the cluster together, this one among them. Read only while the data directory is empty.
+    package var cluster: [Founder]
+    package var engine: Engine = .rocksdb
+    /// Connections are neither encrypted nor authenticated; without this only loopback addresses are accepted.
+    package var isInsecure = false
+
+    package var heartbeatInterval = Interval.milliseconds(100)
+    package var electionTimeoutMin = Interval.milliseconds(1_000)
+    package var electionTimeoutMax = Interval.milliseconds(2_000)
+    /// A leader whose oldest unfinished sync is older than this hands over.
+    package var diskStallTimeout = Interval.seconds(2)
+
+    /// Bytes of one log segment.
+    package var segmentSize = 64 * 1_024 * 1_024
+    /// Bytes of log that are kept at most, for followers that lag.
+    package var logSizeMax = 1_024 * 1_024 * 1_024
+    /// Free bytes below which the node takes no new entries; nil: max(256 MiB, 4 segments).
+    package var diskReserve: Int?
+    package var valueSizeMax = Limits.valueSizeMaxDefault
+    package var connectionsMax = Limits.connectionsMax
+    package var connectionsPerAddressMax = Limits.connectionsPerAddressMax
+    package var logLevel: LogLevel = .info
+
+    package struct Founder: Hashable, Sendable {
+        package var name: String
+        /// Its peer address.
+        package var address: HostPort
+
+        package init(name: String, address: HostPort) {
+            self.name = name
+            self.address = address
+        }
+    }
+
+    package enum Engine: String, Hashable, Sendable, CaseIterable {
+        case rocksdb, memory
+    }
+
+    package enum LogLevel: String, Hashable, Sendable, CaseIterable {
+        case trace, debug, info, notice, warning, error
+    }
+
+    package init(
+        name: String, dataDirectory: String, clientListen: HostPort, peerListen: HostPort, cluster: [Founder] = []
+    ) {
+        self.name = name
+        self.dataDirectory = dataDirectory
+        self.clientListen = clientListen
+        self.peerListen = peerListen
+        self.cluster = cluster
+    }
+
+    package var clientAddress: HostPort { clientAdvertise ?? clientListen }
+    package var peerAddress: HostPort { peerAdvertise ?? peerListen }
+    /// Largest frame that a client or peer may send: a value and what stands around it.
+    package var frameSizeMax: Int { valueSizeMax + Limits.frameEnvelopeSize }
+    /// Between nodes: a slab, a piece of a snapshot, or one record with the largest value.
+    package var peerFrameSizeMax: Int { 2 * Limits.slabSizeMax + frameSizeMax }
+    package var diskReserveSize: Int { diskReserve ?? max(256 * 1_024 * 1_024, 4 * segmentSize) }
+}
+
+/// What is wrong with a configuration, and what to change.
+package struct ConfigurationError: Error, Equatable, Sendable, CustomStringConvertible {
+    package var message: String
+    package init(_ message: String) { self.message = message }
+    package var description: String { message }
+}
+
+extension ServerConfiguration {
+    /// Checks every value, and those that depend on one another against each other.
+    package func validate() throws(ConfigurationError) {
+        try validateName(name, flag: "--name")
+        try require(!dataDirectory.isEmpty, "--data needs a directory")
+        try validateAddresses()
+        try validateCluster()
+        try validateTimes()
+        try validateSizes()
+    }
+
+    private func validateName(_ name: String, flag: String) throws(ConfigurationError) {
+        let isSound =
+            (1...64).contains(name.utf8.count)
+            && name.utf8.allSatisfy { (0x21...0x7E).contains($0) && $0 != UInt8(ascii: "=") && $0 != UInt8(ascii: ",") }
+        try require(isSound, "\(flag) \"\(name)\": a name has 1 to 64 visible ASCII characters, no '=' and no ','")
+    }
+
+    private func validateAddresses() throws(ConfigurationError) {
+        for (flag, address) in [("--client", clientListen), ("--peer", peerListen)] {
+            try require(
+                isInsecure || address.isLoopback,
+                "\(flag) \(address) can be reached from other machines, and this release has no TLS: whoever reaches "
+                    + "the port can read and change everything. Listen on 127.0.0.1, or, on a network that you trust, "
+                    + "add --insecure")
+        }
+        try require(clientListen != peerListen || clientListen.port == 0, "--client and --peer need two different ports")
+        try require(
+            clientAdvertise != nil || !clientListen.isWildcard,
+            "--client \(clientListen) is no address that others could connect to: add --advertise-client HOST:PORT")
+        try require(
+            peerAdvertise != nil || !peerListen.isWildcard,
+            "--peer \(peerListen) is no address that others could connect to: add --advertise-peer HOST:PORT")
+        for (flag, address) in [("--advertise-client", clientAddress), ("--advertise-peer", peerAddress)] {
+            try require(!address.isWildcard, "\(flag) \(address) is no address that others could connect to")
+        }
+    }
+
+    private func validateCluster() throws(ConfigurationError) {
+        guard !cluster.isEmpty else { return }
+        for founder in cluster { try validateName(founder.name, flag: "--cluster") }
+        try require(
+            Set(cluster.map(\.name)).count == cluster.count, "--cluster names a node twice")
+        try require(
+            Set(cluster.map(\.address)).count == cluster.count, "--cluster gives two nodes the same address")
+        try require(cluster.count <= 9, "--cluster has \(cluster.count) nodes; 9 are the most, 3 or 5 the usual")
+        guard let own = cluster.first(where: { $0.name == name }) else {
+            throw ConfigurationError(
+                "--cluster does not name this node, \(name): it lists \(cluster.map(\.name).joined(separator: ", "))")
+        }
+        try require(
+            own.address == peerAddress,
+            "--cluster says that \(name) is at \(own.address), but its peer address is \(peerAddress): make them equal, "
+                + "with --peer or --advertise-peer")
+    }
+
+    private func validateTimes() throws(ConfigurationError) {
+        try require(
+            heartbeatInterval >= .milliseconds(5) && heartbeatInterval <= .seconds(10),
+            "--heartbeat-interval must be from 5ms to 10s")
+        try require(
+            electionTimeoutMin >= heartbeatInterval * 3,
+            "--election-timeout must begin at 3 × --heartbeat-interval (\(heartbeatInterval * 3)) or more, or one late "
+                + "heartbeat costs the leader its office")
+        try require(
+            electionTimeoutMax >= electionTimeoutMin + electionTimeoutMin / 5,
+            "--election-timeout needs a range whose end is at least 1.2 × its beginning, or the nodes campaign at the "
+                + "same moment")
+        try require(electionTimeoutMax <= .seconds(60), "--election-timeout may be 60s at most")
+        try require(
+            diskStallTimeout >= electionTimeoutMin / 2 && diskStallTimeout <= .seconds(60),
+            "--disk-stall-timeout must be from half the least --election-timeout to 60s")
+    }
+
+    private func validateSizes() throws(ConfigurationError) {
+        let mebibyte = 1_024 * 1_024
+        try require(
+            (mebibyte...1_024 * mebibyte).contains(segmentSize), "--segment-size must be from 1MiB to 1GiB")
+        try require(
+            (1...Limits.valueSizeMaxCeiling).contains(valueSizeMax),
+            "--value-size-max may be \(Limits.valueSizeMaxCeiling / mebibyte)MiB at most")
+        try require(
+            logSizeMax >= 4 * segmentSize,
+            "--log-max must hold at least 4 segments (\(4 * segmentSize / mebibyte)MiB)")
+        try require(diskReserveSize >= 0, "--disk-reserve cannot be negative")
+        try require(
+            connectionsMax >= 16, "--connections-max must be 16 or more: peers and an administrator need places too")
+        try require(
+            (1...connectionsMax).contains(connectionsPerAddressMax),
+            "--connections-per-address must be from 1 to --connections-max (\(connectionsMax))")
+    }
+
+    private func require(_ condition: Bool, _ message: String) throws(ConfigurationError) {
+        guard condition else { throw ConfigurationError(message) }
+    }
+}

@@ -1,0 +1,115 @@
+internal import Basics
+internal import LogFormat
+internal import MetadataModel
+
+/// What has been committed, kept outside the nodes and for ever: index → entry. Whatever node applies an entry, whenever,
+/// must apply this one, answer it as the first node did, and come to the same digest.
+struct CommitOracle {
+    struct Entry {
+        var id: EntryID
+        var checksum: UInt32
+        var replyChecksum: UInt32
+        /// The command without its header; empty for what no client sent.
+        var content: [UInt8]
+        /// It took effect here, for the first and only time.
+        var tookEffect: Bool
+    }
+
+    /// By index, from 1.
+    private(set) var entries: [Entry] = []
+    private(set) var model = StateModel()
+    private var digests: [LogIndex: UInt64] = [:]
+    /// Where each mutation took effect.
+    private var effects: [MutationID: LogIndex] = [:]
+    private var lastTime = ClusterTime.zero
+    private(set) var duplicatesSeen = 0
+
+    private struct MutationID: Hashable {
+        var session: SessionID
+        var sequence: UInt64
+    }
+
+    var lastIndex: LogIndex { LogIndex(UInt64(entries.count)) }
+
+    func entry(at index: LogIndex) -> Entry? {
+        guard index > .zero, index <= lastIndex else { return nil }
+        return entries[Int(index.rawValue - 1)]
+    }
+
+    /// `node` has applied `slabs` within `report.range`.
+    /// - Returns: a violation, if there is one, and the entries that nobody had applied before.
+    mutating func applied(_ slabs: [Slab], _ report: ApplyReport) -> (violation: String?, new: [EntryID]) {
+        var new: [EntryID] = []
+        for slab in slabs {
+            for index in [slab.indexes].compactMap({ $0.overlaps(report.range) ? $0.clamped(to: report.range) : nil })
+                .flatMap({ range in (0..<range.entryCount).map { range.lowerBound + $0 } })
+            {
+                let bytes = slab.records(in: index...index)
+                let reply = report.replyBytes.rawSpan.extracting(report.reply(at: index))
+                let checksum = CRC32C.checksum(of: bytes)
+                let replyChecksum = CRC32C.checksum(of: reply)
+                if let known = entry(at: index) {
+                    guard known.checksum == checksum, known.id.term == slab.term else {
+                        return ("entry \(index) is of term \(slab.term) here and of \(known.id.term) elsewhere", new)
+                    }
+                    guard known.replyChecksum == replyChecksum else {
+                        return ("entry \(index) is answered in two ways", new)
+                    }
+                    continue
+                }
+                guard index == lastIndex.next else {
+                    return ("entry \(index) is applied, but \(lastIndex.next) is not yet known", new)
+                }
+                let record = slab.record(at: index)
+                guard record.header.time >= lastTime else { return ("cluster time falls at \(index)", new) }
+                lastTime = record.header.time
+                entries.append(
+                    Entry(
+                        id: EntryID(term: slab.term, index: index), checksum: checksum, replyChecksum: replyChecksum,
+                        content: [], tookEffect: false))
+                new.append(EntryID(term: slab.term, index: index))
+                guard record.header.type == .command else { continue }
+                if let violation = learn(record.payload, reply: reply, at: index) { return (violation, new) }
+            }
+        }
+        return (nil, new)
+    }
+
+    private mutating func learn(_ command: RawSpan, reply: RawSpan, at index: LogIndex) -> String? {
+        do {
+            var reader = ByteReader(command)
+            let header = try CommandHeader(decoding: &reader)
+            guard !header.kind.isHousekeeping else { return nil }
+            var contentReader = reader
+            entries[entries.count - 1].content = [header.kind.rawValue] + [UInt8](contentReader.readRemaining())
+            var replyReader = ByteReader(reply)
+            // A repeated mutation gets the first reply again, with the revision of then.
+            guard case .success(let revision) = try ReplyHead(decoding: &replyReader) else { return nil }
+            guard revision == index else {
+                duplicatesSeen += 1
+                return nil
+            }
+            let id = MutationID(session: header.session, sequence: header.sequence)
+            if let first = effects[id] {
+                return "mutation \(header.session)/\(header.sequence) took effect at \(first) and again at \(index)"
+            }
+            effects[id] = index
+            entries[entries.count - 1].tookEffect = true
+            guard let mutation = try AppliedMutation(kind: header.kind, decoding: &reader) else { return nil }
+            var result: TransactionResult?
+            if case .transaction = mutation { result = try TransactionResult(decoding: &replyReader) }
+            return model.apply(mutation, reply: result, at: index).map { "entry \(index): \($0)" }
+        } catch {
+            return "entry \(index) or its reply does not decode: \(error)"
+        }
+    }
+
+    /// A state's rolling digest once everything through `index` was applied.
+    mutating func digest(_ digest: UInt64, at index: LogIndex) -> String? {
+        if let known = digests[index], known != digest {
+            return "two states after \(index): \(String(known, radix: 16)) and \(String(digest, radix: 16))"
+        }
+        digests[index] = digest
+        return nil
+    }
+}

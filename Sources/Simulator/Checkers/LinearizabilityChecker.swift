@@ -1,0 +1,163 @@
+internal import Basics
+
+/// Decides whether a history of one group of keys is linearizable: whether every operation can be given a moment between
+/// its call and its return so that each was told what a single store, doing one after the other, would have told it.
+///
+/// The search of Wing and Gong with Lowe's memo: at each step any operation that was called before the earliest return
+/// among those still to be placed may come next; a set of placed operations together with the state that it led to is
+/// tried only once. Linearizability is local (Herlihy and Wing 1990), so groups of keys are checked apart.
+package struct LinearizabilityChecker {
+    package enum Verdict: Hashable, Sendable {
+        case linearizable
+        /// The longest run of operations that could be placed, and those of which none could come next.
+        case violation(placed: Int, stuckAt: [Operation])
+        /// The search was given up: that is not a pass.
+        case undecided
+    }
+
+    package static let keysMax = 4
+
+    /// The keys' values.
+    private typealias State = SIMD4<UInt32>
+
+    private struct Memo: Hashable {
+        var set: UInt64
+        var setAgain: UInt64
+        var state: State
+    }
+
+    /// Where in the two orders the first operation is that has not been placed.
+    private struct Edge {
+        var byReturn = 0
+        var byCall = 0
+    }
+
+    private struct Frame {
+        /// What was placed to get here, to take it back.
+        var operation: Int
+        var stateBefore: State
+        var edge: Edge
+        var candidates: [Int]
+        var nextCandidate: Int
+    }
+
+    private let operations: [Operation]
+    private let stepsMax: Int
+    /// Two random words for each operation; the exclusive or over a set names it.
+    private let names: [(UInt64, UInt64)]
+    /// Completed operations in order of return.
+    private let byReturn: [Int]
+    /// The same in order of call.
+    private let byCall: [Int]
+    private let pending: [Int]
+
+    package static func check(_ history: [Operation], stepsMax: Int = 2_000_000) -> Verdict {
+        var checker = LinearizabilityChecker(history, stepsMax: stepsMax)
+        return checker.search()
+    }
+
+    private init(_ history: [Operation], stepsMax: Int) {
+        // A read whose answer was lost says nothing.
+        let told = history.filter { $0.returned != nil || !$0.writes.isEmpty || !$0.otherwise.isEmpty }
+        // The order of equal calls is that of the history.
+        operations = told.enumerated().sorted { ($0.element.called, $0.offset) < ($1.element.called, $1.offset) }
+            .map(\.element)
+        self.stepsMax = stepsMax
+        var random = SplitMix64(seed: 0x11A3)
+        names = operations.map { _ in (random.next(), random.next()) }
+        byReturn = operations.indices.filter { operations[$0].returned != nil }
+            .sorted { (operations[$0].returned ?? 0, $0) < (operations[$1].returned ?? 0, $1) }
+        byCall = operations.indices.filter { operations[$0].returned != nil }
+        pending = operations.indices.filter { operations[$0].returned == nil }
+    }
+
+    // MARK: - One operation
+
+    /// The state after `operation`; nil when it cannot have been told what it was told in `state`.
+    private func apply(_ operation: Operation, to state: State) -> State? {
+        for cell in operation.reads where state[cell.key] != cell.value { return nil }
+        let holds = operation.conditions.allSatisfy { state[$0.key] == $0.value }
+        if let held = operation.conditionsHeld, held != holds { return nil }
+        var after = state
+        for cell in holds ? operation.writes : operation.otherwise { after[cell.key] = cell.value }
+        return after
+    }
+
+    // MARK: - The search
+
+    private mutating func search() -> Verdict {
+        var placed = [Bool](repeating: false, count: operations.count)
+        var state = State(repeating: 0)
+        var set: (UInt64, UInt64) = (0, 0)
+        var seen: Set<Memo> = []
+        var frames: [Frame] = []
+        var left = byReturn.count
+        var edge = Edge()
+        var steps = 0
+        var best = 0
+        var stuckAt: [Int] = []
+
+        var candidates = self.candidates(placed: placed, edge: &edge)
+        var next = 0
+        while left > 0 {
+            var advanced = false
+            while next < candidates.count {
+                let number = candidates[next]
+                next += 1
+                steps += 1
+                guard steps <= stepsMax else { return .undecided }
+                guard let after = apply(operations[number], to: state) else { continue }
+                // An effect that nobody is waiting for and that changes nothing may as well never happen.
+                if operations[number].returned == nil, after == state { continue }
+                let newSet = (set.0 ^ names[number].0, set.1 ^ names[number].1)
+                guard seen.insert(Memo(set: newSet.0, setAgain: newSet.1, state: after)).inserted else { continue }
+                frames.append(
+                    Frame(
+                        operation: number, stateBefore: state, edge: edge, candidates: candidates,
+                        nextCandidate: next))
+                placed[number] = true
+                set = newSet
+                state = after
+                if operations[number].returned != nil { left -= 1 }
+                candidates = self.candidates(placed: placed, edge: &edge)
+                next = 0
+                advanced = true
+                break
+            }
+            if advanced { continue }
+            if frames.count >= best {
+                best = frames.count
+                stuckAt = candidates
+            }
+            guard let frame = frames.popLast() else {
+                return .violation(placed: best, stuckAt: stuckAt.map { operations[$0] })
+            }
+            let number = frame.operation
+            placed[number] = false
+            set = (set.0 ^ names[number].0, set.1 ^ names[number].1)
+            state = frame.stateBefore
+            if operations[number].returned != nil { left += 1 }
+            edge = frame.edge
+            candidates = frame.candidates
+            next = frame.nextCandidate
+        }
+        return .linearizable
+    }
+
+    /// What may come next: completed operations first, because those whose outcome nobody knows are rarely needed.
+    private func candidates(placed: [Bool], edge: inout Edge) -> [Int] {
+        while edge.byReturn < byReturn.count, placed[byReturn[edge.byReturn]] { edge.byReturn += 1 }
+        while edge.byCall < byCall.count, placed[byCall[edge.byCall]] { edge.byCall += 1 }
+        guard edge.byReturn < byReturn.count, let bound = operations[byReturn[edge.byReturn]].returned else { return [] }
+        var found: [Int] = []
+        for number in byCall[edge.byCall...] where !placed[number] {
+            guard operations[number].called <= bound else { break }
+            found.append(number)
+        }
+        for number in pending where !placed[number] {
+            guard operations[number].called <= bound else { break }
+            found.append(number)
+        }
+        return found
+    }
+}

@@ -1,0 +1,258 @@
+internal import Basics
+internal import ClientCore
+internal import MetadataModel
+internal import Wire
+
+/// A client program: the shipped decisions of `ClientState`, and what it wants from the cluster.
+final class SimClient {
+    let number: Int
+    var state: ClientState
+    /// Open or being made. Only looked up in.
+    var connections: [ConnectionID: SimConnection] = [:]
+    /// Calls without an outcome. Only looked up in, and counted.
+    var items: [CallID: WorkItem] = [:]
+    var lastCall: UInt64 = 0
+    var deadline = Instant.never
+    var deadlineNumber = 0
+    /// What it has seen of each key, by group and place.
+    var known: [[KnownRow]]
+    /// The highest revision that any answer has named.
+    var revisionSeen = LogIndex.zero
+    var isWorking = true
+
+    init(number: Int, endpoints: [String], identity: ClusterIdentity, chance: inout Chance, settings: WorldSettings) {
+        self.number = number
+        var client = ClientSettings(endpoints: endpoints, identity: identity, clientName: "sim", clientVersion: "1")
+        client.sessionTimeout = settings.sessionTimeout
+        state = ClientState(settings: client, seed: chance.next(), idSeed: chance.next(), now: .zero)
+        known = (0..<Workload.groupCount).map { _ in
+            [KnownRow](repeating: KnownRow(revision: .zero, number: 0), count: Workload.keysPerGroup)
+        }
+    }
+}
+
+extension World {
+    private static let callsAtOnceMax = 4
+
+    // MARK: - Driving
+
+    func clientThinks(_ client: SimClient) {
+        guard client.isWorking else { return }
+        schedule(.clientThinks(client: client.number), after: workChance.interval(.milliseconds(1), settings.thinkTimeMax))
+        guard client.items.count < Self.callsAtOnceMax else { return }
+        submit(nextItem(for: client), by: client, within: workChance.interval(.milliseconds(500), .seconds(8)))
+    }
+
+    func submit(_ item: WorkItem, by client: SimClient, within time: Interval) {
+        var item = item
+        item.floor = client.revisionSeen
+        item.operation.called = now.nanoseconds
+        client.lastCall += 1
+        let id = CallID(client.lastCall)
+        client.items[id] = item
+        client.state.step(.submitted(id, item.call, deadline: now + time), now: now)
+        carryOut(client)
+    }
+
+    func clientDeadlineReached(_ client: SimClient, _ number: Int) {
+        guard client.deadlineNumber == number else { return }
+        client.deadline = .never
+        client.state.step(.deadlineReached, now: now)
+        carryOut(client)
+    }
+
+    func clientConnected(_ client: SimClient, _ number: UInt64) {
+        let id = ConnectionID(number)
+        guard client.connections[id] != nil else { return }
+        client.state.step(.connected(id), now: now)
+        carryOut(client)
+    }
+
+    func clientDisconnected(_ client: SimClient, _ number: UInt64, _ end: LinkEnd) {
+        let id = ConnectionID(number)
+        guard client.connections.removeValue(forKey: id) != nil else { return }
+        client.state.step(.disconnected(id, end), now: now)
+        carryOut(client)
+    }
+
+    func clientReceived(_ client: SimClient, _ number: UInt64, _ inbox: inout [UInt8]) -> Bool {
+        let id = ConnectionID(number)
+        var consumed = 0
+        var isSound = true
+        do {
+            while client.connections[id] != nil,
+                let frame = try FrameHeader.scan(
+                    inbox.rawSpan.extracting(consumed..<inbox.count), sizeMax: Limits.frameSizeMaxDefault)
+            {
+                consumed += frame.totalSize
+                client.state.receive(frame.header, body: frame.body, on: id, now: now)
+                carryOut(client)
+            }
+        } catch {
+            isSound = false
+            if let connection = client.connections[id] { badBytes(from: connection, "\(error)") }
+        }
+        inbox.removeFirst(consumed)
+        return isSound
+    }
+
+    private func carryOut(_ client: SimClient) {
+        for effect in client.state.takeEffects() {
+            switch effect {
+            case .connect(let id, let address): connect(client, id, address)
+            case .close(let id):
+                guard let connection = client.connections.removeValue(forKey: id) else { break }
+                close(connection, atCalled: false)
+            case .send(let id, let bytes):
+                if let connection = client.connections[id] { send(bytes, over: connection, toCalled: true) }
+            case .complete(let id, let outcome): finish(id, outcome, of: client)
+            case .session(let event): if event.state == .lost { counters.add(.abandonSession) }
+            }
+        }
+        let due = client.state.nextDeadline
+        guard due != client.deadline else { return }
+        client.deadline = due
+        client.deadlineNumber += 1
+        queue.add(.clientDeadline(client: client.number, number: client.deadlineNumber), at: max(due, now))
+    }
+
+    private func connect(_ client: SimClient, _ id: ConnectionID, _ address: String) {
+        guard let node = nodes.first(where: { $0.clientAddress == address }) else {
+            return fail("a client calls \(address), which is nobody")
+        }
+        let connection = SimConnection(
+            caller: .client(client.number, number: id.rawValue), called: .node(node.number, life: node.life))
+        client.connections[id] = connection
+        counters.add(.moveNode)
+        dial(connection)
+    }
+
+    // MARK: - Outcomes
+
+    private func finish(_ id: CallID, _ outcome: CallOutcome, of client: SimClient) {
+        guard var item = client.items.removeValue(forKey: id) else {
+            return fail("client \(client.number): call \(id.rawValue) ends twice")
+        }
+        switch outcome {
+        case .answered(let body, _): answered(body, &item, client)
+        case .failed(let failure): failed(failure, &item, client)
+        }
+    }
+
+    private func answered(_ body: [UInt8], _ item: inout WorkItem, _ client: SimClient) {
+        item.operation.returned = now.nanoseconds
+        do {
+            var reader = ByteReader(body.rawSpan)
+            guard case .success(let revision) = try ReplyHead(decoding: &reader) else {
+                return fail("client \(client.number) was given an error as an answer")
+            }
+            if revision < item.floor {
+                fail(
+                    "client \(client.number) is shown revision \(revision) after \(item.floor)"
+                        + (item.isStale ? " by a stale read" : ""))
+            }
+            client.revisionSeen = max(client.revisionSeen, revision)
+            switch item.expectation {
+            case .mutation(let content):
+                ackedMutations += 1
+                checkAcknowledged(content, at: revision, client)
+                item.operation.conditionsHeld = true
+                learnWrites(item, at: revision, client)
+            case .transaction(let transaction, let content):
+                ackedMutations += 1
+                checkAcknowledged(content, at: revision, client)
+                let result = try TransactionResult(decoding: &reader)
+                note(result, of: transaction, in: &item, at: revision, client)
+            case .get(let key):
+                answeredReads += 1
+                let row = try reader.readRowResult()
+                guard row == oracle.model.row(key, at: revision) else {
+                    return fail("a get at revision \(revision) found \(describe(row)), not \(describe(oracle.model.row(key, at: revision)))")
+                }
+                let number = row.map { Workload.number(of: $0.value) } ?? 0
+                if let group = item.group {
+                    item.operation.reads[0].value = number
+                    client.known[group][item.operation.reads[0].key] = KnownRow(
+                        revision: row?.revision ?? .zero, number: number)
+                }
+            case .list(let prefix, let request):
+                answeredReads += 1
+                let page = try Page(decoding: &reader, for: request)
+                guard page.rows == oracle.model.rows(prefix: prefix, at: revision) else {
+                    return fail("a listing at revision \(revision) shows \(page.rows.count) rows that are not those of then")
+                }
+                if let group = item.group { note(page, in: &item, group, client) }
+            }
+        } catch {
+            return fail("client \(client.number) cannot read an answer: \(error)")
+        }
+        if let group = item.group, !item.isStale { history[group].append(item.operation) }
+    }
+
+    private func describe(_ row: RowResult?) -> String {
+        row.map { "\(Workload.number(of: $0.value)) of \($0.revision)" } ?? "nothing"
+    }
+
+    private func learnWrites(_ item: WorkItem, at revision: LogIndex, _ client: SimClient) {
+        guard let group = item.group else { return }
+        for cell in item.operation.writes {
+            client.known[group][cell.key] = KnownRow(revision: cell.value == 0 ? .zero : revision, number: cell.value)
+        }
+    }
+
+    private func note(
+        _ result: TransactionResult, of transaction: Transaction, in item: inout WorkItem, at revision: LogIndex,
+        _ client: SimClient
+    ) {
+        item.operation.conditionsHeld = result.succeeded
+        let operations = result.succeeded ? transaction.then : transaction.otherwise
+        for (number, operation) in operations.enumerated() where number < result.results.count {
+            guard case .get(let key) = operation, case .get(let row) = result.results[number],
+                let group = item.group,
+                let place = (0..<Workload.keysPerGroup).first(where: { Workload.key(group, $0) == key })
+            else { continue }
+            item.operation.reads.append(.init(place, row.map { Workload.number(of: $0.value) } ?? 0))
+        }
+        if result.succeeded { learnWrites(item, at: revision, client) }
+    }
+
+    private func note(_ page: Page, in item: inout WorkItem, _ group: Int, _ client: SimClient) {
+        for place in 0..<Workload.keysPerGroup {
+            let row = page.rows.first { $0.key == Workload.key(group, place) }
+            let number = row.map { Workload.number(of: $0.value ?? []) } ?? 0
+            item.operation.reads.append(.init(place, number))
+            client.known[group][place] = KnownRow(revision: row?.revision ?? .zero, number: number)
+        }
+    }
+
+    private func failed(_ failure: CallFailure, _ item: inout WorkItem, _ client: SimClient) {
+        tell("client \(client.number) call failed: \(failure.error.code.name) \(failure.error.message)")
+        switch item.expectation {
+        case .get, .list: return
+        case .mutation(let content), .transaction(_, let content):
+            if failure.mayHaveTakenEffect {
+                unknownOutcomes += 1
+                counters.add(.unknownOutcome)
+                if let group = item.group { history[group].append(item.operation) }
+            } else if failure.error.code == .conflict {
+                item.operation.returned = now.nanoseconds
+                item.operation.conditionsHeld = false
+                item.operation.writes = []
+                if let group = item.group {
+                    history[group].append(item.operation)
+                    forget(item.operation.conditions, group, failure.error.currentRevision, client)
+                }
+            } else {
+                // Nothing has happened and nothing ever may; a value that nobody else writes tells.
+                if item.operation.writes.contains(where: { $0.value != 0 }) { refusedContents.append(content) }
+            }
+        }
+    }
+
+    /// What it believed of these keys is wrong; the next read tells what is right.
+    private func forget(_ cells: [Operation.Cell], _ group: Int, _ revision: LogIndex?, _ client: SimClient) {
+        for cell in cells where revision == .zero {
+            client.known[group][cell.key] = KnownRow(revision: .zero, number: 0)
+        }
+    }
+}

@@ -1,0 +1,142 @@
+internal import Basics
+internal import Disk
+internal import LogFormat
+internal import LogStore
+internal import MetadataMachine
+internal import MetadataModel
+internal import RaftCore
+internal import ReplicaCore
+internal import ReplicaStorage
+internal import StateEngine
+
+/// Where a simulated node keeps its state: a `MemoryEngine` that forgets what no flush has made durable.
+final class SimEngineHome: EngineHome, @unchecked Sendable {
+    // `@unchecked`: a world runs on one thread.
+    private var live = MemoryEngine()
+    private var successor: MemoryEngine?
+    /// The whole state is gone when the process ends.
+    let isVolatile: Bool
+
+    init(isVolatile: Bool) { self.isVolatile = isVolatile }
+
+    func openLive() -> MemoryEngine { live }
+
+    func makeSuccessor() -> MemoryEngine {
+        let engine = MemoryEngine()
+        successor = engine
+        return engine
+    }
+
+    func adoptSuccessor() {
+        guard let successor else { return }
+        live = successor
+        self.successor = nil
+    }
+
+    func removeOthers() { successor = nil }
+
+    func processEnded() {
+        successor = nil
+        if isVolatile { live = MemoryEngine() } else { live.crash() }
+    }
+}
+
+/// Jobs of one thread of a node: one at a time, in order. A job's work is done at the end of the time that it takes.
+struct Worker<Job> {
+    private(set) var jobs: [Job] = []
+    var isBusy = false
+
+    mutating func add(_ job: Job) { jobs.append(job) }
+    mutating func takeFirst() -> Job? { jobs.isEmpty ? nil : jobs.removeFirst() }
+    var first: Job? { jobs.first }
+}
+
+enum LogJob {
+    case work(LogWork)
+    case compact(through: LogIndex, time: ClusterTime)
+    case reset(SnapshotPoint, Membership, ClusterTime)
+    case seal
+}
+
+enum StateJob {
+    case work(ApplyWork)
+    case flush
+    case checkFlush
+    case snapshotSource
+    case adopt(MemoryEngine, SnapshotPoint, Membership, ClusterTime, resetsLog: Bool)
+}
+
+enum SnapshotJob {
+    case work(SnapshotWork)
+    case build(SnapshotSource<MemoryView>)
+    case cleanUp
+}
+
+/// A running process: the replica, its storage, and what its threads have to do.
+final class SimProcess {
+    var replica: Replica
+    let log: LogKeeper
+    let state: StateKeeper<SimEngineHome>
+    let snapshots: SnapshotKeeper
+    var logThread = Worker<LogJob>()
+    var stateThread = Worker<StateJob>()
+    var snapshotThread = Worker<SnapshotJob>()
+    /// The connections on which this node sends to its peers, by their number; nil while there is none.
+    var outgoing: [SimConnection?]
+    /// Those on which peers send to it.
+    var incoming: [SimConnection?]
+    /// By slot position.
+    var clients: [SimConnection?] = []
+    var slots: [ConnectionSlot?] = []
+    /// The deadline for which an event is scheduled.
+    var deadline = Instant.never
+    var deadlineNumber = 0
+
+    init(
+        replica: consuming Replica, log: LogKeeper, state: StateKeeper<SimEngineHome>,
+        snapshots: SnapshotKeeper, nodeCount: Int
+    ) {
+        self.replica = replica
+        self.log = log
+        self.state = state
+        self.snapshots = snapshots
+        outgoing = [SimConnection?](repeating: nil, count: nodeCount)
+        incoming = outgoing
+    }
+}
+
+/// One machine: its disk, its clocks, and the process on it when one runs.
+final class SimNode {
+    let number: Int
+    let id: NodeID
+    let disk: SimDisk
+    let home: SimEngineHome
+    var clock: SimClock
+    var process: SimProcess?
+    /// Rises with each start.
+    var life = 0
+    var pausedUntil = Instant.zero
+    /// What a write takes.
+    var diskLatencyMin = Interval.microseconds(150)
+    var diskLatencyMax = Interval.milliseconds(4)
+    /// No write ends before then.
+    var diskStuckUntil = Instant.zero
+    /// What this node's disk is known to hold, whoever runs: its log as of the last finished write.
+    var log: SegmentedLog?
+    var hardState = HardState.initial
+    var lastRevision = LogIndex.zero
+    /// What was damaged while the node was down, and how to undo it.
+    var repairs: [() -> Void] = []
+
+    var name: String { "n\(number + 1)" }
+    var clientAddress: String { "10.0.0.\(number + 1):7001" }
+    var peerAddress: String { "10.0.0.\(number + 1):7101" }
+
+    init(number: Int, id: NodeID, disk: SimDisk, home: SimEngineHome, clock: SimClock) {
+        self.number = number
+        self.id = id
+        self.disk = disk
+        self.home = home
+        self.clock = clock
+    }
+}

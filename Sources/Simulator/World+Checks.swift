@@ -1,0 +1,156 @@
+internal import Basics
+internal import LogFormat
+internal import LogStore
+internal import MetadataMachine
+internal import MetadataModel
+internal import RaftCore
+internal import ReplicaCore
+internal import ReplicaStorage
+
+/// What no node can see alone, looked at after every step.
+extension World {
+    /// After each turn of a node.
+    func check(_ node: SimNode, _ process: SimProcess) {
+        let raft = process.replica.raft
+        raft.checkInvariants()
+        if raft.isLeader {
+            // Raft §5.2, Election Safety.
+            if let other = leaders[raft.currentTerm], other != node.id {
+                fail("term \(raft.currentTerm) has two leaders: \(other) and \(node.id)")
+            }
+            leaders[raft.currentTerm] = node.id
+        }
+    }
+
+    // MARK: - What is on disk
+
+    /// A write has ended: this node has promised what it says.
+    func logWritten(_ work: LogWork, by node: SimNode, _ log: SegmentedLog) {
+        node.log = log
+        for write in work.writes {
+            checkPromise(write.hardState, of: node)
+            node.hardState = write.hardState
+        }
+    }
+
+    /// Term and vote on disk never go back (Raft §5.1, §5.2).
+    private func checkPromise(_ new: HardState, of node: SimNode) {
+        let old = node.hardState
+        if new.currentTerm < old.currentTerm {
+            fail("\(node.name) goes back from term \(old.currentTerm) to \(new.currentTerm)")
+        }
+        if new.currentTerm == old.currentTerm, let vote = old.votedFor, vote != new.votedFor {
+            fail("\(node.name) voted for \(vote) in term \(new.currentTerm), and now for \(new.votedFor as Any)")
+        }
+    }
+
+    func checkReopened(_ node: SimNode, _ log: SegmentedLog) {
+        node.repairs = []
+        checkPromise(log.hardState, of: node)
+        if let before = node.log, before.last.index > log.lastIndex || log.last.term < before.last.term {
+            // What it held when it stopped; a truncation that reached the disk unheard is seen in the term.
+            if log.last.term <= before.last.term {
+                fail("\(node.name) comes back with its log ending at \(log.last), not at \(before.last)")
+            }
+        }
+        node.hardState = log.hardState
+        node.log = log
+    }
+
+    /// An entry counts as held where the log reaches back no further: it was in the state when it was cut.
+    private func holds(_ node: SimNode, _ id: EntryID) -> Bool {
+        guard let log = node.log else { return false }
+        return id.index < log.firstIndex ? log.previous.index >= id.index : log.term(at: id.index) == id.term
+    }
+
+    func checkCompacted(_ node: SimNode, _ process: SimProcess) {
+        guard let durable = try? process.state.machine.durableApplied() else { return }
+        if !settings.hasVolatileState, process.log.log.firstIndex > durable.next {
+            fail("\(node.name): the log begins at \(process.log.log.firstIndex), but a restart needs \(durable.next)")
+        }
+    }
+
+    // MARK: - What is applied
+
+    func checkApplied(_ slabs: [Slab], _ report: ApplyReport, by node: SimNode, _ process: SimProcess) {
+        let (violation, new) = oracle.applied(slabs, report)
+        if let violation { fail("\(node.name): \(violation)") }
+        for id in new {
+            // Leader Completeness rests on this: committed means on the disks of a majority.
+            let copies = nodes.count { holds($0, id) }
+            if copies <= nodes.count / 2 { fail("\(node.name) applies \(id), which is on \(copies) disks") }
+        }
+        checkState(node, process)
+        for digest in report.digests {
+            if let violation = oracle.digest(digest.digest, at: digest.index) { fail("\(node.name): \(violation)") }
+        }
+    }
+
+    func checkAdopted(_ node: SimNode, _ process: SimProcess) { checkState(node, process) }
+
+    private func checkState(_ node: SimNode, _ process: SimProcess) {
+        let applied = process.state.machine.applied
+        if let violation = oracle.digest(applied.changeDigest, at: applied.last.index) {
+            fail("\(node.name): \(violation)")
+        }
+        if applied.last.index > process.log.log.lastIndex, process.log.log.previous < applied.last,
+            process.logThread.first == nil
+        {
+            fail("\(node.name) has applied \(applied.last), its log ends at \(process.log.log.last)")
+        }
+    }
+
+    // MARK: - What clients are told
+
+    /// An acknowledged mutation took effect, and at that revision.
+    func checkAcknowledged(_ content: [UInt8], at revision: LogIndex, _ client: SimClient) {
+        guard let entry = oracle.entry(at: revision) else {
+            return fail("client \(client.number) is answered by entry \(revision), which nobody has applied")
+        }
+        if entry.content != content { fail("client \(client.number) is answered by entry \(revision), which is not its own") }
+        if !entry.tookEffect { fail("client \(client.number)'s mutation at \(revision) was acknowledged without effect") }
+    }
+
+    /// Bytes that cannot be read are a fault only where this world has damaged them.
+    func badBytes(from connection: SimConnection, _ reason: String) {
+        tell("bad bytes: \(reason)")
+        guard let place = damagedConnections.firstIndex(where: { $0 === connection }) else {
+            return fail("host \(host(of: connection.caller)) or \(host(of: connection.called)) sends what cannot be read: \(reason)")
+        }
+        damagedConnections.remove(at: place)
+    }
+
+    // MARK: - The end
+
+    /// After the cluster has got well.
+    func checkEnd() {
+        guard violation == nil else { return }
+        for client in clients where !client.items.isEmpty {
+            fail("client \(client.number) still waits for \(client.items.count) answers")
+        }
+        let applied = nodes.map { $0.process?.state.machine.applied }
+        for (number, state) in applied.enumerated() where state != applied[0] {
+            fail("the states of n1 and n\(number + 1) differ: \(applied[0] as Any), \(state as Any)")
+        }
+        for node in nodes where node.process?.replica.isDrained == false {
+            if node.process?.replica.raft.isLeader != true { fail("\(node.name) still has requests pending") }
+        }
+        checkRefused()
+        for (group, operations) in history.enumerated() {
+            switch LinearizabilityChecker.check(operations) {
+            case .linearizable: break
+            case .undecided: fail("the history of group \(group), \(operations.count) operations, is undecided")
+            case .violation(let placed, let stuckAt):
+                let list = stuckAt.prefix(8).map(\.description).joined(separator: "\n    ")
+                fail("group \(group) is not linearizable after \(placed) of \(operations.count) operations:\n    \(list)")
+            }
+        }
+    }
+
+    private func checkRefused() {
+        let effective = Set(oracle.entries.lazy.filter(\.tookEffect).map(\.content))
+        for content in refusedContents where effective.contains(content) {
+            fail("a mutation took effect that its client was told had none")
+        }
+    }
+}

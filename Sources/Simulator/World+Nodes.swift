@@ -1,0 +1,571 @@
+internal import Basics
+internal import ClientCore
+internal import Disk
+internal import LogFormat
+internal import LogStore
+internal import MetadataMachine
+internal import MetadataModel
+internal import RaftCore
+internal import ReplicaCore
+internal import ReplicaStorage
+internal import StateEngine
+internal import Wire
+
+/// Processes: how they start, what their threads do, how they end. The threads do what those of the server do, by the same
+/// keepers of log, state and snapshots; here each job happens at the end of the time that it takes.
+extension World {
+    private static let directory = "/data"
+
+    // MARK: - Start
+
+    func start(_ node: SimNode) {
+        guard node.process == nil, violation == nil else { return }
+        node.life += 1
+        node.pausedUntil = .zero
+        var logSettings = LogSettings()
+        logSettings.segmentSize = settings.segmentSize
+        do {
+            let opened = try OpenedNode(
+                fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
+                founding: founding, home: node.home, logSettings: logSettings)
+            for note in opened.notes { tell("\(node.name) \(note)") }
+            checkReopened(node, opened.log.log)
+            let replica = Replica(
+                opened.restored, settings: replicaSettings(of: node), seed: nodeChance.next(),
+                now: node.clock.monotonic(at: now), wall: node.clock.wall(at: now))
+            node.process = SimProcess(
+                replica: replica, log: opened.log, state: opened.state, snapshots: opened.snapshots,
+                nodeCount: nodes.count)
+        } catch {
+            return refusedToStart(node, "\(error)")
+        }
+        for peer in nodes where peer !== node {
+            schedule(
+                .dialPeer(node: node.number, life: node.life, peer: peer.number),
+                after: nodeChance.interval(.zero, .milliseconds(20)))
+        }
+        schedule(.maintain(node: node.number, life: node.life), after: .milliseconds(500))
+        turn(node) { _ in }
+    }
+
+    /// Right where the bytes were damaged, wrong everywhere else. The damage is then taken back, as an operator would bring
+    /// in the mirrored copy, and the node has to start.
+    private func refusedToStart(_ node: SimNode, _ reason: String) {
+        tell("\(node.name) refuses to start: \(reason)")
+        guard !node.repairs.isEmpty else { return fail("\(node.name) does not start: \(reason)") }
+        for repair in node.repairs { repair() }
+        node.repairs = []
+        schedule(.start(node: node.number), after: .milliseconds(500))
+    }
+
+    private func replicaSettings(of node: SimNode) -> ReplicaSettings {
+        var replica = ReplicaSettings(
+            name: node.name, clientAddress: node.clientAddress, peerAddress: node.peerAddress, softwareVersion: "sim")
+        replica.tailSizeMax = settings.tailSizeMax
+        return replica
+    }
+
+    // MARK: - Turns
+
+    func turn(_ node: SimNode, _ body: (inout Replica) -> Void) {
+        guard let process = node.process else { return }
+        process.replica.beginTurn(now: node.clock.monotonic(at: now), wall: node.clock.wall(at: now))
+        body(&process.replica)
+        let effects = process.replica.endTurn()
+        check(node, process)
+        carryOut(effects, of: node, process)
+    }
+
+    private func carryOut(_ effects: Effects, of node: SimNode, _ process: SimProcess) {
+        if let work = effects.log {
+            process.logThread.add(.work(work))
+            goOn(node, log: process)
+        }
+        for work in effects.apply { process.stateThread.add(.work(work)) }
+        goOn(node, state: process)
+        for read in effects.logReads {
+            schedule(
+                .logRead(node: node.number, life: node.life, read),
+                after: nodeChance.skewed(.microseconds(50), .milliseconds(5)))
+        }
+        for work in effects.snapshot {
+            if case .build = work {
+                process.stateThread.add(.snapshotSource)
+                goOn(node, state: process)
+            } else {
+                process.snapshotThread.add(.work(work))
+                goOn(node, snapshots: process)
+            }
+        }
+        for (slot, bytes) in effects.toClients {
+            guard let connection = process.clients[Int(slot.position)] else { continue }
+            send(bytes, over: connection, toCalled: false)
+        }
+        for slot in effects.closingClients {
+            guard let connection = process.clients[Int(slot.position)] else { continue }
+            close(connection, atCalled: true)
+            endReachedLocally(connection, atCalled: true)
+        }
+        for (peer, bytes) in effects.toPeers {
+            guard let number = nodes.firstIndex(where: { $0.id == peer }), let connection = process.outgoing[number]
+            else { continue }
+            send(bytes, over: connection, toCalled: true)
+        }
+        for peer in effects.closingPeers {
+            guard let number = nodes.firstIndex(where: { $0.id == peer }), let connection = process.incoming[number]
+            else { continue }
+            close(connection, atCalled: true)
+            endReachedLocally(connection, atCalled: true)
+        }
+        for notice in effects.notices { noticed(notice, by: node) }
+        guard effects.nextDeadline != process.deadline else { return }
+        process.deadline = effects.nextDeadline
+        process.deadlineNumber += 1
+        queue.add(
+            .deadline(node: node.number, life: node.life, number: process.deadlineNumber),
+            at: max(now, node.clock.worldTime(of: effects.nextDeadline)))
+    }
+
+    func deadlineReached(_ node: SimNode, _ number: Int) {
+        guard let process = node.process, process.deadlineNumber == number else { return }
+        process.deadline = .never
+        turn(node) { _ in }
+    }
+
+    private func noticed(_ notice: Notice, by node: SimNode) {
+        switch notice {
+        case .snapshotInstalled: counters.add(.snapshotInstalled)
+        case .conflictBelowCommit(let peer): fail("\(node.name) says that \(peer) contradicts a committed entry")
+        case .quarantined(let index, _, _): fail("\(node.name) quarantines itself at \(index)")
+        case .digestsDiffer(let index): fail("digests differ at \(index)")
+        default: break
+        }
+        tell("\(node.name) \(notice)")
+    }
+
+    // MARK: - Log thread
+
+    private func diskLatency(_ node: SimNode) -> Interval {
+        let latency = nodeChance.skewed(node.diskLatencyMin, node.diskLatencyMax)
+        return now + latency < node.diskStuckUntil ? node.diskStuckUntil - now : latency
+    }
+
+    private func goOn(_ node: SimNode, log process: SimProcess) {
+        guard !process.logThread.isBusy, process.logThread.first != nil else { return }
+        process.logThread.isBusy = true
+        schedule(.logDone(node: node.number, life: node.life), after: diskLatency(node))
+    }
+
+    func logDone(_ node: SimNode) {
+        guard let process = node.process, let job = process.logThread.first else { return }
+        do throws(DiskError) {
+            switch job {
+            case .work(let work):
+                try process.log.perform(work)
+                logWritten(work, by: node, process.log.log)
+                finishLogJob(node, process)
+                turn(node) { $0.logWritten(work.ticket) }
+                schedule(.logIdle(node: node.number, life: node.life), after: .milliseconds(2))
+            case .compact(let floor, let time):
+                let before = process.log.log.firstIndex
+                var retention = LogRetention()
+                retention.bytes = settings.logRetention
+                let first = try process.log.compact(through: floor, retention, time: time)
+                finishLogJob(node, process)
+                checkCompacted(node, process)
+                if first > before { turn(node) { $0.compacted(through: first.previous) } }
+            case .reset(let point, let membership, let time):
+                try process.log.log.reset(to: point.last)
+                finishLogJob(node, process)
+                turn(node) { $0.snapshotInstalled(point, membership: membership, time: time) }
+            case .seal:
+                try process.log.log.seal()
+                try process.log.log.prepareNextSegment()
+                finishLogJob(node, process)
+            }
+        } catch where error.kind == .noSpace {
+            switch job {
+            case .work:
+                // Nothing was promised: it waits until there is room.
+                schedule(.logDone(node: node.number, life: node.life), after: .milliseconds(250))
+                turn(node) { $0.diskChanged(DiskUsage(used: 0, free: 0), isLow: true) }
+            case .compact, .reset, .seal: finishLogJob(node, process)
+            }
+        } catch {
+            // A failed write or sync is final: the process ends, and has answered nothing that depends on it.
+            tell("\(node.name) stops: \(error)")
+            stopProcess(of: node, losingPower: true)
+            schedule(.start(node: node.number), after: nodeChance.interval(.milliseconds(100), .seconds(2)))
+        }
+    }
+
+    private func finishLogJob(_ node: SimNode, _ process: SimProcess) {
+        _ = process.logThread.takeFirst()
+        process.logThread.isBusy = false
+        goOn(node, log: process)
+    }
+
+    func logIdle(_ node: SimNode) {
+        guard let process = node.process, process.logThread.first == nil else { return }
+        process.logThread.add(.seal)
+        goOn(node, log: process)
+    }
+
+    func logRead(_ node: SimNode, _ read: LogRead) {
+        guard let process = node.process else { return }
+        do throws(LogReadError) {
+            let slabs = try process.log.perform(read)
+            turn(node) { $0.logRead(read, slabs: slabs) }
+        } catch {
+            // Damage that only a read could find: the process ends, and what was damaged is brought back.
+            guard !node.repairs.isEmpty else { return fail("\(node.name) cannot read its log: \(error)") }
+            tell("\(node.name) stops: \(error)")
+            for repair in node.repairs { repair() }
+            node.repairs = []
+            stopProcess(of: node, losingPower: false)
+            schedule(.start(node: node.number), after: .milliseconds(500))
+        }
+    }
+
+    // MARK: - Apply thread
+
+    private func goOn(_ node: SimNode, state process: SimProcess) {
+        guard !process.stateThread.isBusy, process.stateThread.first != nil else { return }
+        process.stateThread.isBusy = true
+        schedule(
+            .stateDone(node: node.number, life: node.life),
+            after: nodeChance.skewed(.microseconds(5), .milliseconds(3)))
+    }
+
+    func stateDone(_ node: SimNode) {
+        guard let process = node.process, let job = process.stateThread.takeFirst() else { return }
+        process.stateThread.isBusy = false
+        do {
+            switch job {
+            case .work(let work): try perform(work, node, process)
+            case .flush: process.state.machine.engine.flush()
+            case .checkFlush:
+                let index = try process.state.machine.durableApplied()
+                turn(node) { $0.flushed(through: index) }
+            case .snapshotSource:
+                process.snapshotThread.add(.build(try process.state.snapshotSource()))
+                goOn(node, snapshots: process)
+            case .adopt(let engine, let point, let membership, let time, let resetsLog):
+                try process.state.adopt(engine)
+                checkAdopted(node, process)
+                process.snapshotThread.add(.cleanUp)
+                goOn(node, snapshots: process)
+                if resetsLog {
+                    process.logThread.add(.reset(point, membership, time))
+                    goOn(node, log: process)
+                } else {
+                    turn(node) { $0.snapshotInstalled(point, membership: membership, time: time) }
+                }
+            }
+        } catch {
+            fail("the state of \(node.name) cannot be kept: \(error)")
+        }
+        if let process = node.process { goOn(node, state: process) }
+    }
+
+    private func perform(_ work: ApplyWork, _ node: SimNode, _ process: SimProcess) throws {
+        let outcome = try process.state.perform(work, now: node.clock.monotonic(at: now))
+        switch outcome {
+        case .applied(let report):
+            if case .entries(let slabs, _) = work { checkApplied(slabs, report, by: node, process) }
+            turn(node) { $0.applied(report) }
+        case .answered(let answers): turn(node) { $0.answered(answers) }
+        case .sessionsListed(let sessions, let term): turn(node) { $0.sessionsListed(sessions, term: term) }
+        case .nothing: break
+        }
+    }
+
+    // MARK: - Snapshot thread
+
+    private func goOn(_ node: SimNode, snapshots process: SimProcess) {
+        guard !process.snapshotThread.isBusy, process.snapshotThread.first != nil else { return }
+        process.snapshotThread.isBusy = true
+        schedule(.snapshotDone(node: node.number, life: node.life), after: diskLatency(node))
+    }
+
+    func snapshotDone(_ node: SimNode) {
+        guard let process = node.process, let job = process.snapshotThread.takeFirst() else { return }
+        process.snapshotThread.isBusy = false
+        switch job {
+        case .build(let source):
+            do {
+                let point = try process.snapshots.build(source, founding: founding.membership)
+                turn(node) { $0.snapshotBuilt(point) }
+            } catch {
+                turn(node) { $0.snapshotBuildFailed(reason: "\(error)") }
+            }
+        case .cleanUp:
+            // What stays is removed before the next attempt.
+            try? process.snapshots.discardTaken()
+            process.state.home.removeOthers()
+        case .work(let work): perform(work, node, process)
+        }
+        if let process = node.process { goOn(node, snapshots: process) }
+    }
+
+    private func perform(_ work: SnapshotWork, _ node: SimNode, _ process: SimProcess) {
+        switch work {
+        case .build: break
+        case .loadPiece(let piece, let peer):
+            let bytes = (try? process.snapshots.load(piece)) ?? []
+            turn(node) { $0.snapshotPieceLoaded(piece, bytes: bytes, for: peer) }
+        case .storePiece(let piece, let bytes):
+            do {
+                if let number = piece.chunk {
+                    try process.snapshots.store(bytes, number: number)
+                    turn(node) { $0.snapshotChunkStored(number) }
+                } else {
+                    let (point, count, firstMissing) = try process.snapshots.begin(bytes)
+                    turn(node) { $0.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing) }
+                }
+            } catch {
+                turn(node) { $0.snapshotPieceRefused(reason: "\(error)") }
+            }
+        case .install(let point, let resetsLog):
+            do {
+                let engine = process.state.home.makeSuccessor()
+                let (membership, time) = try process.snapshots.install(into: engine)
+                process.stateThread.add(.adopt(engine, point, membership, time, resetsLog: resetsLog))
+                goOn(node, state: process)
+            } catch {
+                turn(node) { $0.snapshotInstallFailed(reason: "\(error)") }
+            }
+        }
+    }
+
+    // MARK: - Maintenance
+
+    func maintain(_ node: SimNode) {
+        guard let process = node.process else { return }
+        schedule(.maintain(node: node.number, life: node.life), after: .milliseconds(500))
+        if nodeChance.happens(percent: 60) { process.stateThread.add(.flush) }
+        process.stateThread.add(.checkFlush)
+        goOn(node, state: process)
+        process.logThread.add(.compact(through: process.replica.compactionFloor, time: node.clock.wall(at: now)))
+        goOn(node, log: process)
+        let free = max(0, node.disk.quota - node.disk.usedBytes)
+        let usage = DiskUsage(used: UInt64(node.disk.usedBytes), free: UInt64(free))
+        turn(node) { $0.diskChanged(usage, isLow: free < 4 * settings.segmentSize) }
+    }
+
+    // MARK: - The end of a process
+
+    /// The process is gone between two instructions. Its sockets close; what its threads were doing stops where it was.
+    /// - Parameter losingPower: the machine goes with it: what was not synced may be lost.
+    func stopProcess(of node: SimNode, losingPower: Bool) {
+        guard let process = node.process else { return }
+        interruptThreads(of: node, process)
+        if losingPower {
+            counters.add(.powerLoss)
+            node.disk.losePower()
+        } else {
+            node.disk.processEnded()
+        }
+        node.home.processEnded()
+        node.process = nil
+        for connection in connections {
+            if case .node(node.number, _) = connection.caller { close(connection, atCalled: false) }
+            if case .node(node.number, _) = connection.called { close(connection, atCalled: true) }
+        }
+        connections.removeAll(where: \.isGone)
+    }
+
+    /// A write that is under way has not begun, has ended unheard, or breaks off at any operation on the disk.
+    private func interruptThreads(of node: SimNode, _ process: SimProcess) {
+        if process.logThread.isBusy, let job = process.logThread.first {
+            let operations = faultChance.number(in: 0...6)
+            node.disk.fuse = operations
+            switch job {
+            case .work(let work):
+                let isWhole = (try? process.log.perform(work)) != nil
+                counters.add(isWhole ? .crashAfterPersist : .crashInPersist)
+            case .compact(let floor, let time):
+                _ = try? process.log.compact(through: floor, LogRetention(), time: time)
+            case .reset(let point, _, _): try? process.log.log.reset(to: point.last)
+            case .seal: try? process.log.log.seal()
+            }
+            node.disk.fuse = nil
+        } else {
+            counters.add(.crashIdle)
+        }
+        if process.stateThread.isBusy {
+            if case .flush? = process.stateThread.first {
+                counters.add(.crashInFlush)
+                if faultChance.happens(percent: 50) { process.state.machine.engine.flush() }
+            } else {
+                counters.add(.crashBeforeApply)
+            }
+        }
+        if process.snapshotThread.isBusy, let job = process.snapshotThread.first {
+            counters.add(.crashInSnapshot)
+            node.disk.fuse = faultChance.number(in: 0...12)
+            switch job {
+            case .build(let source): _ = try? process.snapshots.build(source, founding: founding.membership)
+            case .work(.storePiece(let piece, let bytes)):
+                if let number = piece.chunk {
+                    try? process.snapshots.store(bytes, number: number)
+                } else {
+                    _ = try? process.snapshots.begin(bytes)
+                }
+            case .work, .cleanUp: break
+            }
+            node.disk.fuse = nil
+        }
+    }
+}
+
+// MARK: - Connections of nodes
+
+extension World {
+    func dialPeer(_ node: SimNode, _ peer: Int) {
+        guard let process = node.process, process.outgoing[peer] == nil else { return }
+        dial(
+            SimConnection(
+                caller: .node(node.number, life: node.life), called: .node(peer, life: nodes[peer].life)))
+    }
+
+    private func redial(_ node: SimNode, _ peer: Int) {
+        schedule(
+            .dialPeer(node: node.number, life: node.life, peer: peer),
+            after: networkChance.interval(network.redialMin, network.redialMax))
+    }
+
+    /// The called node takes the connection.
+    func accepted(_ connection: SimConnection) {
+        guard case .node(let number, _) = connection.called, let process = nodes[number].process else { return }
+        switch connection.caller {
+        case .node(let peer, _): process.incoming[peer] = connection
+        case .client:
+            turn(nodes[number]) { replica in
+                let slot = replica.clientConnected()
+                connection.slotNumber = UInt64(slot.position)
+                while process.clients.count <= Int(slot.position) {
+                    process.clients.append(nil)
+                    process.slots.append(nil)
+                }
+                process.clients[Int(slot.position)] = connection
+                process.slots[Int(slot.position)] = slot
+            }
+        }
+    }
+
+    func dialSucceeded(_ connection: SimConnection) {
+        guard connection.isOpenAtCaller, isAlive(connection.caller) else { return }
+        switch connection.caller {
+        case .client(let number, let id): clientConnected(clients[number], id)
+        case .node(let number, _):
+            guard case .node(let peer, _) = connection.called, let process = nodes[number].process else { return }
+            process.outgoing[peer] = connection
+            let id = nodes[peer].id
+            turn(nodes[number]) { $0.peerUp(id) }
+        }
+    }
+
+    func dialFailed(_ connection: SimConnection, isRefused: Bool) {
+        guard connection.isOpenAtCaller, isAlive(connection.caller) else { return }
+        connection.isOpenAtCaller = false
+        switch connection.caller {
+        case .client(let number, let id): clientDisconnected(clients[number], id, isRefused ? .refused : .timedOut)
+        case .node(let number, _):
+            if case .node(let peer, _) = connection.called { redial(nodes[number], peer) }
+        }
+    }
+
+    /// One end learns that the connection is gone.
+    func endReached(_ connection: SimConnection, atCalled: Bool) {
+        guard connection.isOpen(atCalled: atCalled) else { return }
+        if atCalled { connection.isOpenAtCalled = false } else { connection.isOpenAtCaller = false }
+        endReachedLocally(connection, atCalled: atCalled)
+    }
+
+    func endReachedLocally(_ connection: SimConnection, atCalled: Bool) {
+        let end = connection.end(called: atCalled)
+        guard isAlive(end) else { return }
+        switch end {
+        case .client(let number, let id): clientDisconnected(clients[number], id, .closed)
+        case .node(let number, _):
+            guard let process = nodes[number].process else { return }
+            switch connection.end(called: !atCalled) {
+            case .client:
+                let position = Int(connection.slotNumber)
+                guard process.clients[position] === connection, let slot = process.slots[position] else { return }
+                process.clients[position] = nil
+                process.slots[position] = nil
+                turn(nodes[number]) { $0.clientDisconnected(slot) }
+            case .node(let peer, _):
+                let id = nodes[peer].id
+                if atCalled {
+                    guard process.incoming[peer] === connection else { return }
+                    process.incoming[peer] = nil
+                    turn(nodes[number]) { $0.peerInboundLost(id) }
+                } else {
+                    let wasUp = process.outgoing[peer] === connection
+                    if wasUp { process.outgoing[peer] = nil }
+                    redial(nodes[number], peer)
+                    if wasUp { turn(nodes[number]) { $0.peerDown(id) } }
+                }
+            }
+        }
+    }
+
+    func writabilityChanged(_ connection: SimConnection, toCalled: Bool, isWritable: Bool) {
+        guard toCalled, case .node(let number, _) = connection.caller, isAlive(connection.caller),
+            case .node(let peer, _) = connection.called
+        else { return }
+        let id = nodes[peer].id
+        turn(nodes[number]) { $0.peerWritable(id, isWritable) }
+    }
+
+    /// Bytes have arrived: whole frames are handed over, the rest waits for more.
+    func delivered(_ bytes: [UInt8], over connection: SimConnection, toCalled: Bool) {
+        let end = connection.end(called: toCalled)
+        guard connection.isOpen(atCalled: toCalled), isAlive(end) else { return }
+        var inbox = toCalled ? connection.toCalled.inbox : connection.toCaller.inbox
+        inbox.append(contentsOf: bytes)
+        let isSound: Bool
+        switch end {
+        case .client(let number, let id): isSound = clientReceived(clients[number], id, &inbox)
+        case .node(let number, _): isSound = nodeReceived(nodes[number], connection, &inbox)
+        }
+        if toCalled { connection.toCalled.inbox = inbox } else { connection.toCaller.inbox = inbox }
+        guard !isSound else { return }
+        close(connection, atCalled: toCalled)
+        endReachedLocally(connection, atCalled: toCalled)
+    }
+
+    private func nodeReceived(_ node: SimNode, _ connection: SimConnection, _ inbox: inout [UInt8]) -> Bool {
+        var slot: ConnectionSlot?
+        var peer: NodeID?
+        switch connection.caller {
+        case .client: slot = node.process?.slots[Int(connection.slotNumber)]
+        case .node(let number, _): peer = nodes[number].id
+        }
+        var isSound = true
+        let received = inbox
+        var consumed = 0
+        turn(node) { replica in
+            do {
+                while let frame = try FrameHeader.scan(
+                    received.rawSpan.extracting(consumed..<received.count), sizeMax: Limits.frameSizeMaxDefault)
+                {
+                    consumed += frame.totalSize
+                    if let slot {
+                        try replica.receiveClientFrame(frame.header, body: frame.body, from: slot)
+                    } else if let peer {
+                        try replica.receivePeerFrame(frame.header, body: frame.body, from: peer)
+                    }
+                }
+            } catch {
+                isSound = false
+                badBytes(from: connection, "\(error)")
+            }
+        }
+        inbox.removeFirst(consumed)
+        return isSound
+    }
+}

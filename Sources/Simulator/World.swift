@@ -1,0 +1,228 @@
+internal import Basics
+internal import Disk
+internal import LogFormat
+internal import LogStore
+internal import MetadataModel
+internal import RaftCore
+internal import ReplicaCore
+
+/// A cluster, its clients, its network and its disks in one value of time, all of it a function of one seed.
+///
+/// What runs here is what ships: `Replica`, `SegmentedLog`, the snapshot and state rooms, `ClientState`. What is simulated is
+/// everything below them: machines that crash, disks that tear, connections that stall, clocks that drift. There is one
+/// queue of events; each is taken at its time, and everything that follows from it is put back into the queue. After each,
+/// the checkers look at what no single node can see.
+///
+/// A run has two phases. In the first, faults strike (World+Faults). Then everything is healed, the workload ends, and the
+/// cluster has to get well within a bound: one leader, every call ended, all states equal.
+///
+/// Topics: SimNetwork (connections), World+Nodes (processes and their threads), World+Clients, World+Faults,
+/// World+Checks.
+package final class World {
+    enum Event {
+        case delivered(SimConnection, toCalled: Bool, bytes: [UInt8])
+        case closeArrived(SimConnection, atCalled: Bool)
+        case dialArrived(SimConnection)
+        case dialSucceeded(SimConnection)
+        case dialFailed(SimConnection, isRefused: Bool)
+        case blockedTooLong(SimConnection)
+        case start(node: Int)
+        case dialPeer(node: Int, life: Int, peer: Int)
+        case deadline(node: Int, life: Int, number: Int)
+        case maintain(node: Int, life: Int)
+        case logDone(node: Int, life: Int)
+        case logIdle(node: Int, life: Int)
+        case stateDone(node: Int, life: Int)
+        case snapshotDone(node: Int, life: Int)
+        case logRead(node: Int, life: Int, LogRead)
+        case clientDeadline(client: Int, number: Int)
+        case clientThinks(client: Int)
+        case nextFault
+        case faultEnds(Fault)
+    }
+
+    package let seed: UInt64
+    let settings: WorldSettings
+    let identity: ClusterIdentity
+    let founding: FoundingRecord
+    var now = Instant.zero
+    var queue = EventQueue<Event>()
+    var nodes: [SimNode] = []
+    var clients: [SimClient] = []
+    var connections: [SimConnection] = []
+    var reachability: Reachability
+    var network = NetworkSettings()
+    var isFaulty = true
+
+    // One stream of chance for each concern.
+    var networkChance: Chance
+    var nodeChance: Chance
+    var workChance: Chance
+    var faultChance: Chance
+
+    // What the checkers keep outside the nodes.
+    var oracle = CommitOracle()
+    var leaders: [Term: NodeID] = [:]
+    var history: [[Operation]]
+    var ackedMutations = 0
+    var answeredReads = 0
+    var unknownOutcomes = 0
+    var lastValueNumber: UInt32 = 0
+    /// Commands that clients were told to have had no effect.
+    var refusedContents: [[UInt8]] = []
+    /// Connections whose bytes this world has damaged.
+    var damagedConnections: [SimConnection] = []
+
+    package internal(set) var counters = FaultCounters()
+    package internal(set) var violation: String?
+    /// Of everything that happened, in order.
+    package private(set) var eventHash: UInt64 = 0xCBF2_9CE4_8422_2325
+    package private(set) var eventCount = 0
+    /// Told each event, when somebody wants to read along.
+    package var trace: ((String) -> Void)?
+
+    package init(seed: UInt64, settings given: WorldSettings = WorldSettings()) {
+        self.seed = seed
+        var shape = Chance(seed: seed, stream: 1)
+        settings = given.drawn(&shape)
+        networkChance = Chance(seed: seed, stream: 2)
+        nodeChance = Chance(seed: seed, stream: 3)
+        workChance = Chance(seed: seed, stream: 4)
+        faultChance = Chance(seed: seed, stream: 5)
+        identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
+        reachability = Reachability(hosts: settings.nodeCount + settings.clientCount)
+        history = [[Operation]](repeating: [], count: Workload.groupCount)
+        network.delayMax = settings.networkDelayMax
+
+        for number in 0..<settings.nodeCount {
+            let disk = SimDisk(seed: shape.next())
+            disk.makeDurableDirectory("/data")
+            let clock = SimClock(chance: &shape, drifts: settings.driftsClocks)
+            let home = SimEngineHome(isVolatile: settings.hasVolatileState)
+            nodes.append(
+                SimNode(number: number, id: NodeID(shape.next() | 1), disk: disk, home: home, clock: clock))
+        }
+        if settings.driftsClocks { counters.add(.clockDrift, settings.nodeCount) }
+        let members = nodes.map { Member(id: $0.id, name: $0.name, peerAddress: $0.peerAddress) }
+        founding = FoundingRecord(
+            identity: identity, createdAt: ClusterTime(nanoseconds: SimClock.epoch),
+            membership: Membership(members: members, incoming: members.map(\.id)))
+        for number in 0..<settings.clientCount {
+            clients.append(
+                SimClient(
+                    number: number, endpoints: nodes.map(\.clientAddress), identity: identity, chance: &shape,
+                    settings: settings))
+        }
+        for node in nodes { schedule(.start(node: node.number), after: nodeChance.interval(.zero, .milliseconds(200))) }
+        for client in clients {
+            schedule(.clientThinks(client: client.number), after: nodeChance.interval(.zero, .milliseconds(500)))
+        }
+        if settings.injectsFaults { schedule(.nextFault, after: .seconds(2)) }
+    }
+
+    // MARK: - Time
+
+    func schedule(_ event: Event, after interval: Interval) { queue.add(event, at: now + interval) }
+
+    /// Runs until `end` or the first violation.
+    func run(until end: Instant) {
+        while violation == nil, let next = queue.pop(notAfter: end) {
+            now = next.time
+            handle(next.event)
+        }
+        if violation == nil { now = end }
+    }
+
+    func fail(_ text: @autoclosure () -> String) {
+        if violation == nil { violation = "at \(now.nanoseconds / 1_000_000) ms: \(text())" }
+    }
+
+    // MARK: - Events
+
+    private func handle(_ event: Event) {
+        if let number = node(concernedBy: event), nodes[number].pausedUntil > now {
+            queue.add(event, at: nodes[number].pausedUntil)
+            return
+        }
+        note(event)
+        switch event {
+        case .delivered(let connection, let toCalled, let bytes):
+            delivered(bytes, over: connection, toCalled: toCalled)
+        case .closeArrived(let connection, let atCalled): endReached(connection, atCalled: atCalled)
+        case .dialArrived(let connection): dialArrived(connection)
+        case .dialSucceeded(let connection): dialSucceeded(connection)
+        case .dialFailed(let connection, let isRefused): dialFailed(connection, isRefused: isRefused)
+        case .blockedTooLong(let connection): blockedTooLong(connection)
+        case .start(let node): start(nodes[node])
+        case .dialPeer(let node, let life, let peer): if isRunning(node, life) { dialPeer(nodes[node], peer) }
+        case .deadline(let node, let life, let number):
+            if isRunning(node, life) { deadlineReached(nodes[node], number) }
+        case .maintain(let node, let life): if isRunning(node, life) { maintain(nodes[node]) }
+        case .logDone(let node, let life): if isRunning(node, life) { logDone(nodes[node]) }
+        case .logIdle(let node, let life): if isRunning(node, life) { logIdle(nodes[node]) }
+        case .stateDone(let node, let life): if isRunning(node, life) { stateDone(nodes[node]) }
+        case .snapshotDone(let node, let life): if isRunning(node, life) { snapshotDone(nodes[node]) }
+        case .logRead(let node, let life, let read): if isRunning(node, life) { logRead(nodes[node], read) }
+        case .clientDeadline(let client, let number): clientDeadlineReached(clients[client], number)
+        case .clientThinks(let client): clientThinks(clients[client])
+        case .nextFault: nextFault()
+        case .faultEnds(let fault): end(fault)
+        }
+    }
+
+    func isRunning(_ node: Int, _ life: Int) -> Bool { nodes[node].life == life && nodes[node].process != nil }
+
+    /// Whose process would have to run for this to happen.
+    private func node(concernedBy event: Event) -> Int? {
+        func number(_ end: SimConnection.End) -> Int? { if case .node(let number, _) = end { number } else { nil } }
+        switch event {
+        case .delivered(let connection, let toCalled, _): return number(connection.end(called: toCalled))
+        case .closeArrived(let connection, let atCalled): return number(connection.end(called: atCalled))
+        case .dialSucceeded(let connection), .dialFailed(let connection, _): return number(connection.caller)
+        case .dialPeer(let node, _, _), .deadline(let node, _, _), .maintain(let node, _), .logDone(let node, _),
+            .logIdle(let node, _), .stateDone(let node, _), .snapshotDone(let node, _), .logRead(let node, _, _):
+            return node
+        case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds: return nil
+        }
+    }
+
+    // MARK: - The hash of a run
+
+    private func note(_ event: Event) {
+        eventCount += 1
+        mix(now.nanoseconds)
+        switch event {
+        case .delivered(let connection, let toCalled, let bytes):
+            mix(UInt64(host(of: connection.end(called: toCalled))) << 8 | 1)
+            mix(UInt64(CRC32C.checksum(of: bytes.rawSpan)))
+        case .closeArrived(let connection, let atCalled):
+            mix(UInt64(host(of: connection.end(called: atCalled))) << 8 | 2)
+        case .dialArrived(let connection): mix(UInt64(host(of: connection.called)) << 8 | 3)
+        case .dialSucceeded(let connection): mix(UInt64(host(of: connection.caller)) << 8 | 4)
+        case .dialFailed(let connection, _): mix(UInt64(host(of: connection.caller)) << 8 | 5)
+        case .blockedTooLong(let connection): mix(UInt64(host(of: connection.caller)) << 8 | 6)
+        case .start(let node): mix(UInt64(node) << 8 | 7)
+        case .dialPeer(let node, _, let peer): mix(UInt64(node << 4 | peer) << 8 | 8)
+        case .deadline(let node, _, _): mix(UInt64(node) << 8 | 9)
+        case .maintain(let node, _): mix(UInt64(node) << 8 | 10)
+        case .logDone(let node, _): mix(UInt64(node) << 8 | 11)
+        case .logIdle(let node, _): mix(UInt64(node) << 8 | 12)
+        case .stateDone(let node, _): mix(UInt64(node) << 8 | 13)
+        case .snapshotDone(let node, _): mix(UInt64(node) << 8 | 14)
+        case .logRead(let node, _, let read): mix(read.range.lowerBound.rawValue << 16 | UInt64(node) << 8 | 15)
+        case .clientDeadline(let client, _): mix(UInt64(client) << 8 | 16)
+        case .clientThinks(let client): mix(UInt64(client) << 8 | 17)
+        case .nextFault: mix(18)
+        case .faultEnds: mix(19)
+        }
+    }
+
+    func mix(_ value: UInt64) {
+        eventHash = (eventHash ^ value) &* 0x9E37_79B9_7F4A_7C15
+        eventHash ^= eventHash >> 29
+    }
+
+    func tell(_ text: @autoclosure () -> String) {
+        trace?("\(now.nanoseconds / 1_000) us  \(text())")
+    }
+}

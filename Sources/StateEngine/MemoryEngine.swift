@@ -1,0 +1,123 @@
+internal import Basics
+
+/// The reference engine: an ordered map in memory. The simulator runs on it, and `--engine memory` serves from it.
+///
+/// It models a crash: `flush` keeps an image of the rows, `crash` goes back to the last one. Image and views share
+/// pages with the rows, so each costs what is changed afterwards, not what is stored.
+package final class MemoryEngine: Engine {
+    private var rows = SortedPages<[UInt8]>()
+    /// The rows at the last flush.
+    private var durableRows = SortedPages<[UInt8]>()
+    private var byteCount = 0
+    private var durableByteCount = 0
+    private var unflushedByteCount = 0
+
+    /// The next read that touches a key in this range finds it damaged, once. For the simulator.
+    package var readFault: KeyRange?
+
+    package init() {}
+
+    // MARK: Reading
+
+    package func get(_ key: RawSpan) throws(EngineError) -> [UInt8]? {
+        try checkFault(key)
+        return rows.value(for: key)
+    }
+
+    package func getDurable(_ key: RawSpan) throws(EngineError) -> [UInt8]? {
+        try checkFault(key)
+        return durableRows.value(for: key)
+    }
+
+    package func scan(
+        from: [UInt8], to: [UInt8]?, reversed: Bool,
+        _ body: (_ key: RawSpan, _ value: RawSpan) throws(EngineError) -> ScanStep
+    ) throws(EngineError) {
+        // A copy, so that `body` sees the rows of one moment whatever happens to the engine meanwhile.
+        let rows = self.rows
+        try rows.scan(from: from, to: to, reversed: reversed) { (key, value) throws(EngineError) in
+            try checkFault(key.rawSpan)
+            return try body(key.rawSpan, value.rawSpan)
+        }
+    }
+
+    package func makeView() -> MemoryView { MemoryView(rows) }
+
+    // MARK: Writing
+
+    package func write(_ batch: borrowing WriteBatch) {
+        batch.forEach { kind, first, second in
+            switch kind {
+            case .put: put(first, [UInt8](second))
+            case .delete: delete(first)
+            case .deleteRange: deleteRange(from: first, to: second)
+            }
+        }
+        unflushedByteCount += batch.byteCount
+    }
+
+    package func flush() {
+        durableRows = rows
+        durableByteCount = byteCount
+        unflushedByteCount = 0
+    }
+
+    /// What a crash leaves: the rows of the last flush.
+    package func crash() {
+        rows = durableRows
+        byteCount = durableByteCount
+        unflushedByteCount = 0
+    }
+
+    package var statistics: EngineStatistics {
+        EngineStatistics(
+            rowsEstimated: UInt64(rows.count), residentBytes: UInt64(byteCount),
+            unflushedBytes: UInt64(unflushedByteCount), diskBytes: 0)
+    }
+
+    // MARK: -
+
+    /// Two array headers and two allocations' slack for each row, besides its bytes.
+    private static let rowOverhead = 96
+
+    private static func size(_ keySize: Int, _ value: [UInt8]) -> Int { keySize + value.count + rowOverhead }
+
+    private func put(_ key: RawSpan, _ value: [UInt8]) {
+        byteCount += Self.size(key.byteCount, value)
+        if let old = rows.set(key, to: value) { byteCount -= Self.size(key.byteCount, old) }
+    }
+
+    private func delete(_ key: RawSpan) {
+        if let old = rows.remove(key) { byteCount -= Self.size(key.byteCount, old) }
+    }
+
+    private func deleteRange(from: RawSpan, to: RawSpan) {
+        var freed = 0
+        rows.removeAll(from: from, to: to) { key, value in freed += Self.size(key.count, value) }
+        byteCount -= freed
+    }
+
+    private func checkFault(_ key: RawSpan) throws(EngineError) {
+        guard let readFault, readFault.contains(key) else { return }
+        self.readFault = nil
+        throw .corrupt("injected fault in a row of \(key.byteCount) bytes of key")
+    }
+}
+
+/// The rows of a `MemoryEngine` at one moment.
+package final class MemoryView: EngineView {
+    private let rows: SortedPages<[UInt8]>
+
+    fileprivate init(_ rows: SortedPages<[UInt8]>) { self.rows = rows }
+
+    package func get(_ key: RawSpan) -> [UInt8]? { rows.value(for: key) }
+
+    package func scan(
+        from: [UInt8], to: [UInt8]?, reversed: Bool,
+        _ body: (_ key: RawSpan, _ value: RawSpan) throws(EngineError) -> ScanStep
+    ) throws(EngineError) {
+        try rows.scan(from: from, to: to, reversed: reversed) { (key, value) throws(EngineError) in
+            try body(key.rawSpan, value.rawSpan)
+        }
+    }
+}

@@ -1,0 +1,252 @@
+internal import Basics
+package import NIOCore
+package import Wire
+
+/// What happens on a connection. Every call comes on the connection's event loop.
+///
+/// `closed` is the last call for a connection and comes exactly once, after `opened`; a dialled connection that is never
+/// established has neither.
+package protocol FrameConnectionDelegate: AnyObject {
+    func opened(_ connection: FrameConnection)
+    /// A whole frame with a right checksum. `body` is borrowed for the call. The frame may have arrived before a
+    /// `pauseReading()` took hold; after `close()` none comes.
+    func received(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection)
+    /// Everything that this wake-up of the loop read from the socket has been handed over: the place to send what was
+    /// collected meanwhile, once.
+    func readCompleted(on connection: FrameConnection)
+    func writabilityChanged(_ connection: FrameConnection)
+    func closed(_ connection: FrameConnection, reason: ConnectionEnd)
+}
+
+/// One TCP connection that carries frames: bytes in, whole checked frames out, and no decision about their meaning.
+///
+/// Frames are parsed in place, out of the buffer that the socket was read into; only the beginning of a frame whose end
+/// has not come yet is copied and kept, never more than `frameSizeMax` bytes of it. The peer is a stranger until the
+/// owner calls `handshakeFinished`: until then a frame may be only `Limits.frameSizeBeforeHelloMax` bytes and the whole
+/// handshake may take `TransportSettings.handshakeTimeout`. A peer that breaks a rule loses this connection, and nobody
+/// else notices.
+///
+/// Everything here is called on the connection's event loop.
+package final class FrameConnection {
+    /// Rises with each connection of the process; never used twice.
+    package let id: UInt64
+    /// The peer's address without its port: what limits per address count by.
+    package let remoteHost: String
+    /// For people: address and port.
+    package let remoteAddress: String
+    /// Largest frame that is accepted from the peer, header and checksum included.
+    package private(set) var frameSizeMax = Limits.frameSizeBeforeHelloMax
+    /// False from `close()` on, or when the socket has closed.
+    package private(set) var isOpen = true
+
+    private let context: TransportContext
+    private let channel: any Channel
+    private var delegate: (any FrameConnectionDelegate)?
+    /// Told after the delegate, so that the listener can count the connection out.
+    private var onClosed: (() -> Void)?
+    private var pipelineContext: ChannelHandlerContext?
+    /// The beginning of a frame that is not complete.
+    private var partial = ByteBuffer()
+    private var lastByteReadAt = NIODeadline.distantPast
+    private var silenceTimer: Scheduled<Void>?
+    private var handshakeTimer: Scheduled<Void>?
+    private var isReadingPaused = false
+    private var end: ConnectionEnd?
+
+    init(
+        on channel: any Channel, context: TransportContext, delegate: any FrameConnectionDelegate,
+        onClosed: (() -> Void)? = nil
+    ) {
+        self.channel = channel
+        self.context = context
+        self.delegate = delegate
+        self.onClosed = onClosed
+        id = context.takeConnectionID()
+        remoteHost = channel.remoteAddress?.ipAddress ?? "unknown"
+        remoteAddress = channel.remoteAddress.map { HostPort.text(of: $0) } ?? "unknown"
+    }
+
+    // MARK: Sending
+
+    /// Puts `bytes`, whole frames, on the wire: one write and one flush, so callers collect a turn's frames first.
+    /// What the socket does not take at once waits in memory; above `TransportSettings.pendingWriteSizeMax` the peer is
+    /// too slow for us and the connection ends.
+    package func send(_ bytes: [UInt8]) {
+        guard isOpen, let pipelineContext, !bytes.isEmpty else { return }
+        var buffer = channel.allocator.buffer(capacity: bytes.count)
+        buffer.writeBytes(bytes)
+        pipelineContext.writeAndFlush(NIOAny(buffer), promise: nil)
+        guard isOpen, !channel.isWritable else { return }
+        let pending = pendingWriteBytes
+        if pending > context.settings.pendingWriteSizeMax { close(because: .slowReader(pendingBytes: pending)) }
+    }
+
+    /// False while more than the high-water mark of `TransportSettings` waits for the socket.
+    package var isWritable: Bool { isOpen && channel.isWritable }
+
+    /// Bytes given to `send` that the socket has not taken yet.
+    package var pendingWriteBytes: Int {
+        (try? channel.syncOptions?.getOption(.bufferedWritableBytes)) ?? 0
+    }
+
+    // MARK: Control
+
+    /// The peer has said who it is: from now on it may send frames of `frameSizeMax` bytes and take its time.
+    package func handshakeFinished(frameSizeMax: Int) {
+        self.frameSizeMax = frameSizeMax
+        handshakeTimer?.cancel()
+        handshakeTimer = nil
+    }
+
+    /// Reads no more from the socket, so that the peer's own send queue fills. What was read already is still delivered.
+    package func pauseReading() { setReadingPaused(true) }
+    package func resumeReading() { setReadingPaused(false) }
+
+    /// Ends the connection; what `send` was given before goes out first as far as the socket takes it at once.
+    package func close() { close(because: .closedHere) }
+
+    private func setReadingPaused(_ paused: Bool) {
+        guard isOpen, isReadingPaused != paused else { return }
+        isReadingPaused = paused
+        // Time in which we did not listen is not the peer's silence.
+        lastByteReadAt = .now()
+        try? channel.syncOptions?.setOption(.autoRead, value: !paused)
+    }
+
+    private func close(because reason: ConnectionEnd) {
+        guard isOpen else { return }
+        isOpen = false
+        end = reason
+        context.counters.count(reason)
+        channel.close(promise: nil)
+    }
+
+    // MARK: Reading
+
+    private func parse(_ buffer: ByteBuffer) {
+        lastByteReadAt = .now()
+        guard partial.readableBytes > 0 else {
+            let rest = deliverFrames(of: buffer)
+            guard isOpen, rest < buffer.readableBytes else { return }
+            partial.clear()
+            partial.writeImmutableBuffer(buffer.getSlice(at: buffer.readerIndex + rest, length: buffer.readableBytes - rest)!)
+            watchForSilence()
+            return
+        }
+        partial.writeImmutableBuffer(buffer)
+        // The frames are read out of a second reference to the same storage, so that a delegate that comes back into
+        // this connection finds it consistent.
+        let whole = partial
+        let consumed = deliverFrames(of: whole)
+        guard isOpen else { return }
+        if consumed == whole.readableBytes {
+            partial = ByteBuffer()
+        } else if consumed > 0 {
+            partial = channel.allocator.buffer(capacity: whole.readableBytes - consumed)
+            partial.writeImmutableBuffer(
+                whole.getSlice(at: whole.readerIndex + consumed, length: whole.readableBytes - consumed)!)
+        }
+    }
+
+    /// Hands over every whole frame at the start of `buffer`; returns how many bytes they took.
+    private func deliverFrames(of buffer: ByteBuffer) -> Int {
+        let bytes = buffer.readableBytesSpan
+        var offset = 0
+        while isOpen {
+            do throws(DecodeError) {
+                guard
+                    let frame = try FrameHeader.scan(
+                        bytes.extracting(offset..<bytes.byteCount), sizeMax: frameSizeMax)
+                else { return offset }
+                context.counters.framesReceived &+= 1
+                offset += frame.totalSize
+                delegate?.received(frame.header, body: frame.body, on: self)
+            } catch {
+                close(because: .badFrame(error))
+                return offset
+            }
+        }
+        return offset
+    }
+
+    // MARK: Timers
+
+    /// Runs while a frame is incomplete: one timer for many reads, moved on when it finds that bytes have come since.
+    private func watchForSilence() {
+        guard silenceTimer == nil else { return }
+        silenceTimer = schedule(after: context.settings.frameSilenceMax) { $0.silenceTimerFired() }
+    }
+
+    private func silenceTimerFired() {
+        silenceTimer = nil
+        guard isOpen, partial.readableBytes > 0 else { return }
+        let silence = NIODeadline.now() - lastByteReadAt
+        guard isReadingPaused || silence.nanoseconds < context.settings.frameSilenceMax.nanoseconds else {
+            return close(because: .silentInsideFrame)
+        }
+        watchForSilence()
+    }
+
+    private func schedule(after interval: Interval, _ body: @escaping (FrameConnection) -> Void) -> Scheduled<Void> {
+        let bound = NIOLoopBound((self, body), eventLoop: channel.eventLoop)
+        return channel.eventLoop.scheduleTask(in: .nanoseconds(interval.nanoseconds)) {
+            let (connection, body) = bound.value
+            body(connection)
+        }
+    }
+}
+
+extension FrameConnection: ChannelInboundHandler {
+    package typealias InboundIn = ByteBuffer
+    package typealias OutboundOut = ByteBuffer
+
+    package func handlerAdded(context: ChannelHandlerContext) { pipelineContext = context }
+    package func handlerRemoved(context: ChannelHandlerContext) { pipelineContext = nil }
+
+    package func channelActive(context: ChannelHandlerContext) {
+        handshakeTimer = schedule(after: self.context.settings.handshakeTimeout) { connection in
+            connection.handshakeTimer = nil
+            connection.close(because: .handshakeTimeout)
+        }
+        self.context.counters.connectionsOpened &+= 1
+        delegate?.opened(self)
+    }
+
+    package func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard isOpen else { return }
+        parse(Self.unwrapInboundIn(data))
+    }
+
+    package func channelReadComplete(context: ChannelHandlerContext) {
+        if isOpen { delegate?.readCompleted(on: self) }
+    }
+
+    package func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if isOpen { delegate?.writabilityChanged(self) }
+    }
+
+    package func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        close(because: .failed(describe(error)))
+    }
+
+    package func channelInactive(context: ChannelHandlerContext) {
+        if isOpen {
+            isOpen = false
+            let reason = partial.readableBytes > 0 ? ConnectionEnd.cutInsideFrame : .closedByPeer
+            end = reason
+            self.context.counters.count(reason)
+        }
+        silenceTimer?.cancel()
+        handshakeTimer?.cancel()
+        (silenceTimer, handshakeTimer) = (nil, nil)
+        partial = ByteBuffer()
+        let (delegate, onClosed) = (self.delegate, self.onClosed)
+        (self.delegate, self.onClosed) = (nil, nil)
+        delegate?.closed(self, reason: end ?? .closedByPeer)
+        onClosed?()
+    }
+}
+
+/// Moves on one event loop only, and says so where NIO asks.
+@available(*, unavailable)
+extension FrameConnection: Sendable {}

@@ -1,0 +1,50 @@
+package import Basics
+package import NIOCore
+
+/// Bounds of all connections of an event loop.
+package struct TransportSettings: Hashable, Sendable {
+    /// From the opening of a connection to `handshakeFinished`.
+    package var handshakeTimeout = Limits.handshakeTimeout
+    package var frameSilenceMax = Limits.frameSilenceMax
+    /// Bytes waiting for one socket above which it is not writable, and below which it is again.
+    package var writeHighWaterMark = 1_024 * 1_024
+    package var writeLowWaterMark = 256 * 1_024
+    /// Bytes waiting for one socket above which its peer is given up. Above the largest reply, or no peer could ever
+    /// read one.
+    package var pendingWriteSizeMax = 2 * Limits.frameSizeMaxCeiling
+    package var connectionsPerAddressMax = Limits.connectionsPerAddressMax
+    package var connectionsMax = Limits.connectionsMax
+
+    package init() {}
+}
+
+/// What the connections of one event loop share. Used on that loop only.
+package final class TransportContext {
+    package let eventLoop: any EventLoop
+    package let settings: TransportSettings
+    package internal(set) var counters = TransportCounters()
+    private var lastConnectionID: UInt64 = 0
+
+    package init(eventLoop: any EventLoop, settings: TransportSettings = TransportSettings()) {
+        self.eventLoop = eventLoop
+        self.settings = settings
+    }
+
+    func takeConnectionID() -> UInt64 {
+        lastConnectionID += 1
+        return lastConnectionID
+    }
+}
+
+@available(*, unavailable)
+extension TransportContext: Sendable {}
+
+extension HostPort {
+    /// A socket's address as people write it.
+    static func text(of address: SocketAddress) -> String {
+        guard let host = address.ipAddress, let port = address.port.flatMap({ UInt16(exactly: $0) }) else {
+            return address.description
+        }
+        return HostPort(host: host, port: port).description
+    }
+}

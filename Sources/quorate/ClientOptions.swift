@@ -1,0 +1,85 @@
+internal import ArgumentParser
+internal import Basics
+internal import Glibc
+
+enum ReadLevelOption: String, CaseIterable, ExpressibleByArgument {
+    case linearizable, stale
+}
+
+/// What every command that talks to a cluster takes.
+struct ClientOptions: ParsableArguments {
+    @Option(
+        name: .long,
+        help: ArgumentHelp(
+            "Client addresses of some or all nodes, separated by commas.",
+            discussion: "Default: QUORATE_ENDPOINTS, else the addresses of `quorate local`.",
+            valueName: "HOST:PORT,…"))
+    var endpoints: String?
+
+    @Option(name: .long, help: ArgumentHelp("Give up after this long.", valueName: "TIME"))
+    var timeout = TimeQuantity(.seconds(5))
+
+    @Flag(name: .long, help: "Print JSON, errors included.")
+    var json = false
+
+    /// Where `quorate local` listens unless told otherwise.
+    static let localEndpoints = (0..<3).map { "127.0.0.1:\(LocalLayout.basePortDefault + $0)" }
+
+    mutating func validate() throws {
+        guard timeout.interval > .zero else { throw ValidationError("--timeout must be longer than nothing.") }
+    }
+
+    func endpointList() throws -> [String] {
+        let (text, source): (String, String)
+        if let endpoints {
+            (text, source) = (endpoints, "--endpoints")
+        } else if let variable = getenv("QUORATE_ENDPOINTS"), variable.pointee != 0 {
+            (text, source) = (String(cString: variable), "QUORATE_ENDPOINTS")
+        } else {
+            return Self.localEndpoints
+        }
+        return try text.split(separator: ",").map { part in
+            let part = part.filter { !$0.isWhitespace }
+            guard let address = HostPort(part), address.port != 0 else {
+                throw CommandError.usage("\(source): \"\(part)\" is not HOST:PORT, as in 127.0.0.1:7400")
+            }
+            return address.description
+        }
+    }
+}
+
+/// For commands that read.
+struct ReadOptions: ParsableArguments {
+    @Option(
+        name: .long,
+        help: "linearizable sees every write that was acknowledged before; stale asks one node and may be behind.")
+    var readLevel = ReadLevelOption.linearizable
+}
+
+/// Reading what a command was pointed at.
+enum InputFile {
+    /// All of a file, or of standard input for `-`.
+    static func read(_ path: String, sizeMax: Int) throws -> [UInt8] {
+        let descriptor = path == "-" ? STDIN_FILENO : open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw failure(path) }
+        defer { if path != "-" { close(descriptor) } }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 1 << 16)
+        while true {
+            let count = Glibc.read(descriptor, &chunk, chunk.count)
+            if count < 0, errno == EINTR { continue }
+            guard count >= 0 else { throw failure(path) }
+            guard count > 0 else { return bytes }
+            bytes += chunk[..<count]
+            guard bytes.count <= sizeMax else {
+                throw CommandError("tooLarge", "\(name(path)) has more than \(sizeMax) bytes, the most that fits")
+            }
+        }
+    }
+
+    static func name(_ path: String) -> String { path == "-" ? "standard input" : path }
+
+    static func failure(_ path: String) -> CommandError {
+        CommandError("file", "cannot read \(name(path)): \(String(cString: strerror(errno)))")
+    }
+}

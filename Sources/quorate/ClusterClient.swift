@@ -1,0 +1,141 @@
+internal import Basics
+internal import Client
+
+/// The client library as the commands use it: one client per command, errors as a person reads them, and the rows that
+/// this command keeps for itself left out of listings.
+struct ClusterClient {
+    private let client: MetadataClient
+    private let endpoints: [String]
+
+    struct Options {
+        var endpoints: [String]
+        var timeout: Duration
+    }
+
+    /// Runs `body` with a client, and shuts the client down whatever happens.
+    static func with<Value>(
+        _ options: Options, _ body: (ClusterClient) async throws -> Value
+    ) async throws -> Value {
+        var configuration = MetadataClientConfiguration(endpoints: options.endpoints)
+        configuration.clientName = "quorate"
+        configuration.timeout = options.timeout
+        let client = MetadataClient(configuration)
+        let result: Result<Value, any Error>
+        do {
+            result = .success(try await body(ClusterClient(client: client, endpoints: options.endpoints)))
+        } catch {
+            result = .failure((error as? ClientError).map { CommandError($0) } ?? error)
+        }
+        await client.shutdown()
+        return try result.get()
+    }
+
+    static func with<Value>(
+        _ options: ClientOptions, _ body: (ClusterClient) async throws -> Value
+    ) async throws -> Value {
+        let nanoseconds = options.timeout.interval.nanoseconds
+        return try await with(
+            Options(endpoints: try options.endpointList(), timeout: .nanoseconds(nanoseconds)), body)
+    }
+
+    // MARK: Records
+
+    func put(key: [UInt8], value: [UInt8], ifRevision: UInt64?) async throws -> UInt64 {
+        try await client.put(key, value, ifRevision: ifRevision, isOneShot: true)
+    }
+
+    func delete(key: [UInt8], ifRevision: UInt64?) async throws -> UInt64 {
+        try await client.delete(key, ifRevision: ifRevision, isOneShot: true)
+    }
+
+    func get(key: [UInt8], level: ReadLevelOption) async throws -> KeyValue? {
+        try await client.get(key, level: level.level)
+    }
+
+    func count(prefix: [UInt8], level: ReadLevelOption) async throws -> UInt64 {
+        let total = try await client.count(prefix: prefix, level: level.level)
+        guard ReservedKeys.mayAppear(under: prefix) else { return total }
+        return total - min(total, try await client.count(prefix: ReservedKeys.prefix, level: level.level))
+    }
+
+    /// Every row under `prefix` in key order, all of one revision.
+    func list(
+        prefix: [UInt8], keysOnly: Bool, limit: Int?, level: ReadLevelOption, _ body: (KeyValue) -> Void
+    ) async throws {
+        let hidesReserved = ReservedKeys.mayAppear(under: prefix)
+        var left = limit ?? Int.max
+        for try await row in client.list(
+            prefix: prefix, keysOnly: keysOnly, limit: hidesReserved ? nil : limit, level: level.level)
+        {
+            if hidesReserved, row.key.starts(with: ReservedKeys.prefix) { continue }
+            body(row)
+            left -= 1
+            if left == 0 { return }
+        }
+    }
+
+    /// On its own; a retry by a later run of the program is a new transaction.
+    func transact(_ transaction: MetadataTransaction) async throws -> MetadataTransaction.Outcome {
+        do {
+            return try await client.transaction(transaction, isOneShot: true)
+        } catch {
+            throw CommandError(error)
+        }
+    }
+
+    // MARK: The cluster
+
+    /// - Returns: id of the new cluster.
+    func initialize() async throws -> UInt64 { try await client.initialize() }
+
+    /// Asks every node about itself: those named, and those that they name.
+    func probe() async -> [StatusReport.Probe] {
+        let named = await ask(endpoints)
+        let known = Set(named.flatMap { probe in
+            [probe.address] + ((try? probe.answer.get()).map { [$0.clientAddress] } ?? [])
+        })
+        var further: [String] = []
+        for probe in named {
+            for member in (try? probe.answer.get())?.members ?? []
+            where !member.clientAddress.isEmpty && !known.contains(member.clientAddress)
+                && !further.contains(member.clientAddress)
+            {
+                further.append(member.clientAddress)
+            }
+        }
+        return named + (await ask(further))
+    }
+
+    private func ask(_ addresses: [String]) async -> [StatusReport.Probe] {
+        await withTaskGroup(of: (Int, StatusReport.Probe).self) { [client] group in
+            for (position, address) in addresses.enumerated() {
+                group.addTask {
+                    do throws(ClientError) {
+                        let report = try await client.status(of: address)
+                        return (position, StatusReport.Probe(address: address, answer: .success(report)))
+                    } catch {
+                        return (position, StatusReport.Probe(unreachable: address, message: error.message))
+                    }
+                }
+            }
+            var probes: [(Int, StatusReport.Probe)] = []
+            for await probe in group { probes.append(probe) }
+            return probes.sorted { $0.0 < $1.0 }.map(\.1)
+        }
+    }
+}
+
+extension CommandError {
+    init(_ error: ClientError) {
+        var message = error.message
+        if let revision = error.currentRevision {
+            message += revision == 0 ? ": there is no such key" : ": the key is at revision \(revision)"
+        }
+        self.init(
+            error.code.rawValue, message, isRetryable: error.isRetryable, currentRevision: error.currentRevision)
+    }
+}
+
+extension ReadLevelOption {
+    fileprivate var level: ReadLevel { self == .stale ? .stale : .linearizable }
+}

@@ -1,0 +1,143 @@
+internal import ArgumentParser
+internal import Basics
+internal import Client
+
+struct Put: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Store a value under a key.",
+        usage: "quorate put KEY VALUE [--if-revision R]\n       quorate put KEY -        (the value comes from standard input)")
+
+    @OptionGroup var options: ClientOptions
+    @Argument(help: "The key.") var key: String
+    @Argument(help: "The value; - reads it from standard input.") var value: String
+    @Option(help: ArgumentHelp("Only if the key was last changed at R; 0: only if there is no such key.", valueName: "R"))
+    var ifRevision: UInt64?
+
+    func run() async throws {
+        let bytes = value == "-" ? try InputFile.read("-", sizeMax: Limits.valueSizeMaxCeiling) : Array(value.utf8)
+        let revision = try await ClusterClient.with(options) {
+            try await $0.put(key: Array(key.utf8), value: bytes, ifRevision: ifRevision)
+        }
+        Output.line(options.json ? JSON.object([("revision", .number(revision))]).text : "revision \(revision)")
+    }
+}
+
+struct Get: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Print the value of a key; exit code 1 when there is none.")
+
+    @OptionGroup var options: ClientOptions
+    @OptionGroup var read: ReadOptions
+    @Argument(help: "The key.") var key: String
+
+    func run() async throws {
+        let bytes = Array(key.utf8)
+        let row = try await ClusterClient.with(options) { try await $0.get(key: bytes, level: read.readLevel) }
+        guard let row else {
+            if options.json {
+                Output.line(JSON.object([("key", .string(key)), ("found", .bool(false))]).text)
+            } else {
+                Output.error("no such key: \(key)")
+            }
+            throw ExitCode(1)
+        }
+        if options.json {
+            Output.line(JSON.row(key: row.key, value: row.value, revision: row.revision).text)
+        } else {
+            Output.write(row.value + [0x0A])
+        }
+    }
+}
+
+struct Delete: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(abstract: "Delete a key.")
+
+    @OptionGroup var options: ClientOptions
+    @Argument(help: "The key.") var key: String
+    @Option(help: ArgumentHelp("Only if the key was last changed at R.", valueName: "R"))
+    var ifRevision: UInt64?
+
+    func run() async throws {
+        let revision = try await ClusterClient.with(options) {
+            try await $0.delete(key: Array(key.utf8), ifRevision: ifRevision)
+        }
+        Output.line(options.json ? JSON.object([("revision", .number(revision))]).text : "revision \(revision)")
+    }
+}
+
+struct List: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Print the records whose keys begin with a prefix, in key order.",
+        discussion: "All of them are of one revision, however long the list is.")
+
+    @OptionGroup var options: ClientOptions
+    @OptionGroup var read: ReadOptions
+    @Argument(help: "The prefix; \"\" for every key.") var prefix: String = ""
+    @Flag(help: "Keys without values.") var keysOnly = false
+    @Flag(help: "Only how many there are.") var count = false
+    @Option(help: ArgumentHelp("Stop after N records.", valueName: "N")) var limit: Int?
+
+    mutating func validate() throws {
+        if let limit, limit < 1 { throw ValidationError("--limit must be 1 or more.") }
+        if count && (keysOnly || limit != nil) {
+            throw ValidationError("--count counts all of them: leave out --keys-only and --limit.")
+        }
+    }
+
+    func run() async throws {
+        let bytes = Array(prefix.utf8)
+        if count {
+            let number = try await ClusterClient.with(options) {
+                try await $0.count(prefix: bytes, level: read.readLevel)
+            }
+            Output.line(options.json ? JSON.object([("count", .number(number))]).text : "\(number)")
+            return
+        }
+        try await ClusterClient.with(options) { client in
+            var output = LineBuffer()
+            try await client.list(prefix: bytes, keysOnly: keysOnly, limit: limit, level: read.readLevel) { row in
+                output.append(line(of: row))
+            }
+            output.flush()
+        }
+    }
+
+    private func line(of row: KeyValue) -> [UInt8] {
+        if options.json {
+            return JSON.row(key: row.key, value: keysOnly ? nil : row.value, revision: row.revision).bytes
+        }
+        return keysOnly ? Self.readable(row.key) : Self.readable(row.key) + [0x09] + Self.readable(row.value)
+    }
+
+    /// As it is when it is text without control characters; else in quotes and escapes, or in Base64.
+    static func readable(_ bytes: [UInt8]) -> [UInt8] {
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            return Array("base64:\(Base64.encode(bytes))".utf8)
+        }
+        return bytes.contains { $0 < 0x20 || $0 == 0x7F } ? JSON.string(text).bytes : bytes
+    }
+}
+
+struct Txn: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Do several things at once, if what they rest on still holds.",
+        discussion: """
+            FILE (- for standard input) holds one JSON object:
+              {"if":   [{"key":K,"revision":R} | {"key":K,"value":V} | {"key":K,"exists":true}
+                        | {"prefix":P,"unchangedSince":R}],
+               "then": [{"put":{"key":K,"value":V}} | {"delete":{"key":K}} | {"deletePrefix":P} | {"get":{"key":K}}],
+               "else": [the same]}
+            For bytes that are not UTF-8, "keyBase64", "base64" and "prefixBase64" stand for "key", "value" and "prefix".
+            """)
+
+    @OptionGroup var options: ClientOptions
+    @Argument(help: "The file; - for standard input.") var file: String
+
+    func run() async throws {
+        let transaction = try TransactionFile.parse(
+            try InputFile.read(file, sizeMax: 2 * Limits.valueSizeMaxCeiling), name: InputFile.name(file))
+        let outcome = try await ClusterClient.with(options) { try await $0.transact(transaction) }
+        if options.json { return Output.line(outcome.json.text) }
+        Output.line("\(outcome.succeeded ? "then" : "else"), revision \(outcome.revision)")
+        for result in outcome.results { Output.line("  \(result.text)") }
+    }
+}

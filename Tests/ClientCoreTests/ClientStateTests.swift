@@ -1,0 +1,571 @@
+import Basics
+import ClientCore
+import MetadataModel
+import Testing
+import Wire
+
+@Suite struct ClientStateTests {
+    /// A client connected to n1, which leads, with one mutation answered: its session is open.
+    private func connected() -> Harness {
+        var harness = Harness(endpoints: ["n1:1"])
+        let first = harness.put("first")
+        harness.accept("n1:1", leader: "n1:1")
+        for request in harness.take(.mutate) { harness.answer(request, revision: 10) }
+        #expect(harness.isAnswered(first))
+        return harness
+    }
+
+    // MARK: Nodes and the leader
+
+    @Test("nothing is connected before there is something to do")
+    func idleAtFirst() throws {
+        var harness = Harness()
+        harness.wait(.seconds(60))
+        #expect(harness.dialed.isEmpty)
+        #expect(harness.core.nextDeadline == .never)
+    }
+
+    @Test("a node that does not lead names the leader, and everything goes there")
+    func followsTheHint() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.put("a")
+        harness.accept("n1:1", leader: "n9:9")
+        // The leader was not among the endpoints; it is dialed on the word of n1, which meanwhile may forward.
+        #expect(harness.dialed.map(\.address) == ["n9:9"])
+        let first = harness.take(.mutate)
+        #expect(first.map(\.address) == ["n1:1"])
+        #expect(first[0].header.flags.contains(.forward))
+        harness.accept("n9:9", leader: "n9:9")
+        harness.answer(first[0], revision: 0, error: ReplyError(.notLeader, leaderName: "n9", leaderAddress: "n9:9"))
+        let second = harness.take(.mutate)
+        #expect(second.last?.address == "n9:9")
+        harness.answer(try #require(second.last), revision: 5)
+        #expect(harness.isAnswered(call))
+    }
+
+    @Test("a node that names an unreachable leader is not asked again at once")
+    func staleHintIsNoLoop() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        harness.put("a")
+        harness.accept("n1:1", leader: "n9:9")
+        harness.refuseAll()
+        var asked = 0
+        for _ in 0..<200 {
+            for request in harness.take(.mutate) {
+                asked += 1
+                harness.answer(request, revision: 0, error: ReplyError(.notLeader, leaderName: "n9", leaderAddress: "n9:9"))
+            }
+            harness.refuseAll()
+            harness.wait(.milliseconds(5))
+        }
+        // One second: backed off from 10 ms to 250 ms, that is about ten tries.
+        #expect((4...40).contains(asked), "\(asked) requests in one second")
+    }
+
+    @Test("when one node does not answer, the next is tried while waiting")
+    func staggeredConnects() throws {
+        var harness = Harness()
+        harness.get("a")
+        #expect(harness.dialed.count == 1)
+        harness.wait(.milliseconds(99))
+        #expect(harness.dialed.count == 1)
+        harness.wait(.milliseconds(2))
+        #expect(harness.dialed.count == 2)
+        harness.wait(.milliseconds(100))
+        #expect(Set(harness.dialed.map(\.address)) == ["n1:1", "n2:1", "n3:1"])
+    }
+
+    @Test("a connection that owes a reply is asked, then given up, and the read goes to another node")
+    func silentNodeIsGivenUp() throws {
+        var harness = Harness(endpoints: ["n1:1", "n2:1"])
+        let call = harness.get("a", within: .seconds(30))
+        let first = try #require(harness.dialed.first).address
+        harness.accept(first, leader: first)
+        #expect(harness.take(.query).count == 1)
+        harness.wait(.milliseconds(1_600))
+        #expect(harness.take(.ping).count == 1)
+        harness.wait(.milliseconds(1_500))
+        #expect(harness.open.isEmpty)
+        let second = try #require(harness.dialed.first).address
+        #expect(second != first)
+        harness.accept(second, leader: second)
+        let again = harness.take(.query)
+        #expect(again.count == 1)
+        harness.answer(again[0], revision: 3)
+        #expect(harness.isAnswered(call))
+    }
+
+    @Test("an answered ping keeps a connection on which a reply takes long")
+    func slowReplyIsWaitedFor() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.get("a", within: .seconds(60))
+        harness.accept("n1:1", leader: "n1:1")
+        let request = try #require(harness.take(.query).first)
+        for _ in 0..<10 {
+            harness.wait(.milliseconds(1_600))
+            for ping in harness.take(.ping) {
+                harness.answer(ping, with: .pong(PingReply(revision: LogIndex(1), clusterTime: Harness.startTime, leader: nil)))
+            }
+        }
+        harness.answer(request, revision: 3)
+        #expect(harness.isAnswered(call))
+    }
+
+    @Test("reads name the highest revision seen")
+    func readsNameRevision() throws {
+        var harness = connected()
+        harness.get("a", level: .stale)
+        let request = try #require(harness.take(.query).first)
+        var reader = ByteReader(request.body.rawSpan)
+        #expect((try? reader.readUInt8()) == ReadLevel.stale.rawValue)
+        #expect((try? reader.readUInt64()) == 10)
+    }
+
+    @Test("no quorum: the error says which nodes were reached and why the others were not")
+    func reachabilityIsTold() throws {
+        var harness = Harness()
+        let call = harness.get("a", within: .seconds(1))
+        harness.accept(try #require(harness.dialed.first).address)
+        let reached = try #require(harness.open.first).address
+        harness.cut(reached)
+        while harness.now < Instant.zero + .milliseconds(2_100) {
+            harness.refuseAll()
+            harness.wait(.milliseconds(10))
+        }
+        let failure = harness.failure(call)
+        #expect(failure?.error.code == .unavailable)
+        #expect(failure?.mayHaveTakenEffect == false)
+        #expect(failure?.error.message.hasPrefix("no quorum: reached 0 of 3; ") == true)
+        #expect(failure?.error.message.contains("n3:1 refused the connection") == true || reached == "n3:1")
+    }
+
+    @Test("a node that is going away gets nothing new, and what it was sent is still answered")
+    func goingAway() throws {
+        var harness = Harness(endpoints: ["n1:1", "n2:1"])
+        let first = harness.get("a")
+        let node = try #require(harness.dialed.first).address
+        let other = node == "n1:1" ? "n2:1" : "n1:1"
+        harness.accept(node, leader: node)
+        let request = try #require(harness.take(.query).first)
+        harness.receive(from: node) { GoingAway(leader: LeaderHint(name: "x", clientAddress: other)).encode(into: &$0) }
+        harness.get("b")
+        #expect(harness.take(.query).isEmpty)
+        harness.accept(other, leader: other)
+        #expect(harness.take(.query).map(\.address) == [other])
+        harness.answer(request, revision: 3)
+        #expect(harness.isAnswered(first))
+    }
+
+    // MARK: Another cluster
+
+    @Test("after a restore every call ends with generationChanged, also later ones")
+    func generationChanged() throws {
+        var harness = connected()
+        let open = harness.put("b")
+        harness.cut("n1:1")
+        harness.wait(.milliseconds(300))
+        harness.accept("n1:1", refusal: ReplyError(.generationChanged))
+        #expect(harness.failure(open)?.error.code == .generationChanged)
+        #expect(harness.failure(open)?.mayHaveTakenEffect == true)
+        let later = harness.get("a")
+        #expect(harness.failure(later)?.error.code == .generationChanged)
+        #expect(harness.sessions == [.connected, .lost])
+        #expect(harness.core.nextDeadline == .never)
+    }
+
+    @Test("a node of another cluster that accepts the greeting all the same is not believed")
+    func foreignNodeIsNotBelieved() throws {
+        var harness = connected()
+        harness.cut("n1:1")
+        let read = harness.get("a", within: .seconds(1))
+        harness.wait(.milliseconds(300))
+        harness.accept("n1:1", identity: ClusterIdentity(id: 8, generation: 1, generationTag: 0))
+        #expect(harness.take(.query).isEmpty)
+        harness.wait(.seconds(2))
+        #expect(harness.failure(read)?.error.message.contains("belongs to another cluster") == true)
+    }
+
+    @Test("a node without a cluster answers no reads; it is greeted again until it belongs to one")
+    func waitsForCluster() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.get("a", within: .seconds(10))
+        harness.accept("n1:1", identity: nil)
+        #expect(harness.take(.query).isEmpty)
+        harness.wait(.seconds(1))
+        harness.accept("n1:1", leader: "n1:1")
+        harness.answer(try #require(harness.take(.query).first), revision: 2)
+        #expect(harness.isAnswered(call))
+    }
+
+    @Test("initialize goes to a node without a cluster, and is not repeated when its connection is lost")
+    func initialize() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.submit(.initialize)
+        harness.accept("n1:1", identity: nil)
+        #expect(harness.take(.initialize).count == 1)
+        harness.cut("n1:1")
+        #expect(harness.failure(call)?.error.code == .unknown)
+        #expect(harness.take(.initialize).isEmpty)
+    }
+
+    @Test("the status of a node that cannot be reached fails at once")
+    func statusFailsAtOnce() throws {
+        var harness = Harness()
+        let call = harness.submit(.status(address: "n3:1"))
+        #expect(harness.dialed.map(\.address) == ["n3:1"])
+        harness.refuseAll()
+        #expect(harness.failure(call)?.error.message == "n3:1 refused the connection")
+    }
+
+    // MARK: Mutations
+
+    @Test("mutations leave at once, in order, with rising sequences; the first ones open the session")
+    func pipelined() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        for key in ["a", "b", "c"] { harness.put(key) }
+        harness.accept("n1:1", leader: "n1:1", time: Harness.startTime)
+        let sent = harness.take(.mutate)
+        #expect(sent.map { $0.command?.sequence } == [1, 2, 3])
+        #expect(sent.allSatisfy { $0.command?.opening?.openedAt == Harness.startTime })
+        #expect(Set(sent.compactMap { $0.command?.session }).count == 1)
+        harness.answer(sent[0], revision: 10)
+        harness.put("d")
+        let later = try #require(harness.take(.mutate).first)
+        #expect(later.command?.sequence == 4)
+        #expect(later.command?.opening == nil)
+        #expect(later.command?.acknowledgedThrough == 1)
+    }
+
+    @Test("after a lost connection the same sequences go to another node, from the first unanswered one on")
+    func retryElsewhere() throws {
+        var harness = Harness(endpoints: ["n1:1", "n2:1"])
+        let calls = ["a", "b", "c"].map { harness.put($0) }
+        let first = try #require(harness.dialed.first).address
+        harness.accept(first, leader: first)
+        let sent = harness.take(.mutate)
+        harness.answer(sent[0], revision: 10)
+        harness.cut(first)
+        let second = try #require(harness.dialed.first).address
+        harness.accept(second, leader: second)
+        let again = harness.take(.mutate)
+        #expect(again.map { $0.command?.sequence } == [2, 3])
+        #expect(again.map(\.body.count) == sent.dropFirst().map { $0.body.count - 12 })
+        for (position, request) in again.enumerated() { harness.answer(request, revision: 11 + UInt64(position)) }
+        #expect(calls.allSatisfy(harness.isAnswered))
+    }
+
+    @Test("sequenceGap: sent again from the sequence that is missing, once")
+    func gapIsClosed() throws {
+        var harness = connected()
+        let calls = ["a", "b", "c"].map { harness.put($0) }
+        let sent = harness.take(.mutate)
+        // The first was lost on its way to the leader; both later ones find the gap.
+        for request in sent.dropFirst() {
+            harness.answer(request, revision: 11, error: ReplyError(.sequenceGap, expectedSequence: 2))
+        }
+        let again = harness.take(.mutate)
+        #expect(again.map { $0.command?.sequence } == [2, 3, 4])
+        for request in again { harness.answer(request, revision: 12) }
+        #expect(calls.allSatisfy(harness.isAnswered))
+    }
+
+    @Test("overloaded: nothing of the session is sent before retryAfter has passed")
+    func overloadedWaits() throws {
+        var harness = connected()
+        let call = harness.put("a")
+        harness.answer(
+            try #require(harness.take(.mutate).first), revision: 0, error: ReplyError(.overloaded, retryAfter: .milliseconds(400)))
+        harness.put("b")
+        harness.wait(.milliseconds(399))
+        #expect(harness.take(.mutate).isEmpty)
+        harness.wait(.milliseconds(2))
+        let again = harness.take(.mutate)
+        #expect(again.map { $0.command?.sequence } == [2, 3])
+        harness.answer(again[0], revision: 11)
+        #expect(harness.isAnswered(call))
+    }
+
+    @Test("an error from the log is the answer: conflict is not tried again")
+    func conflictIsFinal() throws {
+        var harness = connected()
+        let call = harness.put("a")
+        harness.answer(
+            try #require(harness.take(.mutate).first), revision: 11, error: ReplyError(.conflict, currentRevision: LogIndex(9)))
+        #expect(harness.failure(call)?.error.currentRevision == LogIndex(9))
+        #expect(harness.failure(call)?.mayHaveTakenEffect == false)
+        harness.put("b")
+        #expect(harness.take(.mutate).map { $0.command?.sequence } == [3])
+    }
+
+    @Test("a refusal before the log leaves the sequence free, and the next mutation uses it")
+    func refusedSequenceIsUsedAgain() throws {
+        var harness = connected()
+        let call = harness.put("a")
+        harness.answer(try #require(harness.take(.mutate).first), revision: 0, error: ReplyError(.diskFull))
+        #expect(harness.failure(call)?.error.code == .diskFull)
+        #expect(harness.failure(call)?.mayHaveTakenEffect == false)
+        harness.put("b")
+        #expect(harness.take(.mutate).map { $0.command?.sequence } == [2])
+    }
+
+    @Test("a refused sequence with later ones under way is filled with an empty transaction")
+    func refusedSequenceIsFilled() throws {
+        var harness = connected()
+        let refused = harness.put("a")
+        let later = harness.put("b")
+        let sent = harness.take(.mutate)
+        harness.answer(sent[0], revision: 0, error: ReplyError(.tooLarge, limit: 1))
+        #expect(harness.failure(refused)?.mayHaveTakenEffect == false)
+        let again = harness.take(.mutate)
+        #expect(again.map { $0.command?.sequence } == [2, 3])
+        #expect(again.first?.command?.kind == .transaction)
+        for request in again { harness.answer(request, revision: 12) }
+        #expect(harness.isAnswered(later))
+    }
+
+    @Test("a refusal after a copy of unknown fate is no proof: the sequence goes on being asked for")
+    func refusalAfterLossIsUncertain() throws {
+        var harness = connected()
+        let call = harness.put("a")
+        #expect(harness.take(.mutate).count == 1)
+        harness.cut("n1:1")
+        harness.wait(.milliseconds(300))
+        harness.accept("n1:1", leader: "n1:1")
+        harness.answer(try #require(harness.take(.mutate).first), revision: 0, error: ReplyError(.diskFull))
+        #expect(harness.outcomes[call] == nil)
+        harness.wait(.seconds(1))
+        harness.answer(try #require(harness.take(.mutate).first), revision: 11)
+        #expect(harness.isAnswered(call))
+    }
+
+    // MARK: Deadlines
+
+    @Test("a mutation that never left ends in an error that says it had no effect, and takes no sequence")
+    func unsentTimesOut() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.put("a", within: .milliseconds(500))
+        let patient = harness.put("b", within: .seconds(10))
+        for _ in 0..<100 {
+            harness.refuseAll()
+            harness.wait(.milliseconds(10))
+        }
+        #expect(harness.failure(call)?.mayHaveTakenEffect == false)
+        #expect(harness.failure(call)?.error.message == "no quorum: reached 0 of 1; n1:1 refused the connection")
+        harness.wait(.milliseconds(300))
+        harness.accept("n1:1", leader: "n1:1")
+        let sent = harness.take(.mutate)
+        #expect(sent.map { $0.command?.sequence } == [1])
+        harness.answer(sent[0], revision: 2)
+        #expect(harness.isAnswered(patient))
+    }
+
+    @Test("a mutation that was sent ends in unknown, and is delivered all the same, before those behind it")
+    func sentTimesOutAsUnknown() throws {
+        var harness = connected()
+        let call = harness.put("a", within: .milliseconds(500))
+        let behind = harness.put("b", within: .seconds(10))
+        let sent = harness.take(.mutate)
+        harness.wait(.milliseconds(600))
+        #expect(harness.failure(call)?.error.code == .unknown)
+        #expect(harness.failure(call)?.mayHaveTakenEffect == true)
+        harness.cut("n1:1")
+        harness.wait(.milliseconds(300))
+        harness.accept("n1:1", leader: "n1:1")
+        let again = harness.take(.mutate)
+        #expect(again.map { $0.command?.sequence } == [2, 3])
+        #expect(again.map(\.body) == sent.map(\.body))
+        for request in again { harness.answer(request, revision: 12) }
+        #expect(harness.isAnswered(behind))
+    }
+
+    @Test("a mutation all of whose copies were refused times out as one without effect")
+    func refusedTimesOut() throws {
+        var harness = connected()
+        let call = harness.put("a", within: .milliseconds(300))
+        for _ in 0..<40 {
+            for request in harness.take(.mutate) {
+                harness.answer(request, revision: 0, error: ReplyError(.overloaded, retryAfter: .milliseconds(50)))
+            }
+            harness.wait(.milliseconds(10))
+        }
+        #expect(harness.failure(call)?.error.code == .overloaded)
+        #expect(harness.failure(call)?.mayHaveTakenEffect == false)
+        harness.put("b")
+        harness.wait(.milliseconds(300))
+        #expect(harness.take(.mutate).last?.command?.sequence == 2)
+    }
+
+    @Test("a cancelled call completes at once")
+    func cancelled() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.get("a")
+        harness.step(.cancelled(call))
+        #expect(harness.failure(call)?.mayHaveTakenEffect == false)
+    }
+
+    @Test("beyond the bound on calls a further one is refused, and the bound frees up again")
+    func callsAreBounded() throws {
+        var harness = Harness(endpoints: ["n1:1"]) { $0.callsMax = 2 }
+        harness.get("a", within: .milliseconds(100))
+        harness.get("b", within: .milliseconds(100))
+        let third = harness.get("c")
+        #expect(harness.failure(third)?.error.code == .overloaded)
+        harness.wait(.milliseconds(200))
+        let fourth = harness.get("d")
+        #expect(harness.outcomes[fourth] == nil)
+    }
+
+    // MARK: One-shot
+
+    @Test("a one-shot mutation keeps its session and its opening through every retry")
+    func oneShotKeepsItsName() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.put("a", once: true)
+        let other = harness.put("b", once: true)
+        harness.accept("n1:1", leader: "n1:1")
+        let sent = harness.take(.mutate)
+        #expect(sent.count == 2)
+        #expect(sent.allSatisfy { $0.command?.isOneShot == true && $0.command?.sequence == 1 })
+        #expect(sent[0].command?.session != sent[1].command?.session)
+        harness.cut("n1:1")
+        harness.wait(.seconds(1))
+        harness.accept("n1:1", leader: "n1:1", time: Harness.startTime + .seconds(1))
+        let again = harness.take(.mutate)
+        #expect(again.map(\.body) == sent.map(\.body))
+        for request in again { harness.answer(request, revision: 4) }
+        #expect(harness.isAnswered(call) && harness.isAnswered(other))
+        // No session stays behind that would have to be kept alive.
+        harness.wait(.seconds(20))
+        #expect(harness.take(.keepAlive).isEmpty)
+        #expect(harness.sessions.isEmpty)
+    }
+
+    // MARK: The session
+
+    @Test("the session is kept alive at a third of its timeout")
+    func keptAlive() throws {
+        var harness = connected()
+        for _ in 0..<10 {
+            harness.wait(.milliseconds(3_334))
+            let keepAlives = harness.take(.keepAlive)
+            #expect(keepAlives.count == 1)
+            for request in keepAlives {
+                harness.answer(request, with: .keepAlive(KeepAliveReply(revision: LogIndex(1), notOpen: [], leader: nil)))
+            }
+            for ping in harness.take(.ping) {
+                harness.answer(ping, with: .pong(PingReply(revision: LogIndex(1), clusterTime: Harness.startTime, leader: nil)))
+            }
+        }
+        #expect(harness.sessions == [.connected])
+    }
+
+    @Test("suspended at 2/3 of the timeout since the last answered keep-alive was sent, lost at all of it")
+    func suspendedThenLost() throws {
+        var harness = connected()
+        let uncertain = harness.put("sent", within: .seconds(60))
+        harness.cut("n1:1")
+        let unsent = harness.put("unsent", within: .seconds(60))
+        harness.wait(.milliseconds(6_666))
+        #expect(harness.sessions == [.connected])
+        harness.wait(.milliseconds(1))
+        #expect(harness.sessions == [.connected, .suspended])
+        harness.wait(.milliseconds(3_332))
+        #expect(harness.sessions == [.connected, .suspended])
+        harness.wait(.milliseconds(2))
+        #expect(harness.sessions == [.connected, .suspended, .lost])
+        #expect(harness.failure(uncertain)?.error.code == .unknown)
+        #expect(harness.outcomes[unsent] == nil)
+        // What had not left goes into the next session.
+        let old = harness.sent.first { $0.kind == .mutate }?.command?.session
+        _ = harness.take(.mutate)
+        harness.wait(.milliseconds(600))
+        harness.accept("n1:1", leader: "n1:1", time: Harness.startTime + .seconds(11))
+        let sent = harness.take(.mutate)
+        try #require(sent.map { $0.command?.sequence } == [1])
+        #expect(sent.first?.command?.session != old)
+        harness.answer(sent[0], revision: 20)
+        #expect(harness.isAnswered(unsent))
+        #expect(harness.sessions == [.connected, .suspended, .lost, .connected])
+    }
+
+    @Test("an answer to a keep-alive ends the suspension")
+    func suspensionEnds() throws {
+        var harness = connected()
+        harness.cut("n1:1")
+        harness.wait(.milliseconds(7_000))
+        #expect(harness.sessions == [.connected, .suspended])
+        harness.accept("n1:1", leader: "n1:1")
+        let request = try #require(harness.take(.keepAlive).first)
+        harness.answer(request, with: .keepAlive(KeepAliveReply(revision: LogIndex(1), notOpen: [], leader: nil)))
+        #expect(harness.sessions == [.connected, .suspended, .connected])
+    }
+
+    @Test("sessionExpired: what was sent is of unknown outcome, the next mutation opens another session")
+    func sessionExpired() throws {
+        var harness = connected()
+        let first = harness.put("a")
+        let second = harness.put("b")
+        let sent = harness.take(.mutate)
+        harness.answer(sent[0], revision: 30, error: ReplyError(.sessionExpired))
+        // The only copy of the first was refused; nobody knows about the second.
+        #expect(harness.failure(first)?.error.code == .sessionExpired)
+        #expect(harness.failure(first)?.mayHaveTakenEffect == false)
+        #expect(harness.failure(second)?.error.code == .unknown)
+        #expect(harness.sessions == [.connected, .lost])
+        harness.put("c")
+        let next = try #require(harness.take(.mutate).first)
+        #expect(next.command?.sequence == 1)
+        #expect(next.command?.session != sent[0].command?.session)
+        #expect(next.command?.opening != nil)
+    }
+
+    @Test("an opening that is too old is tried again with the time of now")
+    func oldOpening() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.put("a")
+        harness.accept("n1:1", leader: "n1:1")
+        let first = try #require(harness.take(.mutate).first)
+        harness.answer(first, revision: 9, error: ReplyError(.sessionExpired))
+        let ping = harness.take(.ping)
+        #expect(ping.count == 1)
+        let time = Harness.startTime + .seconds(3_600)
+        harness.answer(ping[0], with: .pong(PingReply(revision: LogIndex(9), clusterTime: time, leader: nil)))
+        let second = try #require(harness.take(.mutate).first)
+        #expect(second.command?.session != first.command?.session)
+        #expect(second.command?.opening?.openedAt == time)
+        harness.answer(second, revision: 10)
+        #expect(harness.isAnswered(call))
+    }
+
+    @Test("closing waits for the calls that are open, then closes the connections")
+    func closing() throws {
+        var harness = connected()
+        let call = harness.put("a")
+        harness.step(.closing)
+        let late = harness.get("b")
+        #expect(harness.failure(late)?.error.code == .shuttingDown)
+        #expect(harness.open.count == 1)
+        harness.answer(try #require(harness.take(.mutate).first), revision: 11)
+        #expect(harness.isAnswered(call))
+        harness.wait(.seconds(1))
+        #expect(harness.open.isEmpty)
+        #expect(harness.core.nextDeadline == .never)
+    }
+
+    @Test("a reply that is none ends the connection, and the call goes elsewhere")
+    func badReply() throws {
+        var harness = Harness(endpoints: ["n1:1", "n2:1"])
+        let call = harness.get("a")
+        let node = try #require(harness.dialed.first).address
+        harness.accept(node, leader: node)
+        let request = try #require(harness.take(.query).first)
+        harness.receive(from: node) { writer in
+            let start = ClientReply.begin(.query, requestID: request.header.requestID, into: &writer)
+            writer.write(UInt8(1))
+            writer.endFrame(start)
+        }
+        #expect(harness.open.isEmpty)
+        #expect(harness.dialed.first?.address != node)
+        #expect(harness.outcomes[call] == nil)
+    }
+}

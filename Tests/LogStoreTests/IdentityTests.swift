@@ -1,0 +1,84 @@
+import Basics
+import Disk
+import LogStore
+import Testing
+
+@Suite struct IdentityTests {
+    private let identity = NodeIdentity(
+        cluster: ClusterIdentity(id: 0x1111, generation: 2, generationTag: 0x3333), name: "alpha",
+        incarnation: NodeID(0xABCD), foundingRecord: [1, 2, 3])
+
+    @Test("What was stored is loaded; a new directory has no identity")
+    func roundTrip() throws {
+        let disk = MemoryDisk()
+        #expect(try NodeIdentity.load(from: "data", on: disk) == nil)
+        var waiting = identity
+        waiting.cluster = nil
+        waiting.foundingRecord = []
+        try waiting.store(in: "data", on: disk)
+        #expect(try NodeIdentity.load(from: "data", on: disk) == waiting)
+        try identity.store(in: "data", on: disk)
+        #expect(try NodeIdentity.load(from: "data", on: disk) == identity)
+    }
+
+    @Test("A crash while storing leaves the old identity or the new one")
+    func crash() throws {
+        for seed in 0..<100 {
+            var random = SplitMix64(seed: UInt64(seed))
+            let disk = MemoryDisk()
+            try identity.store(in: "data", on: disk)
+            var renamed = identity
+            renamed.name = "beta"
+            disk.effectsLeft = Int(random.next() % 8)
+            _ = try? renamed.store(in: "data", on: disk)
+            let after = disk.crashed(&random)
+            let found = try NodeIdentity.load(from: "data", on: after)
+            #expect(found == identity || found == renamed)
+            try renamed.store(in: "data", on: after)
+            #expect(try NodeIdentity.load(from: "data", on: after) == renamed)
+        }
+    }
+
+    @Test("Every flipped byte and every shorter file is refused as damaged, with the file's name")
+    func damage() throws {
+        let disk = MemoryDisk()
+        try identity.store(in: "data", on: disk)
+        let file = disk.names["data/identity"]!
+        for offset in file.bytes.indices {
+            let copy = disk.copy()
+            copy.names["data/identity"]!.bytes[offset] ^= 0x10
+            let error = #expect(throws: IdentityError.self) { try NodeIdentity.load(from: "data", on: copy) }
+            guard case .damaged("data/identity", _) = error else {
+                Issue.record("byte \(offset): \(String(describing: error))")
+                continue
+            }
+            let short = disk.copy()
+            short.names["data/identity"]!.bytes.removeLast(offset + 1)
+            #expect(throws: IdentityError.self) { try NodeIdentity.load(from: "data", on: short) }
+        }
+    }
+
+    @Test("The errors say which: another cluster, another node, a newer release")
+    func refusals() throws {
+        try identity.check(name: "alpha", cluster: identity.cluster)
+        try identity.check(name: "alpha", cluster: nil)
+        let name = #expect(throws: IdentityError.self) { try identity.check(name: "beta", cluster: nil) }
+        #expect(name == .otherName(found: "alpha", expected: "beta"))
+        var other = identity.cluster!
+        other.generation = 3
+        let cluster = #expect(throws: IdentityError.self) { try identity.check(name: "alpha", cluster: other) }
+        #expect(cluster == .otherCluster(found: identity.cluster!, expected: other))
+
+        let disk = MemoryDisk()
+        try identity.store(in: "data", on: disk)
+        var bytes = disk.names["data/identity"]!.bytes
+        bytes[8] = 2
+        let checksum = CRC32C.checksum(
+            of: Array(bytes[16...]).rawSpan, continuing: CRC32C.checksum(of: Array(bytes[..<12]).rawSpan))
+        bytes.store(checksum, at: 12)
+        disk.names["data/identity"]!.bytes = bytes
+        #expect(throws: IdentityError.newerFormat(file: "data/identity", version: 2)) {
+            try NodeIdentity.load(from: "data", on: disk)
+        }
+    }
+}

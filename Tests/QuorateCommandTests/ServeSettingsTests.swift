@@ -1,0 +1,164 @@
+import Basics
+import Foundation
+import Server
+import Testing
+
+@testable import quorate
+
+@Suite("Settings of serve")
+struct ServeSettingsTests {
+    private let sound = [
+        "name": "n1", "data": "/tmp/n1", "client": "127.0.0.1:7400", "peer": "127.0.0.1:7500",
+        "cluster": "n1=127.0.0.1:7500,n2=127.0.0.1:7501,n3=127.0.0.1:7502",
+    ]
+
+    private func configuration(_ changes: [String: String?]) throws -> ServerConfiguration {
+        let values = sound.merging(changes.compactMapValues { $0 }) { $1 }.filter { changes[$0.key] != .some(nil) }
+        var settings = ServeSettings()
+        settings.overlay(
+            Dictionary(uniqueKeysWithValues: values.map { name, text in
+                (ServeSetting(rawValue: name)!, ServeSettings.Given(text: text, source: "--\(name)"))
+            }))
+        return try settings.configuration()
+    }
+
+    private func refusal(_ changes: [String: String?]) -> String {
+        do {
+            _ = try configuration(changes)
+            return "accepted"
+        } catch {
+            let error = error as? CommandError
+            return error?.exitCode == 2 ? error!.message : "another error: \(String(describing: error))"
+        }
+    }
+
+    @Test("Defaults are those of the server, and every setting reaches its field")
+    func fields() throws {
+        let plain = try configuration([:])
+        #expect(plain.name == "n1")
+        #expect(plain.engine == .rocksdb)
+        #expect(plain.heartbeatInterval == .milliseconds(100))
+        #expect(plain.cluster.map(\.name) == ["n1", "n2", "n3"])
+        let changed = try configuration([
+            "engine": "memory", "heartbeat-interval": "50ms", "election-timeout": "300ms-600ms", "segment-size": "1MiB",
+            "log-max": "8MiB", "disk-reserve": "1GiB", "value-size-max": "8MiB", "connections-max": "100",
+            "log-level": "debug", "disk-stall-timeout": "1s", "insecure": "true", "client": "0.0.0.0:7400",
+            "advertise-client": "10.0.0.1:7400",
+        ])
+        #expect(changed.engine == .memory)
+        #expect(changed.heartbeatInterval == .milliseconds(50))
+        #expect(changed.electionTimeoutMin == .milliseconds(300))
+        #expect(changed.electionTimeoutMax == .milliseconds(600))
+        #expect(changed.segmentSize == 1_048_576)
+        #expect(changed.logSizeMax == 8_388_608)
+        #expect(changed.diskReserveSize == 1_073_741_824)
+        #expect(changed.valueSizeMax == 8_388_608)
+        #expect(changed.connectionsMax == 100)
+        #expect(changed.connectionsPerAddressMax == 100)
+        #expect(changed.logLevel == .debug)
+        #expect(changed.diskStallTimeout == .seconds(1))
+        #expect(changed.clientAddress == HostPort(host: "10.0.0.1", port: 7_400))
+    }
+
+    @Test("What is missing or misspelt is named together with where it came from")
+    func namesTheSource() {
+        #expect(refusal(["name": nil]).hasPrefix("--name is missing"))
+        #expect(refusal(["client": "7400"]) == "--client: \"7400\" is not HOST:PORT, as in 127.0.0.1:7400")
+        #expect(refusal(["engine": "sqlite"]) == "--engine: \"sqlite\" is not one of rocksdb, memory")
+        #expect(refusal(["segment-size": "64MB"]).hasPrefix("--segment-size: \"64MB\" is not a number of bytes"))
+        #expect(refusal(["heartbeat-interval": "100"]).hasPrefix("--heartbeat-interval: \"100\" is not a number and a unit"))
+        #expect(refusal(["election-timeout": "1s"]).contains("a range of times"))
+        #expect(refusal(["cluster": "n1:127.0.0.1:7500"]).contains("NAME=HOST:PORT"))
+    }
+
+    @Test("An address that others can reach needs --insecure, and the message says why")
+    func insecureAddresses() throws {
+        for flag in ["client", "peer"] {
+            let message = refusal([flag: "10.0.0.1:7500", "cluster": nil])
+            #expect(message.contains("no TLS"))
+            #expect(message.contains("--insecure"))
+        }
+        #expect(refusal(["client": "127.evil.example:7400"]).contains("--insecure"))
+        _ = try configuration(["client": "10.0.0.1:7400", "insecure": "true"])
+        _ = try configuration(["client": "[::1]:7400"])
+        #expect(refusal(["client": "0.0.0.0:7400", "insecure": "true"]).contains("--advertise-client"))
+    }
+
+    @Test("Values are checked against each other")
+    func relations() {
+        #expect(refusal(["election-timeout": "200ms-400ms"]).contains("3 × --heartbeat-interval"))
+        #expect(refusal(["election-timeout": "1s-1s"]).contains("1.2 ×"))
+        #expect(refusal(["log-max": "128MiB"]).contains("at least 4 segments"))
+        #expect(refusal(["segment-size": "512KiB"]).contains("from 1MiB to 1GiB"))
+        #expect(refusal(["name": "n4"]).contains("does not name this node"))
+        #expect(refusal(["peer": "127.0.0.1:7600"]).contains("make them equal"))
+        #expect(refusal(["cluster": "n1=127.0.0.1:7500,n1=127.0.0.1:7501"]).contains("names a node twice"))
+        #expect(refusal(["cluster": "n1=127.0.0.1:7500,n2=127.0.0.1:7500"]).contains("the same address"))
+        #expect(refusal(["client": "127.0.0.1:7500"]).contains("two different ports"))
+        #expect(refusal(["connections-per-address": "20000"]).contains("--connections-max"))
+        #expect(refusal(["name": "a=b", "cluster": nil]).contains("no '='"))
+    }
+
+    @Test("The file speaks TOML, with the flags' names and a table for the cluster")
+    func file() throws {
+        let values = try ConfigurationFile.parse(
+            """
+            name = "n1"   # a comment
+            connections-max = 500
+            insecure = true
+            election-timeout = "1s-2s"
+            [cluster]
+            n2 = "127.0.0.1:7501"
+            n1 = "127.0.0.1:7500"
+            """, path: "quorate.toml")
+        #expect(values[.name]?.text == "n1")
+        #expect(values[.name]?.source == "quorate.toml, name")
+        #expect(values[.connectionsMax]?.text == "500")
+        #expect(values[.insecure]?.text == "true")
+        #expect(values[.cluster]?.text == "n1=127.0.0.1:7500,n2=127.0.0.1:7501")
+        let list = try ConfigurationFile.parse(#"cluster = ["n1=127.0.0.1:7500", "n2=127.0.0.1:7501"]"#, path: "f")
+        #expect(list[.cluster]?.text == "n1=127.0.0.1:7500,n2=127.0.0.1:7501")
+    }
+
+    @Test("The example in the operator's guide is a sound configuration")
+    func documentedExample() throws {
+        let guide = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent().appendingPathComponent("docs/OPERATIONS.md")
+        let text = String(decoding: try Data(contentsOf: guide), as: UTF8.self)
+        let example = try #require(text.components(separatedBy: "```toml\n").dropFirst().first?.components(separatedBy: "```").first)
+        var settings = ServeSettings()
+        settings.overlay(try ConfigurationFile.parse(example, path: "example"))
+        let configuration = try settings.configuration()
+        #expect(configuration.cluster.count == 3)
+        #expect(configuration.isInsecure)
+        for setting in ServeSetting.allCases {
+            #expect(text.contains("`\(setting.rawValue)`"), "the guide does not explain \(setting.rawValue)")
+        }
+    }
+
+    @Test("A setting that does not exist, and a file that is no TOML, are refused by name")
+    func badFile() {
+        #expect(throws: CommandError.self) { try ConfigurationFile.parse("heartbeat = \"1s\"", path: "f") }
+        #expect(throws: CommandError.self) { try ConfigurationFile.parse("name = ", path: "f") }
+        #expect(throws: CommandError.self) { try ConfigurationFile.parse("name = 2026-01-01", path: "f") }
+        #expect(throws: CommandError.self) { try ConfigurationFile.parse("[cluster]\nn1 = 3", path: "f") }
+    }
+
+    @Test("The environment goes above the file, and flags above both")
+    func precedence() throws {
+        var settings = ServeSettings()
+        settings.overlay([
+            .name: .init(text: "file", source: "file"), .data: .init(text: "file", source: "file"),
+            .logLevel: .init(text: "file", source: "file"),
+        ])
+        settings.overlay(
+            ServeSettings.environment {
+                ["QUORATE_NAME": "environment", "QUORATE_LOG_LEVEL": "environment", "QUORATE_PEER": ""][$0]
+            })
+        settings.overlay([.name: .init(text: "flag", source: "--name")])
+        #expect(settings.given[.name]?.text == "flag")
+        #expect(settings.given[.logLevel] == .init(text: "environment", source: "QUORATE_LOG_LEVEL"))
+        #expect(settings.given[.data]?.text == "file")
+        #expect(settings.given[.peer] == nil)
+    }
+}

@@ -1,0 +1,211 @@
+"""Called by ops/demo with the path of the binary. Every step says what it checked; the first that fails ends the run
+with exit code 1 and leaves the data and logs where the message says. Only processes that this script has started are
+signalled, by their ids."""
+
+import base64
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+
+BINARY = sys.argv[1]
+BASE_PORT = int(os.environ.get("QUORATE_DEMO_PORT", "17400"))
+ENDPOINTS = ",".join(f"127.0.0.1:{BASE_PORT + node}" for node in range(3))
+ROOT = "/usr"
+PREFIX = "/usr/"
+RECORDS_MIN = 10_000
+
+work = tempfile.mkdtemp(prefix="quorate-demo-")
+cluster = None
+
+
+class Failure(Exception):
+    pass
+
+
+def check(condition, text):
+    if not condition:
+        raise Failure(text)
+    print(f"   ok: {text}", flush=True)
+
+
+def say(text):
+    print(f"== {text}", flush=True)
+
+
+def quorate(*arguments, timeout=120, **options):
+    return subprocess.run(
+        [BINARY, *arguments, "--endpoints", ENDPOINTS], timeout=timeout, capture_output=True, **options
+    )
+
+
+def status():
+    result = quorate("status", "--json", "--timeout", "2s", timeout=30)
+    return json.loads(result.stdout)
+
+
+def wait_for(text, seconds, condition):
+    """Polls until `condition` returns something true, and returns that."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.02)
+    raise Failure(f"{text}: not within {seconds} s")
+
+
+def file_lines():
+    """One line for each regular file under /usr, as `quorate export` prints it, in key order."""
+    records = []
+    for directory, _, names in os.walk(os.fsencode(ROOT)):
+        for name in names:
+            path = os.path.join(directory, name)
+            try:
+                info = os.lstat(path)
+            except OSError:
+                continue
+            if not stat.S_ISREG(info.st_mode):
+                continue
+            metadata = {"size": info.st_size, "mode": oct(info.st_mode & 0o7777), "mtime": int(info.st_mtime)}
+            records.append((path, json.dumps(metadata, separators=(",", ":"))))
+    records.sort()
+    for path, value in records:
+        try:
+            record = {"key": path.decode()}
+        except UnicodeDecodeError:
+            record = {"keyBase64": base64.b64encode(path).decode()}
+        record["value"] = value
+        yield json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+
+
+def start_cluster():
+    global cluster
+    log = open(os.path.join(work, "local.log"), "ab")
+    cluster = subprocess.Popen(
+        [BINARY, "local", "--nodes", "3", "--data", os.path.join(work, "data"), "--base-port", str(BASE_PORT), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=log,
+    )
+    line = cluster.stdout.readline()
+    if not line:
+        raise Failure(f"the cluster did not start; see {work}/local.log")
+    ready = json.loads(line)
+    return {node["name"]: node["pid"] for node in ready["nodes"]}
+
+
+def export_equals(input_path, text):
+    output_path = os.path.join(work, "export.jsonl")
+    started = time.monotonic()
+    with open(output_path, "wb") as output:
+        result = subprocess.run(
+            [BINARY, "export", PREFIX, "--endpoints", ENDPOINTS], stdout=output, stderr=subprocess.PIPE, timeout=300
+        )
+    check(result.returncode == 0, f"export ended well in {time.monotonic() - started:.1f} s {result.stderr.decode()}".rstrip())
+    same = subprocess.run(["cmp", input_path, output_path]).returncode == 0
+    check(same, text)
+
+
+def kill_leader_during_import(importing, processes, lines):
+    """Waits until a third of the transactions are applied, kills the leader, and measures until a write succeeds."""
+
+    def progress():
+        if importing.poll() is not None:
+            raise Failure("the import was over before the leader could be killed")
+        return max((node["appliedIndex"] or 0) for node in status()["nodes"])
+
+    first = progress()
+    wait_for("a third of the import", 120, lambda: progress() >= first + max(2, lines // 3000))
+    leader = wait_for("a leader", 30, lambda: status()["leader"])
+    killed_at = time.monotonic()
+    os.kill(processes.pop(leader), signal.SIGKILL)
+    check(importing.poll() is None, f"{leader}, the leader, was killed while the import ran")
+    attempts = 0
+    while True:
+        attempts += 1
+        result = quorate("put", "demo/after-the-kill", str(attempts), "--timeout", "10s")
+        if result.returncode == 0:
+            break
+        if time.monotonic() - killed_at > 60:
+            raise Failure(f"no write succeeded for 60 s: {result.stderr.decode()}")
+    print(f"   time without service: {(time.monotonic() - killed_at) * 1000:.0f} ms", flush=True)
+    successor = wait_for("a new leader", 30, lambda: status()["leader"])
+    check(successor != leader, f"{successor} leads now")
+
+
+def run():
+    say(f"the metadata of every file under {ROOT}")
+    input_path = os.path.join(work, "input.jsonl")
+    lines = 0
+    with open(input_path, "w", encoding="utf-8", newline="\n") as output:
+        for line in file_lines():
+            output.write(line + "\n")
+            lines += 1
+    check(lines > RECORDS_MIN, f"{lines} records, {os.path.getsize(input_path)} bytes")
+
+    say("a quorum of three nodes")
+    started = time.monotonic()
+    processes = start_cluster()
+    check(len(processes) == 3, f"three nodes, with a leader after {time.monotonic() - started:.2f} s")
+
+    say("import, with the leader killed in the middle")
+    started = time.monotonic()
+    importing = subprocess.Popen(
+        [BINARY, "import", input_path, "--json", "--endpoints", ENDPOINTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        kill_leader_during_import(importing, processes, lines)
+        output, errors = importing.communicate(timeout=300)
+    finally:
+        if importing.poll() is None:
+            importing.kill()
+    check(importing.returncode == 0, f"the import ended well in {time.monotonic() - started:.1f} s {errors.decode()}".rstrip())
+    result = json.loads(output)
+    check(result["imported"] == lines, f"{lines} lines imported")
+    again = quorate("import", input_path, "--json")
+    check(json.loads(again.stdout)["imported"] == 0, "run again, it imports nothing a second time")
+    export_equals(input_path, "the export equals the input, line for line")
+
+    say("all nodes killed")
+    for process in processes.values():
+        os.kill(process, signal.SIGKILL)
+    check(cluster.wait(timeout=60) == 1, "quorate local says that no quorum is left")
+    check(quorate("get", "demo/after-the-kill", "--timeout", "1s").returncode == 1, "nobody answers")
+
+    say("started again")
+    started = time.monotonic()
+    processes = start_cluster()
+    check(len(processes) == 3, f"three nodes, with a leader after {time.monotonic() - started:.2f} s")
+    check(quorate("get", "demo/after-the-kill").returncode == 0, "the write after the kill is there")
+    export_equals(input_path, "the export equals the input again")
+
+    def all_equal():
+        nodes = status()["nodes"]
+        applied = {node["appliedIndex"] for node in nodes}
+        return nodes if len(nodes) == 3 and len(applied) == 1 and None not in applied else None
+
+    nodes = wait_for("the same applied index on all nodes", 60, all_equal)
+    check(len({node["digest"] for node in nodes}) == 1, f"all three have applied index {nodes[0]['appliedIndex']}")
+
+    say("stopped")
+    cluster.send_signal(signal.SIGTERM)
+    check(cluster.wait(timeout=60) == 0, "all nodes stopped in order")
+
+
+try:
+    run()
+except (Failure, subprocess.TimeoutExpired, json.JSONDecodeError, OSError) as error:
+    print(f"FAILED: {error}\ndata and logs: {work}", flush=True)
+    sys.exit(1)
+finally:
+    # The nodes end when `quorate local` is gone.
+    if cluster and cluster.poll() is None:
+        cluster.kill()
+        cluster.wait()
+shutil.rmtree(work, ignore_errors=True)
+print("the demonstration passed", flush=True)
