@@ -51,6 +51,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+        .package(url: "https://github.com/LebJe/TOMLKit.git", from: "0.6.0"),
     ],
     targets: [
         // PURE
@@ -92,7 +93,7 @@ let package = Package(
                 "ReplicaCore", "ReplicaStorage", "RocksEngine", "Snapshots", "StateEngine", "Transport", "Wire",
                 logging, nioCore, nioPosix,
             ]),
-        command("quorate", ["Basics", "Client", "MetadataModel", "Server", argumentParser, logging]),
+        command("quorate", ["Basics", "Client", "MetadataModel", "Server", "Wire", argumentParser, crypto, "TOMLKit"]),
 
         // GARDEN
         impure(

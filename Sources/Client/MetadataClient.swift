@@ -35,6 +35,7 @@ public struct MetadataClientConfiguration: Hashable, Sendable {
 /// **Order.** Mutations of one client take effect in the order in which they were called, even when many are on their
 /// way at once. Calls with `isOneShot` stand outside this order, as do reads: a read sees every mutation that was
 /// answered before the read was called.
+/// One that ended in `unknown` because its session was lost may take effect until the cluster ends that session too.
 ///
 /// **Session.** The first mutation opens a session, which the client keeps alive by itself; `sessionStates` tells when
 /// it is at risk and when it is over. Until then the cluster remembers what it answered.

@@ -267,7 +267,17 @@ extension ClientState {
 
     private mutating func readAnswer(_ body: RawSpan) throws(DecodeError) -> Answer {
         var reader = ByteReader(body)
-        switch try ReplyHead(decoding: &reader) {
+        let head: ReplyHead
+        do throws(DecodeError) {
+            head = try ReplyHead(decoding: &reader)
+        } catch .unknown("error code", let number) {
+            // Of a later release. With revision 0 such a one, too, says that nothing was logged.
+            var fields = ByteReader(body)
+            _ = try fields.readUInt16()
+            let revision = LogIndex(try fields.readUInt64())
+            head = .failure(.madeHere(.unimplemented, "error \(number) of a later release"), revision: revision)
+        }
+        switch head {
         case .success(let revision):
             saw(revision)
             return Answer(revision: revision, error: nil, body: [UInt8](body))

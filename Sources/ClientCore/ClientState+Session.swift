@@ -3,6 +3,9 @@ internal import MetadataModel
 internal import Wire
 
 /// Ordered mutations and the session that carries them.
+///
+/// The session is taken out of the state while it is changed and put back afterwards: a second reference to its queue
+/// would have all of it copied, for each reply.
 extension ClientState {
     // MARK: Sending
 
@@ -10,7 +13,7 @@ extension ClientState {
     mutating func sendMutations() {
         guard foreign == nil, let place = route, let connection = nodes[place].connection else { return }
         if session == nil, !unsent.isEmpty { openSession(over: place) }
-        guard var current = session, current.pausedUntil <= now else { return }
+        guard let pausedUntil = session?.pausedUntil, pausedUntil <= now, var current = session.take() else { return }
         if current.connection != connection {
             // Over another connection the order of what is still under way on the old one is not known: all go again.
             current.rewind(to: 0)
@@ -79,8 +82,8 @@ extension ClientState {
     mutating func mutationAnswered(
         sessionNumber: UInt64, sequence: UInt64, sentAt: Instant, requestID: UInt64, answer: Answer, from place: Int
     ) {
-        guard let current = session, current.number == sessionNumber, let position = current.place(of: sequence),
-            !current.assigned[position].isAnswered
+        guard session?.number == sessionNumber, let position = session?.place(of: sequence),
+            let mutation = session?.assigned[position], !mutation.isAnswered
         else { return }
         guard let error = answer.error, !answer.isFinal else {
             return mutationLogged(position, answer: answer, sentAt: sentAt, from: place)
@@ -88,8 +91,8 @@ extension ClientState {
         if error.code.provesNoEffect || error.code == .sessionExpired { session?.assigned[position].copiesAlive -= 1 }
         if error.code == .sessionExpired { return sessionExpired(at: position, error) }
         // A refusal of an older copy says nothing about the one under way now.
-        guard current.assigned[position].requestID == requestID else { return }
-        if let call = current.assigned[position].call { calls[call]?.lastError = error }
+        guard mutation.requestID == requestID else { return }
+        if let call = mutation.call { calls[call]?.lastError = error }
         switch error.code {
         case .sequenceGap: closeGap(expected: error.expectedSequence, at: position, error)
         case .notLeader:
@@ -111,7 +114,7 @@ extension ClientState {
 
     /// The log has decided: this is the answer, now and for every copy.
     private mutating func mutationLogged(_ position: Int, answer: Answer, sentAt: Instant, from place: Int) {
-        guard var current = session else { return }
+        guard var current = session.take() else { return }
         current.assigned[position].isAnswered = true
         current.failures = 0
         openingsRefused = 0
@@ -133,22 +136,14 @@ extension ClientState {
     /// been given out it is simply used again. Otherwise copies with later sequences are under way, which apply only
     /// after this one: an empty transaction takes its place.
     private mutating func mutationRefused(_ position: Int, _ error: ReplyError) {
-        guard var current = session else { return }
-        let call = current.assigned[position].call
-        if position == current.assigned.count - 1 {
-            current.assigned.removeLast()
-            current.sentCount = min(current.sentCount, current.assigned.count)
-            session = current
-        } else if call == nil, current.assigned[position].content == Self.filler {
+        guard let mutation = session?.assigned[position] else { return }
+        let call = mutation.call
+        if call == nil, mutation.content == Self.filler {
             // Even that is refused. What is behind it can never apply in this session, so it is safe in another; not so
             // what is before it.
             return position == 0 ? abandonSession() : pauseMutations(from: position, after: nil)
-        } else {
-            current.assigned[position].content = Self.filler
-            current.assigned[position].call = nil
-            current.rewind(to: position)
-            session = current
         }
+        session?.giveUp(position, filler: Self.filler)
         if let call { complete(call, .failed(CallFailure(error, mayHaveTakenEffect: false))) }
     }
 
@@ -167,30 +162,28 @@ extension ClientState {
 
     /// Nothing of the session is sent before `interval` has passed; nil: longer each time.
     private mutating func pauseMutations(from position: Int, after interval: Interval?) {
-        guard var current = session else { return }
-        current.rewind(to: position)
-        if interval == nil { current.failures += 1 }
-        current.pausedUntil = now + (interval ?? backoff(afterFailures: current.failures))
-        session = current
+        session?.rewind(to: position)
+        if interval == nil { session?.failures += 1 }
+        let pause = interval ?? backoff(afterFailures: session?.failures ?? 1)
+        session?.pausedUntil = now + pause
     }
 
     // MARK: Keeping it alive
 
     mutating func sendKeepAlive() {
-        guard var current = session, current.isOpen, current.keepAlive == nil, current.nextKeepAlive <= now,
-            let place = route, nodes[place].hasRoom
+        guard let id = session?.id, session?.isOpen == true, session?.keepAlive == nil,
+            let due = session?.nextKeepAlive, due <= now, let place = route, nodes[place].hasRoom
         else { return }
         let requestID = takeRequestID()
-        current.keepAlive = (requestID, now)
-        session = current
+        session?.keepAlive = (requestID, now)
         expectReply(requestID, from: place, for: .keepAlive)
         ClientRequest.encodeKeepAlive(
-            requestID: requestID, sessions: [current.id], mayForward: true, into: &nodes[place].outbox)
+            requestID: requestID, sessions: [id], mayForward: true, into: &nodes[place].outbox)
     }
 
     mutating func keepAliveAnswered(_ requestID: UInt64, _ reply: KeepAliveReply) {
         follow(reply.leader)
-        guard var current = session, let sent = current.keepAlive, sent.requestID == requestID else { return }
+        guard let sent = session?.keepAlive, sent.requestID == requestID, var current = session.take() else { return }
         current.keepAlive = nil
         if reply.notOpen.contains(current.id) {
             session = current
@@ -242,8 +235,7 @@ extension ClientState {
 
     /// What was sent has an outcome that nobody can learn any more; the rest waits for the next session.
     mutating func sessionIsLost(_ error: ReplyError) {
-        guard var current = session else { return }
-        session = nil
+        guard var current = session.take() else { return }
         if current.isOpen {
             effects.append(.session(SessionEvent(session: current.id, state: .lost)))
         }
@@ -258,8 +250,7 @@ extension ClientState {
     /// Ends the session where nothing of what it still holds can ever apply, because what it must follow never will:
     /// that goes into the next one.
     private mutating func abandonSession() {
-        guard var current = session else { return }
-        session = nil
+        guard var current = session.take() else { return }
         if current.isOpen {
             effects.append(.session(SessionEvent(session: current.id, state: .lost)))
         }
@@ -274,28 +265,19 @@ extension ClientState {
 
     /// The caller ended it, or the cluster is another.
     mutating func endSession() {
-        guard let current = session else { return }
-        session = nil
-        if current.isOpen {
-            effects.append(.session(SessionEvent(session: current.id, state: .lost)))
-        }
+        guard let current = session.take(), current.isOpen else { return }
+        effects.append(.session(SessionEvent(session: current.id, state: .lost)))
     }
 
     /// Nobody waits for the mutation any more.
     /// - Returns: whether it may take effect all the same.
     mutating func abandonMutation(sequence: UInt64) -> Bool {
-        guard var current = session, let position = current.place(of: sequence) else { return false }
-        let mayTakeEffect = current.assigned[position].copiesAlive > 0
-        current.assigned[position].call = nil
-        if !mayTakeEffect {
-            if position == current.assigned.count - 1 {
-                current.assigned.removeLast()
-                current.sentCount = min(current.sentCount, current.assigned.count)
-            } else {
-                current.assigned[position].content = Self.filler
-            }
+        guard let position = session?.place(of: sequence), let mutation = session?.assigned[position] else { return false }
+        if mutation.copiesAlive > 0 {
+            session?.assigned[position].call = nil
+            return true
         }
-        session = current
-        return mayTakeEffect
+        session?.giveUp(position, filler: Self.filler)
+        return false
     }
 }

@@ -52,6 +52,19 @@ struct Session: Sendable {
         sentCount = min(sentCount, place)
     }
 
+    /// The mutation at `place`, no copy of which is alive, is not to be delivered: its sequence becomes free, or, where
+    /// later ones have been given out, is filled with a mutation that does nothing.
+    mutating func giveUp(_ place: Int, filler: CommandContent) {
+        if place == assigned.count - 1 {
+            assigned.removeLast()
+            sentCount = min(sentCount, assigned.count)
+        } else {
+            assigned[place].content = filler
+            assigned[place].call = nil
+            rewind(to: place)
+        }
+    }
+
     /// Drops what is answered from the front.
     mutating func dropAnswered() {
         while !assigned.isEmpty, assigned[0].isAnswered {

@@ -151,6 +151,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         // A connection from before the founding is new to the replica, and has to say hello to it.
         if clientSlots[connection.id] == nil { clientOpened(connection) }
         guard let slot = clientSlots[connection.id] else { return }
+        var failure: DecodeError?
         turn { replica in
             do throws(DecodeError) {
                 try replica.receiveClientFrame(header, body: body, from: slot)
@@ -158,10 +159,15 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
                     connection.handshakeFinished(frameSizeMax: configuration.frameSizeMax)
                 }
             } catch {
-                logger.debug("closing a client's connection", metadata: ["client": "\(connection.remoteAddress)", "reason": "\(error)"])
-                connection.close()
+                failure = error
             }
         }
+        // Outside of the turn's body: closing tells the replica, which must not be in use just then.
+        guard let failure else { return }
+        logger.debug(
+            "closing a client's connection",
+            metadata: ["client": "\(connection.remoteAddress)", "reason": "\(failure)"])
+        connection.close()
     }
 
     func clientClosed(_ connection: FrameConnection) {

@@ -1,6 +1,9 @@
 internal import Basics
 internal import Disk
 internal import MetadataMachine
+internal import RaftCore
+internal import ReplicaCore
+internal import ReplicaStorage
 
 /// A fault that lasts until it is ended.
 struct Fault {

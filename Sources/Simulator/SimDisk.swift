@@ -1,4 +1,4 @@
-package import Basics
+internal import Basics
 package import Disk
 
 /// A disk that keeps every promise of `FileSystem` and, when the power fails, breaks everything that was not promised.

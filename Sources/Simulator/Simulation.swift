@@ -2,6 +2,9 @@ package import Basics
 internal import ClientCore
 internal import MetadataMachine
 internal import MetadataModel
+internal import RaftCore
+internal import ReplicaCore
+internal import ReplicaStorage
 
 /// One seed, from the founding of the cluster to its last check.
 package enum Simulation {

@@ -77,7 +77,8 @@ struct QuorateSim: ParsableCommand {
                     + "\(result.entryCount) entries, \(result.mutationsAcknowledged) writes and \(result.readsAnswered) "
                     + "reads answered, \(result.outcomesUnknown) unknown, \(result.faults.total) faults")
         }
-        fflush(stdout)
+        // All streams: a run of many seeds is watched line by line.
+        fflush(nil)
     }
 }
 

@@ -568,4 +568,20 @@ import Wire
         #expect(harness.dialed.first?.address != node)
         #expect(harness.outcomes[call] == nil)
     }
+
+    @Test("an error code of a later release ends the call, and the connection goes on")
+    func laterErrorCode() throws {
+        var harness = connected()
+        let call = harness.put("a")
+        let request = try #require(harness.take(.mutate).first)
+        harness.receive(from: "n1:1") { writer in
+            let start = ClientReply.begin(.mutate, requestID: request.header.requestID, into: &writer)
+            writer.write(UInt16(999))
+            writer.write(UInt64(12))
+            writer.write(UInt64(0))
+            writer.endFrame(start)
+        }
+        #expect(harness.failure(call)?.error.message == "error 999 of a later release")
+        #expect(harness.open.count == 1)
+    }
 }

@@ -7,7 +7,7 @@ import Wire
 @Suite struct ExactlyOnceTests {
     @Test(
         "through loss, duplication, late copies, leader changes and expiry: acknowledged means applied once, refused never",
-        arguments: 1...1500 as ClosedRange<UInt64>)
+        arguments: 1...300 as ClosedRange<UInt64>)
     func exactlyOnce(seed: UInt64) {
         var cluster = ModelCluster(seed: seed)
         let count = 60

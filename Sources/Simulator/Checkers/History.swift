@@ -1,5 +1,3 @@
-package import Basics
-
 /// What one client asked of a small group of keys and what it was told, with the times between which it must have taken
 /// effect. Values are numbers, each written at most once; 0 means that there is no row.
 package struct Operation: Hashable, Sendable {

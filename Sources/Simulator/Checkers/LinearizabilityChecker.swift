@@ -60,14 +60,14 @@ package struct LinearizabilityChecker {
         // A read whose answer was lost says nothing.
         let told = history.filter { $0.returned != nil || !$0.writes.isEmpty || !$0.otherwise.isEmpty }
         // The order of equal calls is that of the history.
-        operations = told.enumerated().sorted { ($0.element.called, $0.offset) < ($1.element.called, $1.offset) }
+        let operations = told.enumerated().sorted { ($0.element.called, $0.offset) < ($1.element.called, $1.offset) }
             .map(\.element)
+        self.operations = operations
         self.stepsMax = stepsMax
         var random = SplitMix64(seed: 0x11A3)
         names = operations.map { _ in (random.next(), random.next()) }
-        byReturn = operations.indices.filter { operations[$0].returned != nil }
-            .sorted { (operations[$0].returned ?? 0, $0) < (operations[$1].returned ?? 0, $1) }
         byCall = operations.indices.filter { operations[$0].returned != nil }
+        byReturn = byCall.sorted { (operations[$0].returned ?? 0, $0) < (operations[$1].returned ?? 0, $1) }
         pending = operations.indices.filter { operations[$0].returned == nil }
     }
 

@@ -1,0 +1,156 @@
+import Basics
+import MetadataModel
+import NIOCore
+import NIOPosix
+import Transport
+import Wire
+
+/// One node on a loopback port that keeps puts and deletes in a dictionary and the first reply of each sequence.
+///
+/// Unchecked: everything in it is touched on its event loop only.
+final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
+    private let context: TransportContext
+    private var listener: Listener?
+    private(set) var address = ""
+    private var connections: [UInt64: FrameConnection] = [:]
+    private var rows: [[UInt8]: RowResult] = [:]
+    private var replies: [SessionID: [UInt64: [UInt8]]] = [:]
+    private var revision: UInt64 = 10
+    private var applied = 0
+    /// The connection is cut instead of answering so many mutations, after applying them.
+    private var cutsLeft = 0
+
+    private init(_ eventLoop: any EventLoop) { context = TransportContext(eventLoop: eventLoop) }
+
+    static func start(cutting cuts: Int = 0) async throws -> FakeNode {
+        let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
+        let promise = eventLoop.makePromise(of: FakeNode.self)
+        eventLoop.execute {
+            let node = FakeNode(eventLoop)
+            node.cutsLeft = cuts
+            Listener.bind(
+                to: HostPort(host: "127.0.0.1", port: 0), context: node.context, delegate: node
+            ) { result in
+                switch result {
+                case .success(let listener):
+                    node.listener = listener
+                    node.address = listener.address.description
+                    promise.succeed(node)
+                case .failure(let failure): promise.fail(failure)
+                }
+            }
+        }
+        return try await promise.futureResult.get()
+    }
+
+    func stop() async {
+        try? await context.eventLoop.submit {
+            self.listener?.close()
+            for connection in self.connections.values { connection.close() }
+        }.get()
+    }
+
+    /// Mutations that changed something.
+    func appliedCount() async throws -> Int { try await context.eventLoop.submit { self.applied }.get() }
+
+    // MARK: Connections
+
+    func opened(_ connection: FrameConnection) { connections[connection.id] = connection }
+    func closed(_ connection: FrameConnection, reason: ConnectionEnd) { connections[connection.id] = nil }
+    func readCompleted(on connection: FrameConnection) {}
+    func writabilityChanged(_ connection: FrameConnection) {}
+
+    func received(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {
+        do throws(DecodeError) {
+            var writer = ByteWriter()
+            let id = header.requestID
+            let leader = LeaderHint(name: "n1", clientAddress: address)
+            switch try ClientRequest.decode(header, body: body) {
+            case .hello:
+                connection.handshakeFinished(frameSizeMax: Limits.frameSizeMaxDefault)
+                let reply = HelloReply(
+                    revision: LogIndex(revision), version: 1,
+                    identity: ClusterIdentity(id: 5, generation: 1, generationTag: 0), node: NodeID(1), nodeName: "n1",
+                    softwareVersion: "fake", clusterTime: ClusterTime(nanoseconds: 1_700_000_000_000_000_000),
+                    limits: ConnectionLimits(), leader: leader)
+                ControlReply.hello(reply).encode(requestID: id, into: &writer)
+            case .mutate(let command, _):
+                let reply = try mutate(command)
+                if cutsLeft > 0 {
+                    cutsLeft -= 1
+                    return connection.close()
+                }
+                ClientReply.encode(.mutate, requestID: id, body: reply.rawSpan, into: &writer)
+            case .query(_, let query):
+                let start = ClientReply.begin(.query, requestID: id, into: &writer)
+                answer(try Query(decoding: query), into: &writer)
+                writer.endFrame(start)
+            case .keepAlive:
+                let reply = KeepAliveReply(revision: LogIndex(revision), notOpen: [], leader: leader)
+                ControlReply.keepAlive(reply).encode(requestID: id, into: &writer)
+            case .ping:
+                ControlReply.pong(PingReply(revision: .zero, clusterTime: .zero, leader: leader)).encode(
+                    requestID: id, into: &writer)
+            case .initialize:
+                ControlReply.failed(ReplyError(.alreadyInitialized), .initialize).encode(requestID: id, into: &writer)
+            case .status, .unknown:
+                ClientReply.refuse(kind: header.kind, requestID: id, ReplyError(.unimplemented), into: &writer)
+            }
+            connection.send(writer.takeBytes())
+        } catch {
+            connection.close()
+        }
+    }
+
+    // MARK: State
+
+    private func mutate(_ command: RawSpan) throws(DecodeError) -> [UInt8] {
+        var reader = ByteReader(command)
+        let header = try CommandHeader(decoding: &reader)
+        if let first = replies[header.session]?[header.sequence] { return first }
+        revision += 1
+        var writer = ByteWriter()
+        var conflict: LogIndex?
+        switch header.kind {
+        case .put:
+            let put = try PutBody(decoding: &reader)
+            let key = [UInt8](put.key)
+            let current = rows[key]?.revision ?? .zero
+            if let expected = put.expectedRevision, expected != current {
+                conflict = current
+            } else {
+                rows[key] = RowResult(revision: LogIndex(revision), value: [UInt8](put.value))
+            }
+        case .delete: rows[[UInt8](try DeleteBody(decoding: &reader).key)] = nil
+        default: break
+        }
+        if let conflict {
+            ReplyError(.conflict, currentRevision: conflict).encode(revision: LogIndex(revision), into: &writer)
+        } else {
+            applied += 1
+            Reply.writeSuccess(revision: LogIndex(revision), into: &writer)
+        }
+        replies[header.session, default: [:]][header.sequence] = writer.bytes
+        return writer.takeBytes()
+    }
+
+    private func answer(_ query: Query, into writer: inout ByteWriter) {
+        Reply.writeSuccess(revision: LogIndex(revision), into: &writer)
+        switch query {
+        case .get(let key): writer.write(rows[key])
+        case .list(.prefix(let prefix), let page), .page(_, .prefix(let prefix), let page):
+            let limit = min(Int(page.limit), Limits.listPageCountMax)
+            let keys = rows.keys.filter { $0.starts(with: prefix) && page.after.lexicographicallyPrecedes($0) }
+                .sorted { $0.lexicographicallyPrecedes($1) }
+            let shown = keys.prefix(limit).map {
+                Page.Row(key: $0, revision: rows[$0]?.revision ?? .zero, value: page.isKeysOnly ? nil : rows[$0]?.value)
+            }
+            let hasMore = keys.count > shown.count
+            Page(
+                view: page.pinsView && hasMore ? 9 : 0, hasMore: hasMore, cursor: shown.last?.key ?? [],
+                count: UInt32(shown.count), rows: shown
+            ).encode(into: &writer)
+        case .list, .page, .releaseView: break
+        }
+    }
+}

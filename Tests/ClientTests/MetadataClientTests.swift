@@ -1,0 +1,147 @@
+import Client
+import Testing
+
+@Suite struct MetadataClientTests {
+    private func client(of endpoints: String...) -> MetadataClient {
+        MetadataClient(MetadataClientConfiguration(endpoints: endpoints))
+    }
+
+    @Test("what was put is read back, with its revision")
+    func putAndGet() async throws {
+        let node = try await FakeNode.start()
+        let client = client(of: node.address)
+        let revision = try await client.put("a", "1")
+        let row = try await client.get("a")
+        #expect(row == KeyValue(key: Array("a".utf8), value: Array("1".utf8), revision: revision))
+        #expect(try await client.get("b") == nil)
+        await client.shutdown()
+        await node.stop()
+    }
+
+    @Test("a failed condition is a conflict that names the current revision")
+    func conflict() async throws {
+        let node = try await FakeNode.start()
+        let client = client(of: node.address)
+        let revision = try await client.put("a", "1")
+        let error = await #expect(throws: ClientError.self) { try await client.put("a", "2", ifRevision: 0) }
+        #expect(error?.code == .conflict)
+        #expect(error?.currentRevision == revision)
+        #expect(error?.mayHaveTakenEffect == false)
+        await client.shutdown()
+        await node.stop()
+    }
+
+    @Test("many calls at once each get their own answer")
+    func manyAtOnce() async throws {
+        let node = try await FakeNode.start()
+        let client = client(of: node.address)
+        try await withThrowingTaskGroup(of: Void.self) { group in
+            for number in 0..<300 {
+                group.addTask {
+                    try await client.put("k\(number)", "v\(number)")
+                    let row = try await client.get("k\(number)")
+                    #expect(row?.value == Array("v\(number)".utf8))
+                }
+            }
+            try await group.waitForAll()
+        }
+        #expect(try await node.appliedCount() == 300)
+        await client.shutdown()
+        await node.stop()
+    }
+
+    @Test("mutations whose replies were lost with their connections are applied once, and answered")
+    func lostRepliesAreNoSecondPuts() async throws {
+        let node = try await FakeNode.start(cutting: 3)
+        let client = client(of: node.address)
+        for number in 0..<5 { try await client.put("k\(number)", "v", isOneShot: number % 2 == 1) }
+        #expect(try await node.appliedCount() == 5)
+        await client.shutdown()
+        await node.stop()
+    }
+
+    @Test("a listing goes through all pages, in key order, and may be left early")
+    func listing() async throws {
+        let node = try await FakeNode.start()
+        let client = client(of: node.address)
+        for number in 0..<1_203 { try await client.put("p/\(10_000 + number)", "v") }
+        try await client.put("q", "v")
+        var keys: [String] = []
+        for try await row in client.list(prefix: Array("p/".utf8), keysOnly: true) {
+            keys.append(String(decoding: row.key, as: UTF8.self))
+            #expect(row.value.isEmpty)
+        }
+        #expect(keys == (0..<1_203).map { "p/\(10_000 + $0)" })
+        var first: [KeyValue] = []
+        for try await row in client.list(prefix: Array("p/".utf8), limit: 2) { first.append(row) }
+        #expect(first.count == 2)
+        for try await _ in client.list(prefix: Array("p/".utf8)) { break }
+        await client.shutdown()
+        await node.stop()
+    }
+
+    @Test("another node takes over when the first one has gone")
+    func secondNode() async throws {
+        let first = try await FakeNode.start()
+        let second = try await FakeNode.start()
+        await first.stop()
+        let client = client(of: first.address, second.address)
+        try await client.put("a", "1")
+        #expect(try await second.appliedCount() == 1)
+        await client.shutdown()
+        await second.stop()
+    }
+
+    @Test("nobody there: the error says so, and that nothing was done")
+    func nobodyThere() async throws {
+        let node = try await FakeNode.start()
+        let address = node.address
+        await node.stop()
+        let client = client(of: address)
+        let error = await #expect(throws: ClientError.self) {
+            try await client.put("a", "1", timeout: .milliseconds(200))
+        }
+        #expect(error?.code == .unavailable)
+        #expect(error?.message == "no quorum: reached 0 of 1; \(address) refused the connection")
+        #expect(error?.mayHaveTakenEffect == false)
+        let status = await #expect(throws: ClientError.self) { try await client.status(of: address) }
+        #expect(status?.message == "\(address) refused the connection")
+        await client.shutdown()
+    }
+
+    @Test("a cancelled task gets its call back at once")
+    func cancellation() async throws {
+        let node = try await FakeNode.start()
+        let address = node.address
+        await node.stop()
+        let client = client(of: address)
+        let task = Task { try await client.get("a", timeout: .seconds(600)) }
+        task.cancel()
+        let result = await task.result
+        #expect(throws: ClientError.self) { try result.get() }
+        await client.shutdown()
+    }
+
+    @Test("the session's states are told")
+    func sessionStates() async throws {
+        let node = try await FakeNode.start()
+        let client = client(of: node.address)
+        var states = client.sessionStates.makeAsyncIterator()
+        try await client.put("a", "1")
+        #expect(await states.next() == .connected)
+        await client.shutdown()
+        #expect(await states.next() == .lost)
+        await node.stop()
+    }
+
+    @Test("an error of the cluster arrives with its code")
+    func clusterError() async throws {
+        let node = try await FakeNode.start()
+        let client = client(of: node.address)
+        let error = await #expect(throws: ClientError.self) { try await client.initialize() }
+        #expect(error?.code == .alreadyInitialized)
+        #expect(error?.isRetryable == false)
+        await client.shutdown()
+        await node.stop()
+    }
+}
