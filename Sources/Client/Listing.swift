@@ -68,9 +68,10 @@ public struct Listing: AsyncSequence, Sendable {
             let (page, address) = try await listing.client.query(
                 query, view == nil ? listing.level : .stale, view?.address, listing.timeout
             ) { _, reader, address throws(DecodeError) in (try Page(decoding: &reader, for: request), address) }
-            rows = page.rows.map {
+            let found = page.rows.map {
                 KeyValue(key: $0.key, value: $0.value ?? [], revision: $0.revision.rawValue)
-            }[...]
+            }
+            rows = found[...]
             isAtEnd = !page.hasMore || page.cursor.isEmpty
             cursor = page.cursor
             if view == nil, page.view != 0 { view = (page.view, address) }

@@ -277,7 +277,8 @@ public final class MetadataClient: Sendable {
             code: .tooLarge, message: "a key of \(longest.count) bytes", limit: UInt64(Limits.keySizeMax))
     }
 
-    private func call(_ call: Call, _ timeout: Duration?) async throws(ClientError) -> (body: [UInt8], address: String) {
+    private func call(_ call: Call, _ timeout: Duration?) async throws(ClientError) -> (body: [UInt8], address: String)
+    {
         let id = CallID(nextCall.wrappingAdd(1, ordering: .relaxed).oldValue)
         let limit = Interval(timeout ?? self.timeout)
         let outcome = await withTaskCancellationHandler {

@@ -79,7 +79,8 @@ extension ClientState {
 
     private mutating func awaitNode(_ id: CallID) {
         guard let address = calls[id]?.address, makeNode(address) != nil else {
-            return complete(id, .failed(CallFailure(.madeHere(.overloaded, "too many nodes"), mayHaveTakenEffect: false)))
+            return complete(
+                id, .failed(CallFailure(.madeHere(.overloaded, "too many nodes"), mayHaveTakenEffect: false)))
         }
         addressed.append(id)
     }
@@ -89,7 +90,9 @@ extension ClientState {
         case .query, .status: return false
         case .mutateOnce, .initialize: return call.copiesAlive > 0
         case .mutate:
-            guard let session, let sequence = call.sequence, let place = session.place(of: sequence) else { return false }
+            guard let session, let sequence = call.sequence, let place = session.place(of: sequence) else {
+                return false
+            }
             return session.assigned[place].copiesAlive > 0
         }
     }
@@ -289,7 +292,8 @@ extension ClientState {
 
     func outcome(of answer: Answer, from place: Int) -> CallOutcome {
         guard let error = answer.error else { return .answered(body: answer.body, address: nodes[place].address) }
-        return .failed(CallFailure(error, mayHaveTakenEffect: error.code == .resultNotKept || error.code == .sequenceTooOld))
+        return .failed(
+            CallFailure(error, mayHaveTakenEffect: error.code == .resultNotKept || error.code == .sequenceTooOld))
     }
 
     private mutating func callAnswered(_ id: CallID, requestID: UInt64, answer: Answer, from place: Int) {

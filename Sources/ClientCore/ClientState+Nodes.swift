@@ -129,8 +129,8 @@ extension ClientState {
         return nodes.count - 1
     }
 
-    /// Where requests go: the leader, else any node, each in its turn. While the connection to the leader is being made,
-    /// others take what there is.
+    /// Where requests go: the leader, else any node, each in its turn. While the connection to the leader is being
+    /// made, others take what there is.
     var route: Int? {
         if let leader, nodes[leader].isUsable { return leader }
         for step in 0..<nodes.count {

@@ -272,7 +272,9 @@ extension ClientState {
     /// Nobody waits for the mutation any more.
     /// - Returns: whether it may take effect all the same.
     mutating func abandonMutation(sequence: UInt64) -> Bool {
-        guard let position = session?.place(of: sequence), let mutation = session?.assigned[position] else { return false }
+        guard let position = session?.place(of: sequence), let mutation = session?.assigned[position] else {
+            return false
+        }
         if mutation.copiesAlive > 0 {
             session?.assigned[position].call = nil
             return true

@@ -25,6 +25,8 @@ package struct ClientState: Sendable {
     var now: Instant
     var effects: [ClientEffect] = []
     var isClosing = false
+    /// Something has happened since the last turn.
+    private var needsTurn = false
 
     // Nodes: `+Nodes`. A node keeps its place in `nodes`.
     var nodes: [Node] = []
@@ -69,6 +71,7 @@ package struct ClientState: Sendable {
         if !nodes.isEmpty { rotation = Int(random.next() % UInt64(nodes.count)) }
     }
 
+    /// Any number of events may be given before `takeEffects`, which draws the consequences of all of them together.
     package mutating func step(_ event: ClientEvent, now: Instant) {
         advance(to: now)
         switch event {
@@ -79,18 +82,22 @@ package struct ClientState: Sendable {
         case .deadlineReached: break
         case .closing: isClosing = true
         }
-        proceed()
+        needsTurn = true
     }
 
     /// A frame has come on `connection`; its checksum has been verified.
     package mutating func receive(_ header: FrameHeader, body: RawSpan, on connection: ConnectionID, now: Instant) {
         advance(to: now)
         received(header, body: body, on: connection)
-        proceed()
+        needsTurn = true
     }
 
     /// Hands the effects over exactly once, in the order in which they are to be carried out.
     package mutating func takeEffects() -> [ClientEffect] {
+        if needsTurn {
+            needsTurn = false
+            proceed()
+        }
         for place in nodes.indices where nodes[place].outbox.count > 0 {
             let bytes = nodes[place].outbox.takeBytes()
             if let connection = nodes[place].connection { effects.append(.send(connection, bytes)) }
@@ -100,7 +107,7 @@ package struct ClientState: Sendable {
         return taken
     }
 
-    /// When to call `step(.deadlineReached)` if nothing else happens before.
+    /// When to call `step(.deadlineReached)` if nothing else happens before; as of the last `takeEffects`.
     package var nextDeadline: Instant {
         if isClosing, calls.isEmpty { return .never }
         var next = min(calls.isEmpty ? .never : timers.nextDue, nextNodeDeadline)
@@ -117,7 +124,7 @@ package struct ClientState: Sendable {
         now = max(now, instant)
     }
 
-    /// Everything that follows from the state and the time, after each event.
+    /// Everything that follows from the state and the time.
     private mutating func proceed() {
         fireTimers()
         if isClosing, calls.isEmpty { return closeAll() }
@@ -165,8 +172,8 @@ package struct ClientState: Sendable {
         return random.interval(from: most / 2, through: most)
     }
 
-    /// The cluster's time now, as far as this client can tell; it never runs ahead of the cluster by more than the drift
-    /// of two clocks since the last greeting.
+    /// The cluster's time now, as far as this client can tell; it never runs ahead of the cluster by more than the
+    /// drift of two clocks since the last greeting.
     var estimatedClusterTime: ClusterTime? {
         clusterTime.map { $0.time + (now - $0.at) }
     }

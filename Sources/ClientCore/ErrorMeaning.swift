@@ -15,8 +15,8 @@ extension ErrorCode {
         }
     }
 
-    /// When such an error comes from the log, it is the lasting answer to its sequence. The others say that the sequence
-    /// has not been used.
+    /// When such an error comes from the log, it is the lasting answer to its sequence. The others say that the
+    /// sequence has not been used.
     var usesSequence: Bool {
         !isRetryable && self != .sessionExpired
     }

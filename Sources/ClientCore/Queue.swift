@@ -1,5 +1,5 @@
-/// First in, first out, with places counted from the front. Removing at the front costs nothing per element: the room is
-/// given back once half of the storage is empty.
+/// First in, first out, with places counted from the front. Removing at the front costs nothing per element: the room
+/// is given back once half of the storage is empty.
 struct Queue<Element: Sendable>: Sendable {
     private var storage: [Element?] = []
     private var head = 0

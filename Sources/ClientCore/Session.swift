@@ -78,8 +78,8 @@ struct Session: Sendable {
     func suspendedAt(timeout: Interval) -> Instant { heardAt + (timeout * 2) / 3 }
     func lostAt(timeout: Interval) -> Instant { heardAt + timeout }
 
-    /// When something is to be done for the session if nothing happens before. What is due already waits for a node, and
-    /// that will be an event of its own.
+    /// When something is to be done for the session if nothing happens before. What is due already waits for a node,
+    /// and that will be an event of its own.
     func nextDeadline(timeout: Interval, after now: Instant) -> Instant {
         var next = Instant.never
         if sentCount < assigned.count, pausedUntil > now { next = pausedUntil }
@@ -91,7 +91,8 @@ struct Session: Sendable {
 
 /// A mutation that has a sequence.
 struct SequencedMutation: Sendable {
-    /// Nil when nobody waits for it any more: it is delivered all the same, or the sequences behind it could never apply.
+    /// Nil when nobody waits for it any more: it is delivered all the same, or the sequences behind it could never
+    /// apply.
     var call: CallID?
     var content: CommandContent
     /// The request that carries it at present; 0: none.

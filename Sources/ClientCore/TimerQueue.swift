@@ -1,7 +1,7 @@
 internal import Basics
 
-/// Instants with what is due then, earliest first; equal instants in the order in which they were added. Nothing is taken
-/// out early: whoever takes an item checks whether it still means something.
+/// Instants with what is due then, earliest first; equal instants in the order in which they were added. Nothing is
+/// taken out early: whoever takes an item checks whether it still means something.
 struct TimerQueue<Item: Sendable>: Sendable {
     private struct Slot: Sendable {
         var due: Instant

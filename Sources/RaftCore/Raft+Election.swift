@@ -20,8 +20,13 @@ extension Raft {
     }
 
     private var mayCampaign: Bool {
-        votingAllowed && campaigningAllowed && configuration.isVoter(id) && awaitedSnapshot == nil && !isDiskStalled
+        votingAllowed && campaigningAllowed && isElectable && awaitedSnapshot == nil && !isDiskStalled
     }
+
+    /// A voter, or one that is being removed by an entry not known to be committed (thesis §4.2.2). Of the latter:
+    /// 1. n1 and n2 vote; n1 leads and appends its own removal. 2. n1 steps down before n2 has that entry. 3. n2 may not
+    /// win, for n1 must vote for it and has the longer log. Only n1 can go on: to bring n2 that entry.
+    private var isElectable: Bool { configurations.contains { $0.configuration.isVoter(id) } }
 
     /// A leader is at work as far as this node can tell, so whoever asks for a vote is to wait. While the leader's link
     /// is lost, or back but silent, the leader does not count as heard.

@@ -13,6 +13,7 @@ extension Replica {
         if raft.isLeader {
             for session in group.sessionsOpened { leases.opened(session, now: now) }
             for id in group.sessionsEnded { leases.ended(id) }
+            moveDeleteFloor(after: group.range)
         }
         for info in group.memberInfo { memberInfo[info.node] = info }
         for digest in group.digests {

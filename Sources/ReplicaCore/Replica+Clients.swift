@@ -138,16 +138,20 @@ extension Replica {
     // MARK: - Mutations
 
     mutating func mutate(_ command: RawSpan, requester: Requester, principal: UInt64, mayForward: Bool = false) {
+        let header: CommandHeader
         do {
-            try Command.validate(command, valueSizeMax: Int(settings.limits.valueSizeMax))
+            header = try Command.validate(command, valueSizeMax: Int(settings.limits.valueSizeMax))
         } catch {
             answer(requester, error)
             return
         }
+        leases.touch(header.session, now: now)
         if isStopping {
             answer(requester, ReplyError(.shuttingDown, "this node is stopping: ask another one"))
         } else if raft.canPropose {
-            if pending.count + openRequesters.count >= settings.requestsPendingMax {
+            if isDiskLow {
+                answer(requester, diskFullError)
+            } else if pending.count + openRequesters.count >= settings.requestsPendingMax {
                 answer(requester, overloadedError)
             } else {
                 propose(command, requester: requester, principal: principal)
@@ -191,13 +195,7 @@ extension Replica {
     // MARK: - Keep-alives
 
     private mutating func keepAlive(_ sessions: [SessionID], slot: ConnectionSlot, requestID: UInt64) {
-        if raft.isLeader {
-            let notOpen = sessions.filter { !leases.touch($0, now: now) }
-            let reply = KeepAliveReply(revision: appliedIndex, notOpen: notOpen, leader: leaderHint)
-            answer(slot, requestID, .keepAlive(reply))
-        } else {
-            touches.gather(SessionTouches.Waiting(slot: slot, requestID: requestID, sessions: sessions))
-        }
+        touches.gather(SessionTouches.Waiting(slot: slot, requestID: requestID, sessions: sessions))
     }
 
     // MARK: - Answers
@@ -260,6 +258,12 @@ extension Replica {
         ReplyError(
             .overloaded, "\(settings.requestsPendingMax) requests are waiting", limit: UInt64(settings.requestsPendingMax),
             retryAfter: .milliseconds(10))
+    }
+
+    var diskFullError: ReplyError {
+        ReplyError(
+            .diskFull, "\(settings.name) has \(disk.free) bytes free, which is below its reserve: free some space",
+            retryAfter: .seconds(1))
     }
 
     var outcomeUnknownError: ReplyError {

@@ -45,6 +45,14 @@ extension Replica {
         }
     }
 
+    /// Tombstones are kept for a bounded stretch of revisions; the floor moves in steps, because a move reads them all.
+    mutating func moveDeleteFloor(after range: ClosedRange<LogIndex>) {
+        let step = Limits.tombstoneRevisionsMax / 4
+        let last = range.upperBound.rawValue
+        guard last / step > range.lowerBound.previous.rawValue / step, last > Limits.tombstoneRevisionsMax else { return }
+        log(.deleteFloor(LogIndex(last - Limits.tombstoneRevisionsMax)))
+    }
+
     mutating func log(_ command: Housekeeping) {
         guard raft.canPropose else { return }
         propose(command.encoded().rawSpan, requester: nil)
@@ -52,37 +60,38 @@ extension Replica {
 
     // MARK: - Sessions
 
+    /// Notes that these sessions were heard of. Nil where this node cannot tell whether they are open: it does not lead,
+    /// or does not know yet which sessions there are.
+    /// - Returns: those that are not open.
+    mutating func touch(_ sessions: [SessionID]) -> [SessionID]? {
+        guard raft.isLeader, leases.isComplete else { return nil }
+        return sessions.filter { !leases.touch($0, now: now) }
+    }
+
     private mutating func sendTouches() {
-        guard let leader = raft.leader, let position = links.position(of: leader), links[position].isUp else {
-            for waiting in touches.takeAll() {
-                if raft.isLeader {
-                    let notOpen = waiting.sessions.filter { !leases.touch($0, now: now) }
-                    replyKeepAlive(waiting, notOpen: notOpen)
-                } else {
-                    answer(waiting.slot, waiting.requestID, .keepAlive, error: unavailableError)
-                }
-            }
-            return
+        if let leader = raft.leader, leader != id, let position = links.position(of: leader), links[position].isUp {
+            lastForwardToken += 1
+            let sessions = touches.send(token: lastForwardToken)
+            links[position].send(.sessionTouches(sessions), requestID: lastForwardToken)
+        } else {
+            for waiting in touches.takeAll() { answerKeepAlive(waiting, notOpen: touch(waiting.sessions)) }
         }
-        lastForwardToken += 1
-        let sessions = touches.send(token: lastForwardToken)
-        links[position].send(.sessionTouches(sessions), requestID: lastForwardToken)
     }
 
     mutating func finishTouches(_ token: UInt64, _ reply: SessionTouchesReply) {
         let notOpen = Set(reply.notOpen)
         for waiting in touches.finish(token: token) {
-            if reply.isLeader {
-                replyKeepAlive(waiting, notOpen: waiting.sessions.filter(notOpen.contains))
-            } else {
-                answer(waiting.slot, waiting.requestID, .keepAlive, error: unavailableError)
-            }
+            answerKeepAlive(waiting, notOpen: reply.isLeader ? waiting.sessions.filter(notOpen.contains) : nil)
         }
     }
 
-    private mutating func replyKeepAlive(_ waiting: SessionTouches.Waiting, notOpen: [SessionID]) {
-        let reply = KeepAliveReply(revision: appliedIndex, notOpen: notOpen, leader: leaderHint)
-        answer(waiting.slot, waiting.requestID, .keepAlive(reply))
+    private mutating func answerKeepAlive(_ waiting: SessionTouches.Waiting, notOpen: [SessionID]?) {
+        if let notOpen {
+            let reply = KeepAliveReply(revision: appliedIndex, notOpen: notOpen, leader: leaderHint)
+            answer(waiting.slot, waiting.requestID, .keepAlive(reply))
+        } else {
+            answer(waiting.slot, waiting.requestID, .keepAlive, error: unavailableError)
+        }
     }
 
     // MARK: - Digests
@@ -137,7 +146,7 @@ extension Replica {
         let info = MemberInfo(
             node: node, clientAddress: report.clientAddress, version: report.softwareVersion,
             featureLevel: report.featureLevel)
-        guard raft.isLeader, lastStatus.hasCommittedInTerm, memberInfo[node] != info, membership.member(node) != nil else { return }
+        guard raft.canPropose, lastStatus.hasCommittedInTerm, memberInfo[node] != info, membership.member(node) != nil else { return }
         // Noted before it is applied, so that it is logged once.
         memberInfo[node] = info
         log(.memberInfo(info))

@@ -182,11 +182,16 @@ extension Replica {
         switch read.purpose {
         case .apply:
             isReadingForApply = false
-            guard let first = slabs.first, first.firstIndex == applyFed.next else { return }
+            guard !isQuarantined, applyFed < applyTarget else { return }
+            invariant(slabs.first?.firstIndex == applyFed.next, "entry \(applyFed.next) is not in the log")
             handToApply(slabs.compactMap { $0.slice(applyFed.next...applyTarget) })
         case .peer(let id):
             guard let position = links.position(of: id), links[position].isReadingLog else { return }
             links[position].isReadingLog = false
+            if slabs.isEmpty, !links[position].appends.isEmpty {
+                // Compacted meanwhile: the core will find out that this follower needs a snapshot.
+                links[position].appends.removeFirst()
+            }
             guard let queued = links[position].appends.first, let first = slabs.first,
                 first.firstIndex == queued.sentThrough.next, queued.append.term == raft.currentTerm
             else { return }

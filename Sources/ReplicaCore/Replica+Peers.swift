@@ -46,8 +46,8 @@ extension Replica {
             mutate(payload, requester: Requester(origin: .peer(peer), requestID: header.requestID), principal: principal)
         case .forwardedMutationReply: finishForwarded(header.requestID, reply: payload)
         case .sessionTouches(let ids):
-            let notOpen = ids.filter { !leases.touch($0, now: now) }
-            let reply = SessionTouchesReply(isLeader: raft.isLeader, notOpen: raft.isLeader ? notOpen : [])
+            let notOpen = touch(ids)
+            let reply = SessionTouchesReply(isLeader: notOpen != nil, notOpen: notOpen ?? [])
             send(.sessionTouchesReply(reply), to: peer, requestID: header.requestID)
         case .sessionTouchesReply(let reply): finishTouches(header.requestID, reply)
         case .digestReport(let index, let digest): noteDigest(index, digest, of: peer)
@@ -110,6 +110,9 @@ extension Replica {
 
     /// The leader they went to is out of reach or leads no more: they may or may not have been logged.
     mutating func failForwarded() {
+        for waiting in touches.takeAll() {
+            answer(waiting.slot, waiting.requestID, .keepAlive, error: unavailableError)
+        }
         guard !forwarded.isEmpty else { return }
         let lost = forwarded.sorted { $0.key < $1.key }
         forwarded.removeAll()

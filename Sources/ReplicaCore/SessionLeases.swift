@@ -14,18 +14,21 @@ struct SessionLeases: ~Copyable {
 
     private var leases: [SessionID: Lease] = [:]
     private var nextScan = Instant.never
+    /// The state machine has told which sessions there are; before that nobody can be called unknown.
+    private(set) var isComplete = false
     private static let scanInterval = Interval.milliseconds(250)
 
-    var count: Int { leases.count }
     var nextDeadline: Instant { nextScan }
 
     /// Starts over with these sessions, each with its whole timeout from now.
     mutating func grantAll(_ sessions: [OpenSession], now: Instant) {
+        isComplete = true
         leases.removeAll(keepingCapacity: true)
         for session in sessions { opened(session, now: now) }
     }
 
     mutating func removeAll() {
+        isComplete = false
         leases.removeAll()
         nextScan = .never
     }
@@ -38,6 +41,7 @@ struct SessionLeases: ~Copyable {
     mutating func ended(_ id: SessionID) { leases[id] = nil }
 
     /// True when the session is known; a keep-alive for another one is answered `sessionExpired`.
+    @discardableResult
     mutating func touch(_ id: SessionID, now: Instant) -> Bool {
         guard leases[id] != nil else { return false }
         leases[id]?.touchedAt = now

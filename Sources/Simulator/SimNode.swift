@@ -91,6 +91,9 @@ final class SimProcess {
     /// The deadline for which an event is scheduled.
     var deadline = Instant.never
     var deadlineNumber = 0
+    /// A node whose deadline is over and over in the past would burn a processor for nothing.
+    var wokenAt = Instant.zero
+    var wakeUpsAtOnce = 0
 
     init(
         replica: consuming Replica, log: LogKeeper, state: StateKeeper<SimEngineHome>,

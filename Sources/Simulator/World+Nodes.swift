@@ -129,6 +129,15 @@ extension World {
     func deadlineReached(_ node: SimNode, _ number: Int) {
         guard let process = node.process, process.deadlineNumber == number else { return }
         process.deadline = .never
+        process.wakeUpsAtOnce = process.wokenAt == now ? process.wakeUpsAtOnce + 1 : 0
+        process.wokenAt = now
+        if process.wakeUpsAtOnce > 100 {
+            let raft = process.replica.raft
+            let clock = node.clock.monotonic(at: now)
+            return fail(
+                "\(node.name) (\(raft.status.role.rawValue)) wants to be woken again and again: it is \(clock.nanoseconds), "
+                    + "its core waits for \(raft.nextDeadline.nanoseconds)")
+        }
         turn(node) { _ in }
     }
 

@@ -2,7 +2,9 @@ internal import Basics
 package import NIOCore
 package import Wire
 
-/// What happens on a connection. Every call comes on the connection's event loop.
+/// What happens on a connection. Every call comes on the connection's event loop, and none from inside a call that the
+/// owner makes to the connection: `close()` and `send` may end it at once, and the owner hears of that in a later turn,
+/// so it may call them in the middle of changing its own state.
 ///
 /// `closed` is the last call for a connection and comes exactly once, after `opened`; a dialled connection that is never
 /// established has neither.
@@ -42,7 +44,7 @@ package final class FrameConnection {
     private let context: TransportContext
     private let channel: any Channel
     private var delegate: (any FrameConnectionDelegate)?
-    /// Told after the delegate, so that the listener can count the connection out.
+    /// Told at once, so that the listener can count the connection out.
     private var onClosed: (() -> Void)?
     private var pipelineContext: ChannelHandlerContext?
     /// The beginning of a frame that is not complete.
@@ -51,6 +53,7 @@ package final class FrameConnection {
     private var silenceTimer: Scheduled<Void>?
     private var handshakeTimer: Scheduled<Void>?
     private var isReadingPaused = false
+    private var isSending = false
     private var end: ConnectionEnd?
 
     init(
@@ -75,7 +78,9 @@ package final class FrameConnection {
         guard isOpen, let pipelineContext, !bytes.isEmpty else { return }
         var buffer = channel.allocator.buffer(capacity: bytes.count)
         buffer.writeBytes(bytes)
+        isSending = true
         pipelineContext.writeAndFlush(NIOAny(buffer), promise: nil)
+        isSending = false
         guard isOpen, !channel.isWritable else { return }
         let pending = pendingWriteBytes
         if pending > context.settings.pendingWriteSizeMax { close(because: .slowReader(pendingBytes: pending)) }
@@ -187,6 +192,14 @@ package final class FrameConnection {
         watchForSilence()
     }
 
+    private func inLaterTurn(_ body: @escaping (FrameConnection) -> Void) {
+        let bound = NIOLoopBound((self, body), eventLoop: channel.eventLoop)
+        channel.eventLoop.execute {
+            let (connection, body) = bound.value
+            body(connection)
+        }
+    }
+
     private func schedule(after interval: Interval, _ body: @escaping (FrameConnection) -> Void) -> Scheduled<Void> {
         let bound = NIOLoopBound((self, body), eventLoop: channel.eventLoop)
         return channel.eventLoop.scheduleTask(in: .nanoseconds(interval.nanoseconds)) {
@@ -222,7 +235,13 @@ extension FrameConnection: ChannelInboundHandler {
     }
 
     package func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if isOpen { delegate?.writabilityChanged(self) }
+        guard isSending else {
+            if isOpen { delegate?.writabilityChanged(self) }
+            return
+        }
+        inLaterTurn { connection in
+            if connection.isOpen { connection.delegate?.writabilityChanged(connection) }
+        }
     }
 
     package func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -240,10 +259,13 @@ extension FrameConnection: ChannelInboundHandler {
         handshakeTimer?.cancel()
         (silenceTimer, handshakeTimer) = (nil, nil)
         partial = ByteBuffer()
-        let (delegate, onClosed) = (self.delegate, self.onClosed)
-        (self.delegate, self.onClosed) = (nil, nil)
-        delegate?.closed(self, reason: end ?? .closedByPeer)
         onClosed?()
+        onClosed = nil
+        inLaterTurn { connection in
+            let delegate = connection.delegate
+            connection.delegate = nil
+            delegate?.closed(connection, reason: connection.end ?? .closedByPeer)
+        }
     }
 }
 

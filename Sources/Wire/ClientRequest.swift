@@ -35,8 +35,8 @@ package enum ClientRequest: ~Escapable {
     /// Of a later release; answered `unimplemented`.
     case unknown(kind: UInt16)
 
-    /// Reads the body of a frame. Throws when the body is not what its kind says, or when the frame is none that a client
-    /// may send: the connection is closed.
+    /// Reads the body of a frame. Throws when the body is not what its kind says, or when the frame is none that a
+    /// client may send: the connection is closed.
     @_lifetime(copy body)
     package static func decode(_ header: FrameHeader, body: RawSpan) throws(DecodeError) -> ClientRequest {
         guard !header.isReply, !header.flags.contains(.moreToCome) else { throw .invalid("reply from a client") }

@@ -69,9 +69,9 @@ package struct FrameScan: ~Escapable {
 extension FrameHeader {
     /// Reads the frame at the start of `bytes`; nil when more bytes are needed to see all of it.
     ///
-    /// What cannot become a frame is refused as early as the bytes show it: a length above `sizeMax` (bytes of the whole
-    /// frame) before its body has come, so that nobody buffers on the word of a stranger.
-    /// After a throw the connection cannot be read on: where the next frame starts is not known.
+    /// What cannot become a frame is refused as early as the bytes show it: a length above `sizeMax` (bytes of the
+    /// whole frame) before its body has come, so that nobody buffers on the word of a stranger. After a throw the
+    /// connection cannot be read on: where the next frame starts is not known.
     @_lifetime(copy bytes)
     package static func scan(_ bytes: RawSpan, sizeMax: Int) throws(DecodeError) -> FrameScan? {
         var reader = ByteReader(bytes)
@@ -96,8 +96,8 @@ extension FrameHeader {
         return FrameScan(header: header, body: body, totalSize: totalSize)
     }
 
-    /// Bytes that the frame at the start of `bytes` will take in all, once its length is there: what a decoder reserves.
-    /// Only after `scan` has returned nil, which has checked it against the limit.
+    /// Bytes that the frame at the start of `bytes` will take in all, once its length is there: what a decoder
+    /// reserves. Only after `scan` has returned nil, which has checked it against the limit.
     package static func sizeNeeded(_ bytes: RawSpan) -> Int {
         var reader = ByteReader(bytes)
         guard let length = try? reader.readUInt32() else { return FrameFormat.overhead }

@@ -30,8 +30,8 @@ extension PeerMessage {
         return start
     }
 
-    /// Reads the body of a frame. Bytes after the known fields of a message without payload are ignored: a later release
-    /// may have put a field there.
+    /// Reads the body of a frame. Bytes after the known fields of a message without payload are ignored: a later
+    /// release may have put a field there.
     @_lifetime(copy body)
     package static func decode(_ header: FrameHeader, body: RawSpan) throws(DecodeError) -> ReceivedPeerMessage {
         guard let kind = PeerFrameKind(rawValue: header.kind) else {

@@ -2,8 +2,8 @@ internal import Basics
 internal import RaftCore
 
 /// The body of a `raft` frame: `u8` number of the message, then its fields in the order in which they are declared.
-/// After an AppendEntries come the bytes of its records, as they are in the log; the number of the last one is told, its
-/// term is read out of the first record.
+/// After an AppendEntries come the bytes of its records, as they are in the log; the number of the last one is told,
+/// its term is read out of the first record.
 enum RaftMessageCodec {
     private enum Number: UInt8 {
         case preVote = 1
@@ -77,8 +77,8 @@ enum RaftMessageCodec {
         }
     }
 
-    /// Reads the message; what follows an AppendEntries is left in the reader. Its `configurations` are for the shell to
-    /// fill in when it verifies the records.
+    /// Reads the message; what follows an AppendEntries is left in the reader. Its `configurations` are for the shell
+    /// to fill in when it verifies the records.
     static func decode(_ reader: inout ByteReader) throws(DecodeError) -> Message {
         let rawNumber = try reader.readUInt8()
         guard let number = Number(rawValue: rawNumber) else { throw .unknown("raft message", UInt64(rawNumber)) }

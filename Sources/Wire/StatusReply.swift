@@ -43,8 +43,8 @@ package struct NodeStatus: Hashable, Sendable {
     package var lastApplied: LogIndex
     package var firstIndex: LogIndex
     package var lastIndex: LogIndex
-    /// The node's `changeDigest` at the last multiples of `Limits.digestInterval` that it applied, oldest first. Several,
-    /// so that whoever compares nodes finds an index that all have reached.
+    /// The node's `changeDigest` at the last multiples of `Limits.digestInterval` that it applied, oldest first.
+    /// Several, so that whoever compares nodes finds an index that all have reached.
     package var digests: [IndexedDigest]
     /// Bytes of the data directory, and free on its file system.
     package var diskUsed: UInt64

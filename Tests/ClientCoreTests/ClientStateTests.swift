@@ -53,7 +53,8 @@ import Wire
         for _ in 0..<200 {
             for request in harness.take(.mutate) {
                 asked += 1
-                harness.answer(request, revision: 0, error: ReplyError(.notLeader, leaderName: "n9", leaderAddress: "n9:9"))
+                harness.answer(
+                    request, revision: 0, error: ReplyError(.notLeader, leaderName: "n9", leaderAddress: "n9:9"))
             }
             harness.refuseAll()
             harness.wait(.milliseconds(5))
@@ -104,7 +105,8 @@ import Wire
         for _ in 0..<10 {
             harness.wait(.milliseconds(1_600))
             for ping in harness.take(.ping) {
-                harness.answer(ping, with: .pong(PingReply(revision: LogIndex(1), clusterTime: Harness.startTime, leader: nil)))
+                harness.answer(
+                    ping, with: .pong(PingReply(revision: LogIndex(1), clusterTime: Harness.startTime, leader: nil)))
             }
         }
         harness.answer(request, revision: 3)
@@ -274,7 +276,8 @@ import Wire
         var harness = connected()
         let call = harness.put("a")
         harness.answer(
-            try #require(harness.take(.mutate).first), revision: 0, error: ReplyError(.overloaded, retryAfter: .milliseconds(400)))
+            try #require(harness.take(.mutate).first), revision: 0,
+            error: ReplyError(.overloaded, retryAfter: .milliseconds(400)))
         harness.put("b")
         harness.wait(.milliseconds(399))
         #expect(harness.take(.mutate).isEmpty)
@@ -290,7 +293,8 @@ import Wire
         var harness = connected()
         let call = harness.put("a")
         harness.answer(
-            try #require(harness.take(.mutate).first), revision: 11, error: ReplyError(.conflict, currentRevision: LogIndex(9)))
+            try #require(harness.take(.mutate).first), revision: 11,
+            error: ReplyError(.conflict, currentRevision: LogIndex(9)))
         #expect(harness.failure(call)?.error.currentRevision == LogIndex(9))
         #expect(harness.failure(call)?.mayHaveTakenEffect == false)
         harness.put("b")
@@ -450,10 +454,12 @@ import Wire
             let keepAlives = harness.take(.keepAlive)
             #expect(keepAlives.count == 1)
             for request in keepAlives {
-                harness.answer(request, with: .keepAlive(KeepAliveReply(revision: LogIndex(1), notOpen: [], leader: nil)))
+                harness.answer(
+                    request, with: .keepAlive(KeepAliveReply(revision: LogIndex(1), notOpen: [], leader: nil)))
             }
             for ping in harness.take(.ping) {
-                harness.answer(ping, with: .pong(PingReply(revision: LogIndex(1), clusterTime: Harness.startTime, leader: nil)))
+                harness.answer(
+                    ping, with: .pong(PingReply(revision: LogIndex(1), clusterTime: Harness.startTime, leader: nil)))
             }
         }
         #expect(harness.sessions == [.connected])

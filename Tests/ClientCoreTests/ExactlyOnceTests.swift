@@ -6,7 +6,7 @@ import Wire
 
 @Suite struct ExactlyOnceTests {
     @Test(
-        "through loss, duplication, late copies, leader changes and expiry: acknowledged means applied once, refused never",
+        "through loss, late copies, leader changes and expiry: acknowledged means applied once, refused never",
         arguments: 1...300 as ClosedRange<UInt64>)
     func exactlyOnce(seed: UInt64) {
         var cluster = ModelCluster(seed: seed)
@@ -38,8 +38,8 @@ import Wire
                 }
             }
         }
-        // Those of the client's session, in the order in which they were called. What ended in `unknown` because a session
-        // was lost may still take effect until the cluster ends that session too, beside the next one.
+        // Those of the client's session, in the order in which they were called. What ended in `unknown` because a
+        // session was lost may still take effect until the cluster ends that session too, beside the next one.
         for key in cluster.log {
             guard let number = Int(key), cluster.isOrdered(number),
                 case .answered? = cluster.outcomes[CallID(UInt64(number))]

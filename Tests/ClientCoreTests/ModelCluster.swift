@@ -150,7 +150,8 @@ struct ModelCluster {
         case .atClient(let id, let bytes):
             if connections[id] != nil { client.receiveFrames(bytes, on: id, now: now) }
         case .ended(let id, let end): client.step(.disconnected(id, end), now: now)
-        case .submit(let id, let call, let timeout): client.step(.submitted(id, call, deadline: now + timeout), now: now)
+        case .submit(let id, let call, let timeout):
+            client.step(.submitted(id, call, deadline: now + timeout), now: now)
         case .leaderChange(let node): leader = node
         }
     }
@@ -192,7 +193,8 @@ struct ModelCluster {
         case .hello:
             let reply = HelloReply(
                 revision: LogIndex(UInt64(log.count)), version: 1, identity: Self.identity,
-                node: NodeID(UInt64(node + 1)), nodeName: "n\(node + 1)", softwareVersion: "m", clusterTime: clusterTime,
+                node: NodeID(UInt64(node + 1)), nodeName: "n\(node + 1)", softwareVersion: "m",
+                clusterTime: clusterTime,
                 limits: ConnectionLimits(requestsMax: 8), leader: hint)
             answer(id) { ControlReply.hello(reply).encode(requestID: requestID, into: &$0) }
         case .ping:

@@ -1,6 +1,7 @@
 import Basics
-@testable import ClientCore
 import Testing
+
+@testable import ClientCore
 
 @Suite struct QueueTests {
     @Test("a queue behaves like an array, whatever is done to it")

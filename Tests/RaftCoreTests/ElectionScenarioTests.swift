@@ -89,6 +89,19 @@ import Testing
         cluster.forge(vote(7), from: 3, to: 2)
         #expect(cluster.answers(from: 2, to: 3) == [granted(7)])
 
+        // With nothing but the election timer running, that one is not moved either.
+        var silent = TestCluster(3)
+        silent.campaign(1)
+        silent.crash(1)
+        silent.now = silent.now + .milliseconds(999)
+        let timer = silent.raft(2).nextDeadline
+        silent.now = silent.now + .milliseconds(1)
+        let last = EntryID(term: Term(1), index: LogIndex(1))
+        silent.forge(.preVote(VoteRequest(term: Term(2), lastEntry: last)), from: 3, to: 2)
+        #expect(
+            silent.answers(from: 2, to: 3) == [.preVoteResponse(VoteResponse(term: Term(2), isGranted: true))])
+        #expect(silent.raft(2).nextDeadline == timer)
+
         cluster.isolate(1)
         cluster.advance(milliseconds: 30_000)
         #expect(cluster.trace.contains { $0.hasPrefix("1 -> 2: preVote") })

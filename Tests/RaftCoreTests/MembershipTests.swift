@@ -96,6 +96,28 @@ import Testing
         #expect(!cluster.trace.contains { $0.hasPrefix("1 -> ") })
     }
 
+    @Test("thesis §4.2.2: a voter whose removal is not committed may still have to lead, and finishes it")
+    func removedVoterMayHaveToLead() {
+        var cluster = TestCluster(2)
+        cluster.campaign(1)
+        // The joint configuration is committed; the one behind it, which removes n1, reaches n1's disk only.
+        cluster.dropped = { packet in
+            packet.entries.contains {
+                if case .configuration(let configuration) = $0.content { !configuration.isJoint } else { false }
+            }
+        }
+        cluster.step(1, .proposedConfiguration(configuration([2], from: [1, 2])))
+        cluster.settle()
+        #expect(cluster.raft(1).configuration == configuration([2]))
+        cluster.crash(1)
+        cluster.dropped = { _ in false }
+        cluster.restart(1)
+        cluster.advance(milliseconds: 10_000)
+        #expect(cluster.leader == 2)
+        #expect(cluster.raft(2).configuration == configuration([2]))
+        #expect(cluster.raft(1).commitIndex >= LogIndex(3))
+    }
+
     @Test("no change before an entry of the leader's own term is committed, and one at a time")
     func oneChangeAtATime() {
         var cluster = TestCluster(3, strangers: [4])

@@ -263,6 +263,41 @@ struct TransportTests {
         #expect(body == [1, 2])
     }
 
+    @Test("The owner hears of an end that it caused itself after its call, never inside it")
+    func closedComesInALaterTurn() async throws {
+        let server = try await EchoServer()
+        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
+        defer { group.shutdownGracefully { _ in } }
+        let loop = group.next()
+        let wasInside = try await loop.flatSubmit { () -> EventLoopFuture<Bool> in
+            let promise = loop.makePromise(of: Bool.self)
+            let delegate = Closer(promise: promise)
+            let address = HostPort(host: "127.0.0.1", port: server.port)
+            Dialer.connect(
+                to: address, timeout: .seconds(5), context: TransportContext(eventLoop: loop), delegate: delegate
+            ) { if case .failure(let error) = $0 { promise.fail(error) } }
+            return promise.futureResult
+        }.get()
+        #expect(!wasInside)
+    }
+
+    private final class Closer: FrameConnectionDelegate {
+        let promise: EventLoopPromise<Bool>
+        var isClosing = false
+
+        init(promise: EventLoopPromise<Bool>) { self.promise = promise }
+
+        func opened(_ connection: FrameConnection) {
+            isClosing = true
+            connection.close()
+            isClosing = false
+        }
+        func received(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {}
+        func readCompleted(on connection: FrameConnection) {}
+        func writabilityChanged(_ connection: FrameConnection) {}
+        func closed(_ connection: FrameConnection, reason: ConnectionEnd) { promise.succeed(isClosing) }
+    }
+
     @Test("A port where nobody listens is refused, a name without address is unknown")
     func dialFailures() async throws {
         let port: UInt16

@@ -72,7 +72,10 @@ enum Catalogue {
         ])
 
     static let client: [(name: String, bytes: [UInt8])] = [
-        ("hello", bytes { ClientHello(identity: nil, clientName: "doc", clientVersion: "1").encode(requestID: 1, into: &$0) }),
+        (
+            "hello",
+            bytes { ClientHello(identity: nil, clientName: "doc", clientVersion: "1").encode(requestID: 1, into: &$0) }
+        ),
         ("hello reply", bytes { ControlReply.hello(helloReply).encode(requestID: 1, into: &$0) }),
         (
             "hello refused",
@@ -204,54 +207,55 @@ enum Catalogue {
 
     private static let members = [FoundingMember(name: "n1", peerAddress: "127.0.0.1:7500")]
 
-    static let peer: [(message: PeerMessage, payload: [UInt8])] = [
-        (
-            .hello(
-                PeerHello(
-                    identity: identity, sender: NodeID(0xA1), name: "n1", expectedReceiver: NodeID(0xA2),
-                    peerAddress: "127.0.0.1:7500", clientAddress: "127.0.0.1:7400", softwareVersion: "0.1.0",
-                    featureLevel: 1, lastIndex: LogIndex(100))), []
-        ),
-        (
-            .hello(
-                PeerHello(
-                    identity: nil, sender: NodeID(0xA1), name: "n1", expectedReceiver: nil, peerAddress: "a:1",
-                    clientAddress: "a:2", softwareVersion: "", featureLevel: 1, lastIndex: .zero)), []
-        ),
-        (
-            .helloReply(
-                PeerHelloReply(
-                    version: 1, identity: identity, node: NodeID(0xA2), name: "n2", clientAddress: "127.0.0.1:7401",
-                    softwareVersion: "0.1.0", featureLevel: 1, lastIndex: LogIndex(98),
-                    acknowledgedByCaller: LogIndex(97))), []
-        ),
-        (
-            .helloReply(
-                PeerHelloReply(
-                    refusal: .wrongGeneration, message: "another generation", version: 1, identity: identity,
-                    node: NodeID(0xA2), name: "n2", clientAddress: "", softwareVersion: "0.1.0", featureLevel: 1,
-                    lastIndex: .zero, acknowledgedByCaller: .zero)), []
-        ),
-        (.ping, []), (.pong, []),
-        (.forwardedMutation(principal: 9), [1, 2, 3]), (.forwardedMutationReply, [4, 5]),
-        (.sessionTouches([session]), []),
-        (.sessionTouchesReply(SessionTouchesReply(isLeader: true, notOpen: [session])), []),
-        (.digestReport(index: LogIndex(4_096), digest: 0xDEAD_BEEF), []),
-        (
-            .memberReport(
-                MemberReport(
-                    clientAddress: "127.0.0.1:7400", softwareVersion: "0.1.0", featureLevel: 1,
-                    lastApplied: LogIndex(99), state: .repairing, diskFree: 1_048_576)), []
-        ),
-        (.snapshotManifest(last: last), []), (.snapshotManifestReply, [6, 7, 8]),
-        (.snapshotChunk(last: last, number: 3), []), (.snapshotChunkReply(number: 3), [9]),
-        (.foundingProbe(members), []),
-        (
-            .foundingProbeReply(
-                FoundingProbeReply(isEmpty: true, node: NodeID(0xA2), name: "n2", members: members)), []
-        ),
-        (.foundingCommit, [1]), (.foundingCommitReply(.mismatch), []),
-    ] + raft.map { (.raft($0), []) }
+    static let peer: [(message: PeerMessage, payload: [UInt8])] =
+        [
+            (
+                .hello(
+                    PeerHello(
+                        identity: identity, sender: NodeID(0xA1), name: "n1", expectedReceiver: NodeID(0xA2),
+                        peerAddress: "127.0.0.1:7500", clientAddress: "127.0.0.1:7400", softwareVersion: "0.1.0",
+                        featureLevel: 1, lastIndex: LogIndex(100))), []
+            ),
+            (
+                .hello(
+                    PeerHello(
+                        identity: nil, sender: NodeID(0xA1), name: "n1", expectedReceiver: nil, peerAddress: "a:1",
+                        clientAddress: "a:2", softwareVersion: "", featureLevel: 1, lastIndex: .zero)), []
+            ),
+            (
+                .helloReply(
+                    PeerHelloReply(
+                        version: 1, identity: identity, node: NodeID(0xA2), name: "n2", clientAddress: "127.0.0.1:7401",
+                        softwareVersion: "0.1.0", featureLevel: 1, lastIndex: LogIndex(98),
+                        acknowledgedByCaller: LogIndex(97))), []
+            ),
+            (
+                .helloReply(
+                    PeerHelloReply(
+                        refusal: .wrongGeneration, message: "another generation", version: 1, identity: identity,
+                        node: NodeID(0xA2), name: "n2", clientAddress: "", softwareVersion: "0.1.0", featureLevel: 1,
+                        lastIndex: .zero, acknowledgedByCaller: .zero)), []
+            ),
+            (.ping, []), (.pong, []),
+            (.forwardedMutation(principal: 9), [1, 2, 3]), (.forwardedMutationReply, [4, 5]),
+            (.sessionTouches([session]), []),
+            (.sessionTouchesReply(SessionTouchesReply(isLeader: true, notOpen: [session])), []),
+            (.digestReport(index: LogIndex(4_096), digest: 0xDEAD_BEEF), []),
+            (
+                .memberReport(
+                    MemberReport(
+                        clientAddress: "127.0.0.1:7400", softwareVersion: "0.1.0", featureLevel: 1,
+                        lastApplied: LogIndex(99), state: .repairing, diskFree: 1_048_576)), []
+            ),
+            (.snapshotManifest(last: last), []), (.snapshotManifestReply, [6, 7, 8]),
+            (.snapshotChunk(last: last, number: 3), []), (.snapshotChunkReply(number: 3), [9]),
+            (.foundingProbe(members), []),
+            (
+                .foundingProbeReply(
+                    FoundingProbeReply(isEmpty: true, node: NodeID(0xA2), name: "n2", members: members)), []
+            ),
+            (.foundingCommit, [1]), (.foundingCommitReply(.mismatch), []),
+        ] + raft.map { (.raft($0), []) }
 
     static func encoded(_ message: PeerMessage, payload: [UInt8] = []) -> [UInt8] {
         bytes { message.encode(requestID: 5, payload: payload.rawSpan, into: &$0) }

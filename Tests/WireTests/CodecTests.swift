@@ -164,7 +164,8 @@ import Wire
         let (header, body) = try scan(
             Catalogue.bytes { ControlReply.hello(Catalogue.helloReply).encode(requestID: 1, into: &$0) })
         #expect(
-            try ControlReply.decode(kind: header.kind, body: (body + [1, 2, 3]).rawSpan) == .hello(Catalogue.helloReply))
+            try ControlReply.decode(kind: header.kind, body: (body + [1, 2, 3]).rawSpan) == .hello(Catalogue.helloReply)
+        )
     }
 
     @Test("texts longer than the reader accepts are cut when written, between characters")
@@ -199,7 +200,8 @@ import Wire
         var random = SplitMix64(seed: 1)
         let kinds = ClientFrameKind.allCases.map(\.rawValue) + PeerFrameKind.allCases.map(\.rawValue)
         for round in 0..<20_000 {
-            let body = (0..<Int(random.next() % 96)).map { _ in UInt8(truncatingIfNeeded: random.next() & random.next()) }
+            let body = (0..<Int(random.next() % 96)).map { _ in UInt8(truncatingIfNeeded: random.next() & random.next())
+            }
             let flags: FrameFlags = round % 2 == 0 ? .reply : []
             decodeAll(FrameHeader(kind: kinds[round % kinds.count], flags: flags, requestID: 1), body)
         }

@@ -51,7 +51,9 @@ import Wire
             if header.isReply {
                 var reader = ByteReader(body.rawSpan)
                 _ = try ReplyHead(decoding: &reader)
-                if kind != .mutate, kind != .query { _ = try ControlReply.decode(kind: header.kind, body: body.rawSpan) }
+                if kind != .mutate, kind != .query {
+                    _ = try ControlReply.decode(kind: header.kind, body: body.rawSpan)
+                }
             } else if kind == .goingAway {
                 _ = try GoingAway(decoding: body.rawSpan)
             } else {
@@ -73,7 +75,8 @@ import Wire
         for kind in ClientFrameKind.allCases { #expect(text.contains("| \(kind.rawValue) | `\(kind)` |")) }
         for kind in PeerFrameKind.allCases { #expect(text.contains("| \(kind.rawValue) | `\(kind)` |")) }
         for code in ErrorCode.allCases {
-            #expect(text.contains("| \(code.rawValue) | `\(code.name)` | \(code.isRetryable ? "yes" : "no") |"), "\(code)")
+            #expect(
+                text.contains("| \(code.rawValue) | `\(code.name)` | \(code.isRetryable ? "yes" : "no") |"), "\(code)")
         }
     }
 }
