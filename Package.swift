@@ -43,7 +43,7 @@ let package = Package(
     name: "quorate",
     products: [
         .executable(name: "quorate", targets: ["quorate"]),
-        //SIM .executable(name: "quorate-sim", targets: ["quorate-sim"]),
+        .executable(name: "quorate-sim", targets: ["quorate-sim"]),
         .library(name: "QuorateClient", targets: ["Client"]),
     ],
     dependencies: [
@@ -102,7 +102,7 @@ let package = Package(
                 "Basics", "ClientCore", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel",
                 "RaftCore", "ReplicaCore", "ReplicaStorage", "Snapshots", "StateEngine", "Wire",
             ]),
-        //SIM command("quorate-sim", ["Basics", "Simulator", argumentParser]),
+        command("quorate-sim", ["Basics", "Simulator", argumentParser]),
 
         // TESTS
         tests("HouseTests", []),
@@ -117,6 +117,14 @@ let package = Package(
         tests("ClientCoreTests", ["Basics", "ClientCore", "MetadataModel", "Wire"]),
         tests("DiskTests", ["Basics", "Disk"]),
         tests("LogStoreTests", ["Basics", "Disk", "LogFormat", "LogStore", "RaftCore"], exclude: ["Golden"]),
+        tests("ClientTests", ["Basics", "Client", "ClientCore", "MetadataModel", "Transport", "Wire", nioCore, nioPosix]),
+        tests("QuorateCommandTests", ["quorate", "Basics", "Client", "MetadataModel", "Server", "Wire"]),
+        tests(
+            "SimulationTests",
+            [
+                "Basics", "ClientCore", "Disk", "LogFormat", "LogStore", "MetadataModel", "RaftCore", "Simulator",
+                "StateEngine", "Wire",
+            ]),
         tests("TransportTests", ["Basics", "Transport", "Wire", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]

@@ -74,6 +74,44 @@ private func readAsPeer(_ header: FrameHeader, _ body: RawSpan) {
     precondition(second.message == received.message, "\(received.message) became \(second.message)")
 }
 
+// MARK: - Mutation
+
+/// Changes the input, and three times out of four puts lengths and checksums of its frames right again: so what is tried
+/// gets past them, and they are tried too.
+@_cdecl("LLVMFuzzerCustomMutator")
+public func mutate(_ data: UnsafeMutablePointer<UInt8>, _ size: Int, _ sizeMax: Int, _ seed: CUnsignedInt) -> Int {
+    let size = mutateBytes(data, size, sizeMax)
+    guard seed % 4 != 0 else { return size }
+    let bytes = UnsafeMutableBufferPointer(start: data, count: size)
+    let repaired = repairFrames(Array(bytes))
+    _ = bytes.update(fromContentsOf: repaired)
+    return size
+}
+
+/// Takes the bytes for frames that follow one another; one whose length cannot be right becomes the last.
+private func repairFrames(_ bytes: [UInt8]) -> [UInt8] {
+    var bytes = bytes
+    var offset = 0
+    while bytes.count - offset >= FrameFormat.overhead {
+        let rest = bytes.count - offset
+        let claimed = (0..<4).reduce(0) { $0 | Int(bytes[offset + $1]) << ($1 * 8) } + 4
+        let isLast = claimed < FrameFormat.overhead || claimed > rest - FrameFormat.overhead
+        let size = isLast ? rest : claimed
+        bytes.store(UInt32(size - 4), at: offset)
+        bytes[offset + 4] = FrameFormat.version
+        let end = offset + size - FrameFormat.checksumSize
+        let checksum = CRC32C.checksum(of: bytes.rawSpan.extracting(offset..<end))
+        bytes.store(checksum, at: end)
+        offset += size
+    }
+    return bytes
+}
+
+@_silgen_name("LLVMFuzzerMutate")
+func mutateBytes(_: UnsafeMutablePointer<UInt8>, _: Int, _: Int) -> Int
+
+// MARK: - Start
+
 @_silgen_name("LLVMFuzzerRunDriver")
 func runDriver(
     _: UnsafeMutablePointer<CInt>, _: UnsafeMutablePointer<UnsafeMutablePointer<UnsafeMutablePointer<CChar>?>?>,

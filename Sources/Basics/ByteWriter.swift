@@ -48,9 +48,6 @@ package struct ByteWriter: Sendable {
         CRC32C.checksum(of: bytes.rawSpan.extracting(offset..<bytes.count))
     }
 
-    /// Drops what was written from `offset` on.
-    package mutating func removeAll(from offset: Int) { bytes.removeSubrange(offset...) }
-
     package mutating func removeAll(keepingCapacity: Bool = true) { bytes.removeAll(keepingCapacity: keepingCapacity) }
 
     /// Moves the bytes out; the writer is empty afterwards.

@@ -20,6 +20,8 @@ package enum Limits {
     package static let frameSizeBeforeHelloMax = 4 * kibibyte
     /// A log record's payload: the largest frame that any configuration admits.
     package static let recordPayloadSizeMax = frameSizeMaxCeiling
+    /// Bytes of values that the gets of one transaction answer together, unless there is only one: the reply is a frame.
+    package static let transactionReadSizeMax = valueSizeMaxDefault
     /// A slab closes at this many bytes, or at one record if that is larger.
     package static let slabSizeMax = 1 * mebibyte
     /// A stored reply that may be given again to a retry; of a larger one only revision and branch are kept.

@@ -174,6 +174,10 @@ extension ClientState {
         switch call.call {
         case .mutate: return true
         case .mutateOnce(let content):
+            if let error = nodes[place].refusal(ofBodySize: content.body.count) {
+                complete(id, .failed(CallFailure(error, mayHaveTakenEffect: call.copiesAlive > 0)))
+                return true
+            }
             if call.ownSession == nil, let opening = makeOpening(over: place) {
                 call.ownSession = (makeSessionID(), opening)
             }
@@ -220,7 +224,6 @@ extension ClientState {
     mutating func received(_ header: FrameHeader, body: RawSpan, on connection: ConnectionID) {
         guard let place = nodeOfConnection[connection] else { return }
         nodes[place].silentSince = now
-        nodes[place].hasPinged = false
         do throws(DecodeError) {
             if !header.isReply {
                 guard header.kind == ClientFrameKind.goingAway.rawValue else { return }
@@ -246,6 +249,7 @@ extension ClientState {
             switch try ControlReply.decode(kind: kind, body: body) {
             case .hello(let hello): greeted(place, hello)
             case .pong(let pong):
+                nodes[place].hasPinged = false
                 learnTime(pong.clusterTime)
                 saw(pong.revision)
                 follow(pong.leader)
@@ -254,7 +258,8 @@ extension ClientState {
                 switch target {
                 case .hello: refusedAsForeign(place, error)
                 case .keepAlive: keepAliveFailed(requestID, error, from: place)
-                case .ping, .call, .mutation: break
+                case .ping: nodes[place].hasPinged = false
+                case .call, .mutation: break
                 }
             case .status, .initialized: throw .invalid("reply to another request")
             }

@@ -254,10 +254,7 @@ extension ClientState {
 
     /// Notes that a reply is due from now on.
     mutating func expectReply(_ requestID: UInt64, from place: Int, for target: RequestTarget) {
-        if nodes[place].outstanding.isEmpty {
-            nodes[place].silentSince = now
-            nodes[place].hasPinged = false
-        }
+        if nodes[place].outstanding.isEmpty { nodes[place].silentSince = now }
         nodes[place].outstanding[requestID] = target
     }
 

@@ -20,7 +20,7 @@ extension ClientState {
             current.connection = connection
         }
         while nodes[place].hasRoom {
-            if current.sentCount == current.assigned.count, !assignNext(in: &current) { break }
+            if current.sentCount == current.assigned.count, !assignNext(in: &current, for: place) { break }
             send(current.sentCount, of: &current, over: place)
             current.sentCount += 1
         }
@@ -28,9 +28,13 @@ extension ClientState {
     }
 
     /// Gives the next mutation that somebody still waits for a sequence.
-    private mutating func assignNext(in current: inout Session) -> Bool {
+    private mutating func assignNext(in current: inout Session, for place: Int) -> Bool {
         while current.hasWindow, let id = unsent.popFirst() {
             guard case .mutate(let content)? = calls[id]?.call else { continue }
+            if let error = nodes[place].refusal(ofBodySize: content.body.count) {
+                complete(id, .failed(CallFailure(error, mayHaveTakenEffect: false)))
+                continue
+            }
             calls[id]?.sequence = current.nextSequence
             current.assigned.append(SequencedMutation(call: id, content: content))
             return true
@@ -172,7 +176,7 @@ extension ClientState {
 
     mutating func sendKeepAlive() {
         guard let id = session?.id, session?.isOpen == true, session?.keepAlive == nil,
-            let due = session?.nextKeepAlive, due <= now, let place = route, nodes[place].hasRoom
+            let due = session?.nextKeepAlive, due <= now, let place = route
         else { return }
         let requestID = takeRequestID()
         session?.keepAlive = (requestID, now)

@@ -1,5 +1,5 @@
 package import Basics
-package import MetadataModel
+internal import MetadataModel
 package import Wire
 
 /// Every decision of a client, as a value: events and time in, effects out. Whoever drives it (sockets and a clock in
@@ -114,10 +114,6 @@ package struct ClientState: Sendable {
         if let session { next = min(next, session.nextDeadline(timeout: settings.sessionTimeout, after: now)) }
         return next
     }
-
-    /// The session in use; nil before the first mutation and after a loss.
-    package var sessionID: SessionID? { session?.id }
-    package var callsPending: Int { calls.count }
 
     private mutating func advance(to instant: Instant) {
         // A monotonic clock does not fall; should the caller's do, time stands still here.

@@ -1,4 +1,5 @@
 internal import Basics
+internal import MetadataModel
 internal import Wire
 
 /// What the client knows of one node. At most one connection each.
@@ -27,6 +28,7 @@ struct Node: Sendable {
     var outstanding: [UInt64: RequestTarget] = [:]
     /// Since when a reply has been due with nothing heard.
     var silentSince = Instant.zero
+    /// A ping is among the outstanding requests.
     var hasPinged = false
     /// Frames on their way out.
     var outbox = ByteWriter()
@@ -54,8 +56,21 @@ struct Node: Sendable {
     /// It answers reads and mutations.
     var isUsable: Bool { hello?.identity != nil && !isLeaving }
 
-    /// It takes one more request.
-    var hasRoom: Bool { outstanding.count < Int(hello?.limits.requestsMax ?? 0) }
+    /// It takes one more call. Two places are kept free, for a ping and a keep-alive: under full load the session must
+    /// not starve, and a node closes the connection of whoever goes beyond its limit.
+    var hasRoom: Bool {
+        guard let hello else { return false }
+        return outstanding.count < max(1, Int(hello.limits.requestsMax) - 2)
+    }
+
+    /// Why a command with a body of `size` bytes cannot be sent there: the node would close the connection, and every
+    /// other call on it would suffer.
+    func refusal(ofBodySize size: Int) -> ReplyError? {
+        guard let limits = hello?.limits else { return nil }
+        let frameSize = size + FrameFormat.overhead + CommandHeader.sizeMax
+        guard frameSize > Int(limits.frameSizeMax) else { return nil }
+        return ReplyError(.tooLarge, "a mutation of \(size) bytes", limit: UInt64(limits.valueSizeMax))
+    }
 
     var displayName: String { name ?? address }
 }

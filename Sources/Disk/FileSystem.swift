@@ -52,6 +52,13 @@ package protocol File: AnyObject, Sendable {
 }
 
 extension FileSystem {
+    /// Makes `path` in `parent` when it is not there, durably.
+    package func makeDirectory(_ path: String, in parent: String) throws(DiskError) {
+        guard try !exists(path) else { return }
+        try createDirectory(path)
+        try syncDirectory(parent)
+    }
+
     /// Writes a small file whole or not at all: a crash leaves the old content or the new, never a part.
     package func replaceFile(_ name: String, in directory: String, with bytes: [UInt8]) throws(DiskError) {
         let temporary = "\(directory)/\(name).tmp"

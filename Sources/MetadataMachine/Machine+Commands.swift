@@ -17,50 +17,65 @@ extension Machine {
         }
         switch sessions.verdict(on: header, time: entry.time) {
         case .answer(let reply):
-            replies.write(reply)
+            reply.write(into: &replies)
             outcome.add(Effect(form: .noChange), at: entry.index)
-        case .refuse(let error):
-            error.encode(revision: entry.index, into: &replies)
-            outcome.add(Effect(form: .noChange), at: entry.index)
-        case .apply(let opens):
-            let start = replies.count
-            let succeeded: Bool?
-            do {
-                succeeded = try applyMutation(header.kind, reader.readRemaining(), entry)
-            } catch let error as EngineError {
-                throw .engine(error)
-            } catch {
-                throw .malformed("entry \(entry.index): \(error)")
-            }
-            finish(header, opens: opens, entry, replyStart: start, succeeded: succeeded, &report)
+        case .refuse(let refusal): refuse(refusal.error, entry)
+        case .open: try applyMutation(header, reader.readRemaining(), slot: nil, entry, &report)
+        case .apply(let slot): try applyMutation(header, reader.readRemaining(), slot: slot, entry, &report)
         }
     }
 
-    private func finish(
-        _ header: CommandHeader, opens: Bool, _ entry: Entry, replyStart: Int, succeeded: Bool?,
-        _ report: inout ApplyReport
-    ) {
-        let timeout = opens ? header.opening?.timeout : nil
-        let ends = header.isOneShot || header.kind == .endSession
-        var reply = [UInt8](replies.bytes.rawSpan.extracting(replyStart..<replies.count))
-        if reply.count > Limits.storedReplySizeMax {
-            var writer = ByteWriter()
-            ReplyError(.resultNotKept, currentRevision: entry.index, succeeded: succeeded)
-                .encode(revision: entry.index, into: &writer)
-            reply = writer.takeBytes()
+    /// - Parameter slot: of the command's session; nil when the command opens it.
+    private func applyMutation(
+        _ header: CommandHeader, _ body: RawSpan, slot: Int?, _ entry: Entry, _ report: inout ApplyReport
+    ) throws(MachineError) {
+        let start = replies.count
+        let succeeded: Bool?
+        do {
+            succeeded = try carryOut(header.kind, body, entry)
+        } catch let error as EngineError {
+            throw .engine(error)
+        } catch {
+            throw .malformed("entry \(entry.index): \(error)")
         }
+        let timeout = slot == nil ? header.opening?.timeout : nil
         let change = SessionChange(
             id: header.session, timeout: timeout, acknowledgedThrough: header.acknowledgedThrough,
-            endedAt: ends ? entry.time : nil, reply: reply)
-        sessions.record(change)
+            ends: header.isOneShot || header.kind == .endSession, time: entry.time,
+            reply: keptReply(from: start, succeeded: succeeded, entry))
+        if let slot {
+            sessions.record(change, in: slot)
+            if change.ends { report.sessionsEnded.append(change.id) }
+        } else {
+            let timeout = timeout ?? Limits.sessionTimeoutDefault
+            sessions.record(change, in: sessions.open(change.id, timeout: timeout))
+            if !change.ends { report.sessionsOpened.append(OpenSession(id: change.id, timeout: timeout)) }
+        }
         outcome.add(change)
-        if let timeout, !ends { report.sessionsOpened.append(OpenSession(id: header.session, timeout: timeout)) }
-        if ends, !opens { report.sessionsEnded.append(header.session) }
+    }
+
+    /// Of the reply that begins at `start`, what a retry will be told.
+    private func keptReply(from start: Int, succeeded: Bool?, _ entry: Entry) -> KeptReply {
+        guard replies.count - start > Limits.storedReplySizeMax else {
+            let written = replies.bytes
+            return KeptReply(written.rawSpan.extracting(start..<written.count))
+        }
+        var writer = ByteWriter()
+        ReplyError(.resultNotKept, currentRevision: entry.index, succeeded: succeeded)
+            .encode(revision: entry.index, into: &writer)
+        let said = writer.takeBytes()
+        return KeptReply(said.rawSpan)
+    }
+
+    /// Answers an error; the entry changes nothing.
+    func refuse(_ error: ReplyError, _ entry: Entry) {
+        error.encode(revision: entry.index, into: &replies)
+        outcome.add(Effect(form: .noChange), at: entry.index)
     }
 
     /// Carries a mutation out and appends its reply. Throws `EngineError` or `DecodeError`.
     /// - Returns: of a transaction, the branch that it took.
-    private func applyMutation(_ kind: CommandKind, _ body: RawSpan, _ entry: Entry) throws -> Bool? {
+    private func carryOut(_ kind: CommandKind, _ body: RawSpan, _ entry: Entry) throws -> Bool? {
         var reader = ByteReader(body)
         switch kind {
         case .put:
@@ -77,6 +92,8 @@ extension Machine {
         case .createSequential:
             let body = try CreateSequentialBody(decoding: &reader)
             let key = Key.sequential(prefix: body.prefix, revision: entry.index)
+            // Somebody may have put this very key by name before its turn came.
+            if try refuses(.zero, on: key.rawSpan, entry) { return nil }
             put(key.rawSpan, body.value, entry)
             Reply.writeSuccess(revision: entry.index, into: &replies)
             replies.writeBytes16(key)
@@ -90,34 +107,39 @@ extension Machine {
 
     // MARK: - Rows
 
-    private func put(_ key: RawSpan, _ value: RawSpan, _ entry: Entry) {
-        let (table, revision) = (Keyspace.rowTable, Keyspace.littleEndian(entry.index.rawValue))
+    func put(_ key: RawSpan, _ value: RawSpan, _ entry: Entry) {
+        let (table, revision) = (Keyspace.rowTable, Row.head(entry.index))
         stage.batch.put(
-            keyHead: table.rawSpan, key: key, valueHead: revision.rawSpan, value: value)
+            keyHead: table.rawSpan, key: key, valueHead: unsafe revision.span.bytes, value: value)
     }
 
     /// Leaves a tombstone whether there was a row or not: looking would cost more than the tombstone.
-    private func delete(_ key: RawSpan, _ entry: Entry) {
+    func delete(_ key: RawSpan, _ entry: Entry) {
         let (rows, tombstones) = (Keyspace.rowTable, Keyspace.tombstoneTable)
-        let revision = Keyspace.littleEndian(entry.index.rawValue)
+        let revision = Row.head(entry.index)
         stage.batch.delete(keyHead: rows.rawSpan, key: key)
         stage.batch.put(
-            keyHead: tombstones.rawSpan, key: key, valueHead: revision.rawSpan, value: RawSpan())
+            keyHead: tombstones.rawSpan, key: key, valueHead: unsafe revision.span.bytes, value: RawSpan())
     }
 
-    /// The row under `key` as the staged group sees it.
-    private func row(_ key: RawSpan) throws -> RowResult? {
-        guard let stored = try stage.get((Keyspace.rowTable + [UInt8](key)).rawSpan) else { return nil }
-        return try Row.decode(stored.rawSpan)
+    /// What is stored under `key`, as the staged group sees it.
+    func stored(_ key: RawSpan) throws(EngineError) -> [UInt8]? {
+        let key = Row.key(key)
+        return try stage.get(key.rawSpan)
+    }
+
+    /// The row's revision; 0: there is no row.
+    func revision(of key: RawSpan) throws(EngineError) -> LogIndex {
+        guard let stored = try stored(key) else { return .zero }
+        return try Row.revision(stored.rawSpan)
     }
 
     /// Answers `conflict` and is true when the row's revision is not the expected one (0: no row).
-    private func refuses(_ expected: LogIndex?, on key: RawSpan, _ entry: Entry) throws -> Bool {
+    private func refuses(_ expected: LogIndex?, on key: RawSpan, _ entry: Entry) throws(EngineError) -> Bool {
         guard let expected else { return false }
-        let current = try row(key)?.revision ?? .zero
+        let current = try revision(of: key)
         guard current != expected else { return false }
-        ReplyError(.conflict, currentRevision: current).encode(revision: entry.index, into: &replies)
-        outcome.add(Effect(form: .noChange), at: entry.index)
+        refuse(ReplyError(.conflict, currentRevision: current), entry)
         return true
     }
 
@@ -128,11 +150,8 @@ extension Machine {
         var keys = try keys(in: body.span, countMax: limit + 1)
         let hasMore = keys.count > limit
         if hasMore, body.limit == 0 {
-            ReplyError(
-                .tooLarge, "more than \(limit) rows: delete them in parts, with a limit", limit: UInt64(limit)
-            ).encode(revision: entry.index, into: &replies)
-            outcome.add(Effect(form: .noChange), at: entry.index)
-            return
+            let advice = "more than \(limit) rows: delete them in parts, with a limit"
+            return refuse(ReplyError(.tooLarge, advice, limit: UInt64(limit)), entry)
         }
         if hasMore { keys.removeLast() }
         for key in keys { delete(key.rawSpan, entry) }
@@ -142,7 +161,7 @@ extension Machine {
     }
 
     /// Keys of rows, as clients know them, in order.
-    private func keys(in span: KeySpan, countMax: Int) throws -> [[UInt8]] {
+    func keys(in span: KeySpan, countMax: Int) throws(EngineError) -> [[UInt8]] {
         let range = Row.range(of: span, in: Keyspace.rowTable)
         var keys: [[UInt8]] = []
         try stage.scan(from: range.from, to: range.to, reversed: false) { key, _ in
@@ -150,89 +169,6 @@ extension Machine {
             return keys.count < countMax ? .next : .stop
         }
         return keys
-    }
-
-    // MARK: - Transactions
-
-    private func applyTransaction(_ transaction: Transaction, _ entry: Entry) throws -> Bool? {
-        var succeeded = true
-        for comparison in transaction.comparisons {
-            switch try holds(comparison) {
-            case .success(let isTrue): succeeded = isTrue
-            case .failure(let error):
-                error.encode(revision: entry.index, into: &replies)
-                outcome.add(Effect(form: .noChange), at: entry.index)
-                return nil
-            }
-            if !succeeded { break }
-        }
-        let branch = succeeded ? transaction.then : transaction.otherwise
-        var deletions: [Int: [[UInt8]]] = [:]
-        var results: [TransactionResult.Result] = []
-        var deletedKeys: [[UInt8]] = []
-        // Reads see the state that the comparisons saw.
-        for (position, operation) in branch.enumerated() {
-            switch operation {
-            case .put: results.append(.put)
-            case .delete: results.append(.delete)
-            case .get(let key): results.append(.get(try row(key.rawSpan)))
-            case .deletePrefix(let prefix):
-                let keys = try keys(in: .prefix(prefix), countMax: Limits.rangeDeleteRowsMax + 1)
-                guard deletedKeys.count + keys.count <= Limits.rangeDeleteRowsMax else {
-                    ReplyError(
-                        .tooLarge, "a transaction that deletes more than \(Limits.rangeDeleteRowsMax) rows",
-                        limit: UInt64(Limits.rangeDeleteRowsMax)
-                    ).encode(revision: entry.index, into: &replies)
-                    outcome.add(Effect(form: .noChange), at: entry.index)
-                    return nil
-                }
-                deletions[position] = keys
-                deletedKeys += keys
-                results.append(.deletePrefix(rowCount: UInt32(keys.count)))
-            }
-        }
-        for (position, operation) in branch.enumerated() {
-            switch operation {
-            case .put(let key, let value): put(key.rawSpan, value.rawSpan, entry)
-            case .delete(let key): delete(key.rawSpan, entry)
-            case .get: break
-            case .deletePrefix: for key in deletions[position] ?? [] { delete(key.rawSpan, entry) }
-            }
-        }
-        outcome.add(Effect(form: succeeded ? .then : .otherwise, deletedKeys: deletedKeys), at: entry.index)
-        Reply.writeSuccess(revision: entry.index, into: &replies)
-        TransactionResult(succeeded: succeeded, results: results).encode(into: &replies)
-        return succeeded
-    }
-
-    private func holds(_ comparison: Transaction.Comparison) throws -> Result<Bool, ReplyError> {
-        switch comparison {
-        case .revision(let key, let expected):
-            return .success(try row(key.rawSpan)?.revision ?? .zero == expected)
-        case .value(let key, let expected): return .success(try row(key.rawSpan)?.value == expected)
-        case .exists(let key, let expected): return .success((try row(key.rawSpan) != nil) == expected)
-        case .unchanged(let prefix, let since):
-            guard since >= deleteFloor else {
-                return .failure(
-                    ReplyError(
-                        .compacted, "deletes before revision \(deleteFloor) are no longer known",
-                        currentRevision: deleteFloor))
-            }
-            for table in [Keyspace.rowTable, Keyspace.tombstoneTable]
-            where try changed(in: Row.range(of: .prefix(prefix), in: table), after: since) {
-                return .success(false)
-            }
-            return .success(true)
-        }
-    }
-
-    private func changed(in range: KeyRange, after since: LogIndex) throws -> Bool {
-        var isChanged = false
-        try stage.scan(from: range.from, to: range.to, reversed: false) { (_, value) throws(EngineError) in
-            isChanged = try Row.revision(value) > since
-            return isChanged ? .stop : .next
-        }
-        return isChanged
     }
 
     // MARK: - Housekeeping
@@ -262,6 +198,7 @@ extension Machine {
             memberInfo[info.node] = info
             report.memberInfo.append(info)
         case .featureLevel(let level):
+            guard level > featureLevel else { return }
             var writer = ByteWriter()
             writer.write(level)
             stage.batch.put(Keyspace.featureLevel, writer.takeBytes())
@@ -271,11 +208,12 @@ extension Machine {
     }
 
     private func judge(_ verdict: DigestVerdict, _ report: inout ApplyReport) {
-        guard let own = recentDigests.first(where: { $0.index == verdict.index })?.digest else { return }
         guard let majority = verdict.majority else {
             report.digestFindings.append(.noMajority(index: verdict.index))
             return
         }
+        // A node that was away when the index was applied has nothing to compare.
+        guard let own = recentDigests.last(where: { $0.index == verdict.index })?.digest else { return }
         guard own != majority else { return }
         report.digestFindings.append(.ownStateDiffers(index: verdict.index, own: own, majority: majority))
     }
@@ -299,10 +237,25 @@ extension Machine {
 
 /// Rows of the keyspace as they are stored.
 enum Row {
-    static func decode(_ stored: RawSpan) throws(EngineError) -> RowResult {
-        RowResult(revision: try revision(stored), value: [UInt8](stored.extracting(8..<stored.byteCount)))
+    static let headSize = 8
+
+    /// What stands before the value: the revision.
+    static func head(_ revision: LogIndex) -> InlineArray<1, UInt64> { [revision.rawValue.littleEndian] }
+
+    /// Where the row of a client's key is stored.
+    static func key(_ key: RawSpan) -> [UInt8] {
+        var stored: [UInt8] = []
+        stored.reserveCapacity(Keyspace.rowTable.count + key.byteCount)
+        stored.append(contentsOf: Keyspace.rowTable)
+        stored.append(contentsOf: key)
+        return stored
     }
 
+    static func decode(_ stored: RawSpan) throws(EngineError) -> RowResult {
+        RowResult(revision: try revision(stored), value: [UInt8](stored.extracting(headSize..<stored.byteCount)))
+    }
+
+    /// Throws when `stored` is too short to be a row: after it, `headSize` bytes are there.
     static func revision(_ stored: RawSpan) throws(EngineError) -> LogIndex {
         var reader = ByteReader(stored)
         do throws(DecodeError) {

@@ -7,13 +7,14 @@ internal import StateEngine
 extension Machine {
     /// Appends the body of the reply. Any barrier has been waited for. `now` only bounds how long views live.
     package func answer(_ query: RawSpan, at now: Instant, into writer: inout ByteWriter) {
+        views.expire(now: now)
         do {
             let query = try Query(decoding: query)
             switch query {
             case .get(let key):
-                let stored = try engine.get((Keyspace.rowTable + key).rawSpan)
+                let row = try engine.get(Row.key(key.rawSpan).rawSpan).map { try Row.decode($0.rawSpan) }
                 Reply.writeSuccess(revision: applied.last.index, into: &writer)
-                writer.write(try stored.map { try Row.decode($0.rawSpan) })
+                writer.write(row)
             case .list(let span, let request):
                 var page = try page(of: engine, span, request)
                 if page.hasMore, request.pinsView {
@@ -26,8 +27,7 @@ extension Machine {
                     throw ReplyError(.viewReleased, "view \(id) is not kept any more: list again from the start")
                 }
                 var page = try page(of: view, span, request)
-                page.view = id
-                if !page.hasMore { views.release(id) }
+                if page.hasMore { page.view = id } else { views.release(id) }
                 Reply.writeSuccess(revision: revision, into: &writer)
                 page.encode(into: &writer)
             case .releaseView(let id):
@@ -58,23 +58,34 @@ extension Machine {
         var page = Page(view: 0, hasMore: false, cursor: [], count: 0, rows: [])
         var size = 0
         try reader.scan(from: range.from, to: range.to, reversed: false) { (key, stored) throws(EngineError) in
-            guard page.count < limit, size < Limits.listPageSizeMax else {
+            let revision = try Row.revision(stored)
+            let valueSize = request.isKeysOnly ? 0 : stored.byteCount - Row.headSize
+            if !request.isCountOnly { size += key.byteCount + valueSize + Self.rowOverhead }
+            // One row is always admitted, however large; it fits a frame, as the put did that brought it.
+            guard page.count < limit, size <= Limits.listPageSizeMax || page.count == 0 else {
                 page.hasMore = true
                 return .stop
             }
             page.count += 1
-            let name = [UInt8](key.extracting(1..<key.byteCount))
-            page.cursor = name
-            guard !request.isCountOnly else { return .next }
-            size += name.count + 16
-            let value = request.isKeysOnly ? nil : [UInt8](stored.extracting(8..<stored.byteCount))
-            size += value?.count ?? 0
-            page.rows.append(Page.Row(key: name, revision: try Row.revision(stored), value: value))
+            guard !request.isCountOnly else {
+                if page.count == limit { page.cursor = [UInt8](key.extracting(1..<key.byteCount)) }
+                return .next
+            }
+            let value = request.isKeysOnly ? nil : [UInt8](stored.extracting(Row.headSize..<stored.byteCount))
+            page.rows.append(
+                Page.Row(key: [UInt8](key.extracting(1..<key.byteCount)), revision: revision, value: value))
             return .next
         }
-        if !page.hasMore { page.cursor = [] }
+        if !page.hasMore {
+            page.cursor = []
+        } else if let last = page.rows.last {
+            page.cursor = last.key
+        }
         return page
     }
+
+    /// Of a row on a page, besides its key and value: their sizes and the revision.
+    private static var rowOverhead: Int { 14 }
 
     private func max(_ left: [UInt8], _ right: [UInt8], by precedes: ([UInt8], [UInt8]) -> Bool) -> [UInt8] {
         precedes(left, right) ? right : left
@@ -94,7 +105,6 @@ struct ViewTable<View: EngineView> {
     private var lastID: UInt64 = 0
 
     mutating func add(_ view: View, revision: LogIndex, now: Instant) throws(ReplyError) -> UInt64 {
-        expire(now: now)
         guard entries.count < Limits.viewsMax else {
             throw ReplyError(
                 .overloaded, "\(Limits.viewsMax) listings are under way on this node", limit: UInt64(Limits.viewsMax),
@@ -106,7 +116,6 @@ struct ViewTable<View: EngineView> {
     }
 
     mutating func use(_ id: UInt64, now: Instant) -> (View, LogIndex)? {
-        expire(now: now)
         guard let position = entries.firstIndex(where: { $0.id == id }) else { return nil }
         entries[position].usedAt = now
         return (entries[position].view, entries[position].revision)
@@ -114,7 +123,9 @@ struct ViewTable<View: EngineView> {
 
     mutating func release(_ id: UInt64) { entries.removeAll { $0.id == id } }
 
-    private mutating func expire(now: Instant) {
+    /// Lets go of views that nobody has used for a while: each keeps the engine from freeing what it shows.
+    mutating func expire(now: Instant) {
+        guard !entries.isEmpty else { return }
         entries.removeAll { now - $0.usedAt > Limits.viewIdleMax || now - $0.madeAt > Limits.viewAgeMax }
     }
 }

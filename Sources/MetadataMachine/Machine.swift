@@ -57,6 +57,7 @@ package final class Machine<E: Engine> {
         invariant(range.lowerBound == applied.last.index.next, "apply of \(range) after \(applied.last.index)")
         var report = ApplyReport(range: range)
         report.replyEnds.reserveCapacity(range.entryCount)
+        replies = ByteWriter(reservingCapacity: range.entryCount * Reply.headSize)
         for slab in slabs {
             let from = max(slab.firstIndex, range.lowerBound)
             let through = min(slab.lastIndex, range.upperBound)
@@ -101,12 +102,14 @@ package final class Machine<E: Engine> {
 
     private func commit(withCheckpoint: Bool) throws(MachineError) {
         stage.batch.put(Keyspace.applied, applied.encoded())
-        let bytes = outcome.takeBytes()
         if withCheckpoint {
             stage.batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions.encoded())
             checkpointed = applied.last.index
         }
-        if !bytes.isEmpty { stage.batch.put(Keyspace.outcome(applied.last.index), bytes) }
+        if !outcome.isEmpty {
+            stage.batch.put(Keyspace.outcome(applied.last.index), outcome.bytes)
+            outcome.removeAll()
+        }
         try onEngine { () throws(EngineError) in try stage.commit() }
     }
 

@@ -7,24 +7,40 @@ internal import MetadataModel
 ///
 /// A row is a list of items:
 ///
-///     u8 1 change    16 B session | u8 flags: 1 opened, 2 ended | [u64 timeout, ns] | u64 acknowledgedThrough
-///                    | [u64 ended at, ns] | u16 size, reply
+///     u8 1 change    16 B session | u8 flags: 1 opened, 2 ended | u64 acknowledgedThrough
+///                    | with a flag: u64 time of the entry, ns | opened: u64 timeout, ns | u16 size, reply
 ///     u8 2 expired   u64 ended at, ns | u16 count | 16 B each
 ///     u8 3 effect    u64 index | u8 what: 0 no change, 1 then, 2 else, 3 neither command nor branch says all
 ///                    | u32 count | (u16 size, deleted key) each
+///     u8 4 plain     16 B session | u64 acknowledgedThrough | u64 revision
+///                    a change without flags whose reply is success at that revision and nothing else
 struct OutcomeWriter {
     private var writer = ByteWriter()
 
-    mutating func takeBytes() -> [UInt8] { writer.takeBytes() }
+    var isEmpty: Bool { writer.count == 0 }
+
+    var bytes: [UInt8] { writer.bytes }
+
+    /// The room is kept for the next group.
+    mutating func removeAll() { writer.removeAll() }
 
     mutating func add(_ change: SessionChange) {
+        if let revision = change.reply.plainRevision, change.timeout == nil, !change.ends {
+            let fields: InlineArray<4, UInt64> = [
+                change.id.first.littleEndian, change.id.second.littleEndian,
+                change.acknowledgedThrough.littleEndian, revision.rawValue.littleEndian,
+            ]
+            writer.write(UInt8(4))
+            writer.write(unsafe fields.span.bytes)
+            return
+        }
         writer.write(UInt8(1))
         writer.write(change.id)
-        writer.write(UInt8((change.timeout != nil ? 1 : 0) | (change.endedAt != nil ? 2 : 0)))
-        if let timeout = change.timeout { writer.write(UInt64(timeout.nanoseconds)) }
+        writer.write(UInt8((change.timeout != nil ? 1 : 0) | (change.ends ? 2 : 0)))
         writer.write(change.acknowledgedThrough)
-        if let endedAt = change.endedAt { writer.write(endedAt.nanoseconds) }
-        writer.writeBytes16(change.reply)
+        if change.timeout != nil || change.ends { writer.write(change.time.nanoseconds) }
+        if let timeout = change.timeout { writer.write(UInt64(timeout.nanoseconds)) }
+        change.reply.writeSized(into: &writer)
     }
 
     mutating func addExpired(_ sessions: [SessionID], at time: ClusterTime) {
@@ -48,24 +64,49 @@ struct OutcomeWriter {
         while !reader.isAtEnd {
             let form = try reader.readUInt8()
             switch form {
-            case 1:
-                let id = try reader.readSessionID()
-                let flags = try reader.readUInt8()
-                let timeout = flags & 1 != 0 ? Interval.nanoseconds(Int64(clamping: try reader.readUInt64())) : nil
-                let acknowledged = try reader.readUInt64()
-                let endedAt = flags & 2 != 0 ? ClusterTime(nanoseconds: try reader.readUInt64()) : nil
-                sessions.record(
-                    SessionChange(
-                        id: id, timeout: timeout, acknowledgedThrough: acknowledged, endedAt: endedAt,
-                        reply: [UInt8](try reader.readBytes16())))
+            case 1: try replayChange(&reader, into: &sessions)
             case 2:
                 let time = ClusterTime(nanoseconds: try reader.readUInt64())
                 for _ in 0..<(try reader.readUInt16()) { _ = sessions.end(try reader.readSessionID(), at: time) }
             case 3:
                 _ = try reader.readBytes(9)
                 for _ in 0..<(try reader.readUInt32()) { _ = try reader.readBytes16() }
+            case 4:
+                let id = try reader.readSessionID()
+                let acknowledged = try reader.readUInt64()
+                let reply = KeptReply(plainAt: LogIndex(try reader.readUInt64()))
+                try record(
+                    SessionChange(
+                        id: id, timeout: nil, acknowledgedThrough: acknowledged, ends: false, time: .zero,
+                        reply: reply), in: &sessions)
             default: throw .unknown("outcome item", UInt64(form))
             }
+        }
+    }
+
+    private static func replayChange(
+        _ reader: inout ByteReader, into sessions: inout SessionTable
+    ) throws(DecodeError) {
+        let id = try reader.readSessionID()
+        let flags = try reader.readUInt8()
+        let acknowledged = try reader.readUInt64()
+        let time = flags & 3 != 0 ? ClusterTime(nanoseconds: try reader.readUInt64()) : .zero
+        let timeout = flags & 1 != 0 ? Interval.nanoseconds(Int64(clamping: try reader.readUInt64())) : nil
+        try record(
+            SessionChange(
+                id: id, timeout: timeout, acknowledgedThrough: acknowledged, ends: flags & 2 != 0, time: time,
+                reply: KeptReply(try reader.readBytes16(max: Limits.storedReplySizeMax))), in: &sessions)
+    }
+
+    private static func record(_ change: SessionChange, in sessions: inout SessionTable) throws(DecodeError) {
+        if let timeout = change.timeout {
+            // The id may have been in use before, by a session that was forgotten when this one was opened.
+            sessions.prune(at: change.time)
+            guard sessions.slot(of: change.id) == nil else { throw .invalid("session opened twice") }
+            sessions.record(change, in: sessions.open(change.id, timeout: timeout))
+        } else {
+            guard let slot = sessions.slot(of: change.id) else { throw .invalid("change of a session that is not there") }
+            sessions.record(change, in: slot)
         }
     }
 }

@@ -7,12 +7,13 @@ internal import MetadataModel
 /// A function of the log alone: replies leave a window only because the client acknowledged them, sessions only because
 /// an entry ended them and cluster time has gone on. The same on every replica at the same index.
 struct SessionTable: ~Copyable {
-    struct Session {
+    private struct Session {
+        var id: SessionID
         var timeout: Interval
         /// Replies through here will not be asked for again.
         var acknowledgedThrough: UInt64 = 0
         /// Replies to `acknowledgedThrough + 1 …`, oldest first.
-        var replies: [[UInt8]] = []
+        var replies = ReplyWindow()
         /// Set once the session has ended; its id and replies are kept for a while, so that no late copy of a command
         /// opens it again.
         var endedAt: ClusterTime?
@@ -22,13 +23,37 @@ struct SessionTable: ~Copyable {
 
     /// What is to be done with a command.
     enum Verdict {
-        /// It is the next one of its session (opened just now when `opens`).
-        case apply(opens: Bool)
-        case answer([UInt8])
-        case refuse(ReplyError)
+        /// It is the first one of a new session.
+        case open
+        /// It is the next one of the session in this slot.
+        case apply(slot: Int)
+        case answer(KeptReply)
+        case refuse(Refusal)
     }
 
-    private var sessions: [SessionID: Session] = [:]
+    enum Refusal {
+        case expired
+        case tooOld
+        case gap(expected: UInt64)
+        case tooManySessions
+        case tooManyReplies
+
+        var error: ReplyError {
+            switch self {
+            case .expired: ReplyError(.sessionExpired)
+            case .tooOld: ReplyError(.sequenceTooOld)
+            case .gap(let expected): ReplyError(.sequenceGap, expectedSequence: expected)
+            case .tooManySessions: ReplyError(.sessionLimit, limit: UInt64(Limits.sessionsMax))
+            case .tooManyReplies: ReplyError(.sessionLimit, limit: UInt64(Limits.sessionWindowMax))
+            }
+        }
+    }
+
+    /// Sessions stay in their slot, so that one lookup serves both the verdict and the change, and the change is made in
+    /// place.
+    private var slots: [Session] = []
+    private var slotOf: [SessionID: Int] = [:]
+    private var freeSlots: [Int] = []
     /// Ended sessions in the order of their end; those before `endedHead` are forgotten.
     private var ended: [(id: SessionID, at: ClusterTime)] = []
     private var endedHead = 0
@@ -38,53 +63,73 @@ struct SessionTable: ~Copyable {
     // MARK: Deciding
 
     func verdict(on header: CommandHeader, time: ClusterTime) -> Verdict {
-        guard let session = sessions[header.session] else {
-            guard let opening = header.opening, time < opening.openedAt + Limits.sessionOpeningAgeMax else {
-                return .refuse(ReplyError(.sessionExpired))
-            }
-            guard sessions.count < Limits.sessionsMax else {
-                return .refuse(ReplyError(.sessionLimit, limit: UInt64(Limits.sessionsMax)))
-            }
-            guard header.sequence == 1 else { return .refuse(ReplyError(.sequenceGap, expectedSequence: 1)) }
-            return .apply(opens: true)
+        guard let slot = slotOf[header.session] else {
+            guard let opening = header.opening, Self.isRecent(opening.openedAt, at: time) else { return .refuse(.expired) }
+            guard slotOf.count < Limits.sessionsMax else { return .refuse(.tooManySessions) }
+            guard header.sequence == 1 else { return .refuse(.gap(expected: 1)) }
+            return .open
         }
-        if header.sequence <= session.acknowledgedThrough { return .refuse(ReplyError(.sequenceTooOld)) }
-        if header.sequence < session.expected {
-            return .answer(session.replies[Int(header.sequence - session.acknowledgedThrough - 1)])
+        let acknowledged = slots[slot].acknowledgedThrough
+        if header.sequence <= acknowledged { return .refuse(.tooOld) }
+        let expected = slots[slot].expected
+        if header.sequence < expected {
+            return .answer(slots[slot].replies[Int(header.sequence - acknowledged - 1)])
         }
-        if session.endedAt != nil { return .refuse(ReplyError(.sessionExpired)) }
-        guard header.sequence == session.expected else {
-            return .refuse(ReplyError(.sequenceGap, expectedSequence: session.expected))
+        if slots[slot].endedAt != nil { return .refuse(.expired) }
+        guard header.sequence == expected else { return .refuse(.gap(expected: expected)) }
+        let dropped = header.acknowledgedThrough > acknowledged ? header.acknowledgedThrough - acknowledged : 0
+        guard slots[slot].replies.count - Int(clamping: dropped) < Limits.sessionWindowMax else {
+            return .refuse(.tooManyReplies)
         }
-        let dropped = Int(clamping: max(header.acknowledgedThrough, session.acknowledgedThrough) - session.acknowledgedThrough)
-        guard session.replies.count - min(dropped, session.replies.count) < Limits.sessionWindowMax else {
-            return .refuse(ReplyError(.sessionLimit, limit: UInt64(Limits.sessionWindowMax)))
-        }
-        return .apply(opens: false)
+        return .apply(slot: slot)
+    }
+
+    /// A copy of an opening command must find the session remembered for as long as its time counts as recent. So a time
+    /// that lies as far ahead is refused too: it would be recent for longer than an ended session is remembered.
+    private static func isRecent(_ openedAt: ClusterTime, at time: ClusterTime) -> Bool {
+        time < openedAt + Limits.sessionOpeningAgeMax && openedAt < time + Limits.sessionOpeningAgeMax
     }
 
     // MARK: Changing
 
-    /// What an applied command does to its session; the same call when it is read back from an outcome row.
-    mutating func record(_ change: SessionChange) {
-        var session = sessions[change.id] ?? Session(timeout: change.timeout ?? Limits.sessionTimeoutDefault)
-        session.replies.append(change.reply)
-        if change.acknowledgedThrough > session.acknowledgedThrough {
-            let dropped = min(Int(clamping: change.acknowledgedThrough - session.acknowledgedThrough), session.replies.count)
-            session.replies.removeFirst(dropped)
-            session.acknowledgedThrough += UInt64(dropped)
+    /// What an applied command does to its session, which is in `slot`; the same call when it is read back from an outcome
+    /// row.
+    mutating func record(_ change: SessionChange, in slot: Int) {
+        slots[slot].replies.append(change.reply)
+        if change.acknowledgedThrough > slots[slot].acknowledgedThrough {
+            let acknowledged = Int(clamping: change.acknowledgedThrough - slots[slot].acknowledgedThrough)
+            let dropped = min(acknowledged, slots[slot].replies.count)
+            slots[slot].replies.removeFirst(dropped)
+            slots[slot].acknowledgedThrough += UInt64(dropped)
         }
-        if let endedAt = change.endedAt {
-            session.endedAt = endedAt
-            ended.append((change.id, endedAt))
+        if change.ends {
+            slots[slot].endedAt = change.time
+            ended.append((change.id, change.time))
         }
-        sessions[change.id] = session
     }
+
+    /// Makes room for a session that is not there yet.
+    /// - Returns: its slot.
+    mutating func open(_ id: SessionID, timeout: Interval) -> Int {
+        let session = Session(id: id, timeout: timeout)
+        let slot: Int
+        if let free = freeSlots.popLast() {
+            slot = free
+            slots[slot] = session
+        } else {
+            slot = slots.count
+            slots.append(session)
+        }
+        slotOf[id] = slot
+        return slot
+    }
+
+    func slot(of id: SessionID) -> Int? { slotOf[id] }
 
     /// - Returns: false when there is no such session, or it has ended before.
     mutating func end(_ id: SessionID, at time: ClusterTime) -> Bool {
-        guard let session = sessions[id], session.endedAt == nil else { return false }
-        sessions[id]?.endedAt = time
+        guard let slot = slotOf[id], slots[slot].endedAt == nil else { return false }
+        slots[slot].endedAt = time
         ended.append((id, time))
         return true
     }
@@ -92,7 +137,10 @@ struct SessionTable: ~Copyable {
     /// Forgets sessions that ended long enough ago that no copy of their commands can open them again.
     mutating func prune(at time: ClusterTime) {
         while endedHead < ended.count, time - ended[endedHead].at > Limits.endedSessionKept {
-            sessions[ended[endedHead].id] = nil
+            if let slot = slotOf.removeValue(forKey: ended[endedHead].id) {
+                slots[slot].replies = ReplyWindow()
+                freeSlots.append(slot)
+            }
             endedHead += 1
         }
         if endedHead > 1_024, endedHead * 2 > ended.count {
@@ -103,8 +151,8 @@ struct SessionTable: ~Copyable {
 
     /// Open sessions, ordered by id.
     func openSessions() -> [OpenSession] {
-        sessions.filter { $0.value.endedAt == nil }
-            .map { OpenSession(id: $0.key, timeout: $0.value.timeout) }
+        slotOf.values.filter { slots[$0].endedAt == nil }
+            .map { OpenSession(id: slots[$0].id, timeout: slots[$0].timeout) }
             .sorted { $0.id < $1.id }
     }
 
@@ -116,14 +164,15 @@ struct SessionTable: ~Copyable {
     ///       16 B id | u64 timeout, ns | u64 acknowledgedThrough | u16 count | (u16 size, reply) each
     ///     u32 count, then in order of their end: 16 B id | u64 ended at, ns
     func encoded() -> [UInt8] {
-        var writer = ByteWriter(reservingCapacity: 64 + sessions.count * 64)
-        writer.write(UInt32(sessions.count))
-        for (id, session) in sessions.sorted(by: { $0.key < $1.key }) {
+        var writer = ByteWriter(reservingCapacity: 64 + slotOf.count * 64)
+        writer.write(UInt32(slotOf.count))
+        for (id, slot) in slotOf.sorted(by: { $0.key < $1.key }) {
             writer.write(id)
-            writer.write(UInt64(session.timeout.nanoseconds))
-            writer.write(session.acknowledgedThrough)
-            writer.write(UInt16(session.replies.count))
-            for reply in session.replies { writer.writeBytes16(reply) }
+            writer.write(UInt64(slots[slot].timeout.nanoseconds))
+            writer.write(slots[slot].acknowledgedThrough)
+            let count = slots[slot].replies.count
+            writer.write(UInt16(count))
+            for position in 0..<count { slots[slot].replies[position].writeSized(into: &writer) }
         }
         writer.write(UInt32(ended.count - endedHead))
         for entry in ended[endedHead...] {
@@ -137,22 +186,22 @@ struct SessionTable: ~Copyable {
         var reader = ByteReader(bytes)
         for _ in 0..<(try reader.readCount32(itemSizeMin: 34)) {
             let id = try reader.readSessionID()
-            let timeout = Int64(clamping: try reader.readUInt64())
-            var session = Session(timeout: .nanoseconds(timeout))
-            session.acknowledgedThrough = try reader.readUInt64()
+            let slot = open(id, timeout: .nanoseconds(Int64(clamping: try reader.readUInt64())))
+            let acknowledged = try reader.readUInt64()
+            guard acknowledged < .max - UInt64(UInt16.max) else { throw .invalid("acknowledged sequence") }
+            slots[slot].acknowledgedThrough = acknowledged
             let count = Int(try reader.readUInt16())
             guard count <= Limits.sessionWindowMax else { throw .tooLarge(UInt64(count)) }
             for _ in 0..<count {
-                session.replies.append([UInt8](try reader.readBytes16(max: Limits.storedReplySizeMax)))
+                slots[slot].replies.append(KeptReply(try reader.readBytes16(max: Limits.storedReplySizeMax)))
             }
-            sessions[id] = session
         }
+        guard slotOf.count == slots.count else { throw .invalid("a session that is there twice") }
         for _ in 0..<(try reader.readCount32(itemSizeMin: 24)) {
             let id = try reader.readSessionID()
-            let at = ClusterTime(nanoseconds: try reader.readUInt64())
-            guard sessions[id] != nil else { throw .invalid("end of a session that is not there") }
-            sessions[id]?.endedAt = at
-            ended.append((id, at))
+            guard end(id, at: ClusterTime(nanoseconds: try reader.readUInt64())) else {
+                throw .invalid("end of a session that is not open")
+            }
         }
         guard reader.isAtEnd else { throw .invalid("bytes after the sessions") }
     }
@@ -164,7 +213,77 @@ struct SessionChange {
     /// Only of the command that opens it.
     var timeout: Interval?
     var acknowledgedThrough: UInt64
-    var endedAt: ClusterTime?
+    /// The session is over.
+    var ends: Bool
+    /// The entry's.
+    var time: ClusterTime
     /// For a retry: the reply, or where that is too large what says so.
-    var reply: [UInt8]
+    var reply: KeptReply
+}
+
+/// A reply that may be asked for again. Most say "well, at this revision" and no more: these need no memory of their own.
+struct KeptReply {
+    /// Only when `bytes` is empty: the whole of a plain reply.
+    private let revision: LogIndex
+    private let bytes: [UInt8]
+
+    init(_ body: RawSpan) {
+        if let revision = Self.plainRevision(body) {
+            self.revision = revision
+            bytes = []
+        } else {
+            revision = .zero
+            bytes = [UInt8](body)
+        }
+    }
+
+    /// Success at `revision` and nothing else.
+    init(plainAt revision: LogIndex) {
+        self.revision = revision
+        bytes = []
+    }
+
+    /// Of a reply that says nothing else.
+    var plainRevision: LogIndex? { bytes.isEmpty ? revision : nil }
+
+    func write(into writer: inout ByteWriter) {
+        if bytes.isEmpty { Reply.writeSuccess(revision: revision, into: &writer) } else { writer.write(bytes) }
+    }
+
+    /// `u16` size, then the reply.
+    func writeSized(into writer: inout ByteWriter) {
+        writer.write(UInt16(bytes.isEmpty ? Reply.headSize : bytes.count))
+        write(into: &writer)
+    }
+
+    private static func plainRevision(_ body: RawSpan) -> LogIndex? {
+        guard body.byteCount == Reply.headSize else { return nil }
+        var reader = ByteReader(body)
+        guard let code = try? reader.readUInt16(), code == 0, let revision = try? reader.readUInt64() else { return nil }
+        return LogIndex(revision)
+    }
+}
+
+/// Replies in order; taking one away at the front does not move the others each time.
+private struct ReplyWindow {
+    private var replies: [KeptReply] = []
+    /// Replies before this are gone.
+    private var head = 0
+
+    var count: Int { replies.count - head }
+
+    subscript(position: Int) -> KeptReply { replies[head + position] }
+
+    mutating func append(_ reply: KeptReply) { replies.append(reply) }
+
+    mutating func removeFirst(_ count: Int) {
+        head += count
+        if head == replies.count {
+            replies.removeAll(keepingCapacity: true)
+            head = 0
+        } else if head >= 16, head * 2 >= replies.count {
+            replies.removeFirst(head)
+            head = 0
+        }
+    }
 }

@@ -39,6 +39,8 @@ package struct LogRead: Sendable {
     package enum Purpose: Hashable, Sendable {
         case apply
         case peer(NodeID)
+        /// A member whose log is damaged asked for committed entries.
+        case repair(NodeID)
     }
     package var purpose: Purpose
     package var range: ClosedRange<LogIndex>

@@ -38,7 +38,7 @@ extension Replica {
             let expired = leases.takeExpired(now: now)
             if !expired.isEmpty { log(.expireSessions(expired)) }
         }
-        if touches.isGathering { sendTouches() }
+        while touches.isGathering { sendTouches() }
         if now >= nextReport {
             nextReport = now + settings.reportInterval
             tellOfMyself()

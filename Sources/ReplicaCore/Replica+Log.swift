@@ -27,7 +27,8 @@ extension Replica {
         guard let builder = openSlab.take() else { return }
         var requesters: [Requester?] = []
         swap(&requesters, &openRequesters)
-        guard raft.isLeader, raft.currentTerm == builder.term else {
+        // A hand-over may have begun since the first of them came: then none of them is logged.
+        guard raft.canPropose, raft.currentTerm == builder.term else {
             for case let requester? in requesters { answer(requester, notLeaderError) }
             return
         }
@@ -79,6 +80,14 @@ extension Replica {
         for entry in persist.generated { append(slab(for: entry)) }
         if let range = persist.entries, let part = arriving?.slice(range) { append(part) }
 
+        // An acknowledgement of what is on disk already waits for nothing.
+        let changesNothing = persist.entries == nil && persist.truncateAfter == nil && persist.hardState == promised
+        if changesNothing, !isLogBusy, queuedWrites.isEmpty {
+            raft.step(.persisted(persist.ticket), now: now)
+            for envelope in persist.thenSend { route(envelope) }
+            return
+        }
+        promised = persist.hardState
         var write = LogWrite(hardState: persist.hardState, truncateAfter: persist.truncateAfter, slab: nil)
         if let range = persist.entries {
             guard let slabs = tail.slabs(in: range, byteCountMax: .max), slabs.last?.lastIndex == range.upperBound else {
@@ -180,6 +189,9 @@ extension Replica {
     /// Entries read back from disk; empty when the log no longer holds the first of them.
     package mutating func logRead(_ read: LogRead, slabs: [Slab]) {
         switch read.purpose {
+        case .repair(let peer):
+            let bytes = slabs.first?.bytes ?? []
+            send(.logEntriesReply(from: read.range.lowerBound), to: peer, payload: bytes.rawSpan)
         case .apply:
             isReadingForApply = false
             guard !isQuarantined, applyFed < applyTarget else { return }

@@ -11,8 +11,7 @@ extension Replica {
         guard let position = links.position(of: peer) else { return }
         links[position].wentDown()
         links[position].isUp = true
-        raft.step(.linkRestored(peer), now: now)
-        drainReady()
+        peerInboundUp(peer)
     }
 
     /// That connection is gone: what was on its way is lost, as on any network.
@@ -20,6 +19,12 @@ extension Replica {
         guard let position = links.position(of: peer) else { return }
         links[position].wentDown()
         if raft.leader == peer { failForwarded() }
+    }
+
+    /// A connection on which `peer` sends to this node is up.
+    package mutating func peerInboundUp(_ peer: NodeID) {
+        raft.step(.linkRestored(peer), now: now)
+        drainReady()
     }
 
     /// The connection on which `peer` sends to this node has ended.
@@ -56,6 +61,15 @@ extension Replica {
         case .snapshotChunk(let last, let number): loadPiece(SnapshotPiece(last: last, chunk: number), for: peer)
         case .snapshotManifestReply: receivePiece(nil, payload, from: peer)
         case .snapshotChunkReply(let number): receivePiece(number, payload, from: peer)
+        case .logEntries(let first, let last):
+            guard first >= raft.firstIndex, last <= min(raft.commitIndex, appliedIndex) else {
+                send(.logEntriesReply(from: first), to: peer)
+                return
+            }
+            effects.logReads.append(
+                LogRead(purpose: .repair(peer), range: first...last, byteCountMax: Limits.slabSizeMax))
+        // Answers to a node that was repairing its log until a moment ago.
+        case .logEntriesReply: break
         case .ping: send(.pong, to: peer, requestID: header.requestID)
         case .pong: break
         case .hello, .helloReply, .foundingProbe, .foundingProbeReply, .foundingCommit, .foundingCommitReply:

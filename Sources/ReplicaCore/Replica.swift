@@ -47,6 +47,8 @@ package struct Replica: ~Copyable {
     var clock: ClusterClock
     /// Cluster time of the newest record in the log.
     var lastTime: ClusterTime
+    /// The hard state that is on disk once everything queued is.
+    var promised: HardState
     var queuedWrites: [LogWrite] = []
     var queuedTicket: PersistTicket?
     var isLogBusy = false
@@ -96,6 +98,7 @@ package struct Replica: ~Copyable {
         self.wall = wall
         clock = ClusterClock(last: restored.lastTime, wall: wall, now: now)
         lastTime = restored.lastTime
+        promised = restored.raft.hardState
         applyTarget = restored.raft.lastApplied
         applyFed = restored.raft.lastApplied
         appliedIndex = restored.raft.lastApplied
@@ -153,7 +156,8 @@ package struct Replica: ~Copyable {
     private var nextDeadline: Instant {
         min(
             min(raft.nextDeadline, barriers.nextDeadline, nextReport),
-            min(leases.nextDeadline, snapshots.nextDeadline))
+            // A leader that hands over logs no expiries; who leads next grants every session its whole timeout.
+            min(raft.canPropose ? leases.nextDeadline : .never, snapshots.nextDeadline))
     }
 
     private mutating func runTimers() {

@@ -1,5 +1,6 @@
 internal import Basics
 internal import MetadataModel
+internal import Wire
 
 /// Keep-alives that came to a follower, on their way to the leader: gathered for a short while, sent in one message,
 /// answered when the leader has answered. A client whose keep-alive is answered here has really been heard.
@@ -17,10 +18,17 @@ struct SessionTouches: ~Copyable {
 
     mutating func gather(_ waiting: Waiting) { gathering.append(waiting) }
 
-    /// Sessions to ask the leader about, each once, in order.
+    /// Sessions to ask the leader about, each once, in order; of what has gathered as much as one message may list. One
+    /// client's frame lists no more than that, so somebody is always taken.
     mutating func send(token: UInt64) -> [SessionID] {
-        let waiting = gathering
-        gathering = []
+        var waiting: [Waiting] = []
+        var count = 0
+        for next in gathering {
+            count += next.sessions.count
+            guard waiting.isEmpty || count <= PeerMessage.sessionsMax else { break }
+            waiting.append(next)
+        }
+        gathering.removeFirst(waiting.count)
         sent.append((token, waiting))
         var sessions: [SessionID] = []
         for id in waiting.flatMap(\.sessions).sorted() where sessions.last != id { sessions.append(id) }

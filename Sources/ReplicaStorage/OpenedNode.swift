@@ -31,13 +31,16 @@ package struct OpenedNode<Home: EngineHome> {
         var notes: [String] = []
         var state = try StateKeeper(home: home, node: node)
         try home.removeOthers()
-        let snapshots = try SnapshotKeeper(
-            fileSystem: fileSystem, directory: "\(directory)/snapshots", cluster: identity)
+        let snapshots = try SnapshotKeeper(fileSystem: fileSystem, dataDirectory: directory, cluster: identity)
         let logDirectory = "\(directory)/log"
-        if try !fileSystem.exists(logDirectory) { try fileSystem.createDirectory(logDirectory) }
+        try fileSystem.makeDirectory(logDirectory, in: directory)
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: logSettings,
             verifyFrom: state.machine.applied.last.index.next)
+        // The log is made before the first state, and durably: without it, votes and acknowledgements are forgotten.
+        guard !report.isNew || state.machine.applied.last == .zero else {
+            throw LostLogError(directory: logDirectory, applied: state.machine.applied.last)
+        }
         if let torn = report.tornTail { notes.append("a write that a crash interrupted was cut off: \(torn)") }
 
         if state.machine.applied.last.index < log.previous.index, let manifest = try snapshots.newest(),
@@ -95,5 +98,17 @@ package struct OpenedNode<Home: EngineHome> {
                 hardState: log.hardState, log: terms, lastApplied: lastApplied, configurations: configurations),
             membership: membership.membership, memberInfo: machine.memberInfo, lastTime: lastTime,
             needsState: needsState)
+    }
+}
+
+/// The state is there and the log is not: this node has forgotten what it promised, and must not vote again under its
+/// old identity.
+package struct LostLogError: Error, Sendable, CustomStringConvertible {
+    package var directory: String
+    package var applied: EntryID
+
+    package var description: String {
+        "\(directory) holds no log, but the state beside it is that of entry \(applied): the log was lost. Move the data "
+            + "directory away; the node then comes back empty, as a new member"
     }
 }

@@ -16,12 +16,12 @@ package final class SnapshotKeeper {
     private let ranges = Keyspace.replicated
     private var assembler: SnapshotAssembler?
 
-    /// - Parameter directory: `snapshots` below the data directory; made when it is not there.
-    package init(fileSystem: any FileSystem, directory: String, cluster: ClusterIdentity) throws(DiskError) {
+    /// - Parameter dataDirectory: `snapshots` below it is made when it is not there.
+    package init(fileSystem: any FileSystem, dataDirectory: String, cluster: ClusterIdentity) throws(DiskError) {
         self.fileSystem = fileSystem
-        self.directory = directory
+        directory = "\(dataDirectory)/snapshots"
         self.cluster = cluster
-        if try !fileSystem.exists(directory) { try fileSystem.createDirectory(directory) }
+        try fileSystem.makeDirectory(directory, in: dataDirectory)
     }
 
     // MARK: - Giving

@@ -229,6 +229,7 @@ extension Node: PeerHandler {
 
     func peerUp(_ node: NodeID) { turn { $0.peerUp(node) } }
     func peerDown(_ node: NodeID) { turn { $0.peerDown(node) } }
+    func peerInboundUp(_ node: NodeID) { turn { $0.peerInboundUp(node) } }
     func peerInboundLost(_ node: NodeID) { turn { $0.peerInboundLost(node) } }
     func peerWritable(_ node: NodeID, _ isWritable: Bool) { turn { $0.peerWritable(node, isWritable) } }
 

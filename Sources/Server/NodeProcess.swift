@@ -30,6 +30,7 @@ final class NodeProcess: @unchecked Sendable {
     private var founding: Founding?
     private var node: (any RunningNode)?
     private var reminder: RepeatedTask?
+    private var repair: LogRepair?
 
     init(_ configuration: ServerConfiguration, loop: any EventLoop, logger: Logger, exit: ExitSignal) throws {
         self.configuration = configuration
@@ -155,7 +156,52 @@ final class NodeProcess: @unchecked Sendable {
         reminder?.cancel()
         founding?.markFounded()
         guard let peers, let cluster = identity.cluster else { return }
-        let record = try FoundingRecord(decoding: identity.foundingRecord.rawSpan)
+        let founders = identity.foundingRecord
+        let record = try FoundingRecord(decoding: founders.rawSpan)
+        do {
+            try startReplica(cluster, record, peers)
+        } catch LogOpenError.damaged(let damages) where record.membership.members.count > 1 {
+            for damage in damages { logger.error("\(damage)") }
+            try startRepair(cluster, record, peers)
+        }
+    }
+
+    /// Alone, a damaged log is a reason not to start; among others its entries come back from them.
+    private func startRepair(_ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections) throws {
+        let (log, report) = try SegmentedLog.open(
+            fileSystem: fileSystem, directory: "\(configuration.dataDirectory)/log", salt: cluster.salt,
+            nodeID: identity.incarnation, settings: logSettings, verifyFrom: .zero, acceptingDamage: true)
+        guard report.promisesAreKnown else {
+            throw NodeFailure(
+                message: "it is not known what this node has promised last: move the data directory away, the node then "
+                    + "comes back as a new member")
+        }
+        let repairing = LogRepair(
+            log, identity: cluster, peers: peers, loop: loop, logger: logger,
+            finished: { [unowned self] in
+                repair = nil
+                do {
+                    try startReplica()
+                } catch {
+                    logger.error("\(error)")
+                    exit.finish(1)
+                }
+            },
+            failed: { [logger, exit] failure in
+                logger.error("stopping: \(failure.message)")
+                exit.finish(1)
+            })
+        repair = repairing
+        repairing.start(record.membership.members.filter { $0.id != identity.incarnation })
+    }
+
+    private var logSettings: LogSettings {
+        var settings = LogSettings()
+        settings.segmentSize = configuration.segmentSize
+        return settings
+    }
+
+    private func startReplica(_ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections) throws {
         let directory = configuration.dataDirectory
         switch configuration.engine {
         case .rocksdb:
@@ -170,8 +216,6 @@ final class NodeProcess: @unchecked Sendable {
         _ home: Home, _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections
     ) throws -> any RunningNode {
         let directory = configuration.dataDirectory
-        var logSettings = LogSettings()
-        logSettings.segmentSize = configuration.segmentSize
         let opened = try OpenedNode(
             fileSystem: fileSystem, directory: directory, identity: cluster, node: identity.incarnation,
             founding: record, home: home, logSettings: logSettings)
@@ -213,6 +257,7 @@ final class NodeProcess: @unchecked Sendable {
         loop.execute { [self] in
             reminder?.cancel()
             for listener in listeners { listener.close() }
+            repair?.stop()
             peers?.stop()
             node?.stop()
             stopped.succeed(node)

@@ -11,6 +11,7 @@ protocol PeerHandler: AnyObject {
     var ownHello: (ClusterIdentity, LogIndex) { get }
     func peerUp(_ node: NodeID)
     func peerDown(_ node: NodeID)
+    func peerInboundUp(_ node: NodeID)
     func peerInboundLost(_ node: NodeID)
     func peerWritable(_ node: NodeID, _ isWritable: Bool)
     /// False: the bytes cannot be what they claim; the connection is closed.
@@ -183,6 +184,7 @@ final class PeerConnections: FrameConnectionDelegate {
         guard let refusal else {
             connection.handshakeFinished(frameSizeMax: configuration.peerFrameSizeMax)
             incoming[connection.id] = (hello.sender, connection)
+            handler.peerInboundUp(hello.sender)
             // Whoever can reach us can be reached: do not wait for the next attempt.
             dial(hello.sender)
             return

@@ -85,6 +85,8 @@ final class SimProcess {
     var outgoing: [SimConnection?]
     /// Those on which peers send to it.
     var incoming: [SimConnection?]
+    /// What the newest snapshot on this disk holds.
+    var snapshotThrough = LogIndex.zero
     /// By slot position.
     var clients: [SimConnection?] = []
     var slots: [ConnectionSlot?] = []

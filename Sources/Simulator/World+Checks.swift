@@ -64,8 +64,8 @@ extension World {
     }
 
     func checkCompacted(_ node: SimNode, _ process: SimProcess) {
-        guard let durable = try? process.state.machine.durableApplied() else { return }
-        if !settings.hasVolatileState, process.log.log.firstIndex > durable.next {
+        guard let durable = try? durableApplied(process) else { return }
+        if process.log.log.firstIndex > durable.next {
             fail("\(node.name): the log begins at \(process.log.log.firstIndex), but a restart needs \(durable.next)")
         }
     }

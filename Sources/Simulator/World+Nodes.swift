@@ -36,8 +36,9 @@ extension World {
             node.process = SimProcess(
                 replica: replica, log: opened.log, state: opened.state, snapshots: opened.snapshots,
                 nodeCount: nodes.count)
+            node.process?.snapshotThrough = opened.state.machine.applied.last.index
         } catch {
-            return refusedToStart(node, "\(error)")
+            return refusedToStart(node, error)
         }
         for peer in nodes where peer !== node {
             schedule(
@@ -48,14 +49,29 @@ extension World {
         turn(node) { _ in }
     }
 
-    /// Right where the bytes were damaged, wrong everywhere else. The damage is then taken back, as an operator would bring
-    /// in the mirrored copy, and the node has to start.
-    private func refusedToStart(_ node: SimNode, _ reason: String) {
-        tell("\(node.name) refuses to start: \(reason)")
-        guard !node.repairs.isEmpty else { return fail("\(node.name) does not start: \(reason)") }
-        for repair in node.repairs { repair() }
-        node.repairs = []
+    /// Right where the disk failed or bytes were damaged, wrong everywhere else. Damage is then taken back, as an operator
+    /// would bring in a mirrored copy, and the node has to start.
+    private func refusedToStart(_ node: SimNode, _ error: any Error) {
+        tell("\(node.name) does not start: \(error)")
+        if Self.diskError(in: error) != nil {
+            node.disk.losePower()
+            node.home.processEnded()
+        } else if !node.repairs.isEmpty {
+            for repair in node.repairs { repair() }
+            node.repairs = []
+        } else {
+            return fail("\(node.name) does not start: \(error)")
+        }
         schedule(.start(node: node.number), after: .milliseconds(500))
+    }
+
+    private static func diskError(in error: any Error) -> DiskError? {
+        switch error {
+        case let error as DiskError: error
+        case LogOpenError.disk(let error): error
+        case SnapshotKeeperError.disk(let error): error
+        default: nil
+        }
     }
 
     private func replicaSettings(of node: SimNode) -> ReplicaSettings {
@@ -254,7 +270,7 @@ extension World {
             case .work(let work): try perform(work, node, process)
             case .flush: process.state.machine.engine.flush()
             case .checkFlush:
-                let index = try process.state.machine.durableApplied()
+                let index = try durableApplied(process)
                 turn(node) { $0.flushed(through: index) }
             case .snapshotSource:
                 process.snapshotThread.add(.build(try process.state.snapshotSource()))
@@ -275,6 +291,11 @@ extension World {
             fail("the state of \(node.name) cannot be kept: \(error)")
         }
         if let process = node.process { goOn(node, state: process) }
+    }
+
+    /// A volatile state is as durable as the newest snapshot of it.
+    func durableApplied(_ process: SimProcess) throws -> LogIndex {
+        process.state.home.isVolatile ? process.snapshotThrough : try process.state.machine.durableApplied()
     }
 
     private func perform(_ work: ApplyWork, _ node: SimNode, _ process: SimProcess) throws {
@@ -304,6 +325,7 @@ extension World {
         case .build(let source):
             do {
                 let point = try process.snapshots.build(source, founding: founding.membership)
+                process.snapshotThrough = point.last.index
                 turn(node) { $0.snapshotBuilt(point) }
             } catch {
                 turn(node) { $0.snapshotBuildFailed(reason: "\(error)") }
@@ -354,6 +376,11 @@ extension World {
         schedule(.maintain(node: node.number, life: node.life), after: .milliseconds(500))
         if nodeChance.happens(percent: 60) { process.stateThread.add(.flush) }
         process.stateThread.add(.checkFlush)
+        if node.home.isVolatile, process.log.log.byteCount > settings.logRetention,
+            process.state.machine.applied.last.index.distance(after: process.snapshotThrough) > 100
+        {
+            process.stateThread.add(.snapshotSource)
+        }
         goOn(node, state: process)
         process.logThread.add(.compact(through: process.replica.compactionFloor, time: node.clock.wall(at: now)))
         goOn(node, log: process)

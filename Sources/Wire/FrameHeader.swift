@@ -95,14 +95,6 @@ extension FrameHeader {
         let header = FrameHeader(kind: kind, flags: FrameFlags(rawValue: flags), requestID: requestID)
         return FrameScan(header: header, body: body, totalSize: totalSize)
     }
-
-    /// Bytes that the frame at the start of `bytes` will take in all, once its length is there: what a decoder
-    /// reserves. Only after `scan` has returned nil, which has checked it against the limit.
-    package static func sizeNeeded(_ bytes: RawSpan) -> Int {
-        var reader = ByteReader(bytes)
-        guard let length = try? reader.readUInt32() else { return FrameFormat.overhead }
-        return FrameFormat.lengthSize + Int(length)
-    }
 }
 
 /// Where a frame that is being written starts.
@@ -128,7 +120,4 @@ extension ByteWriter {
         overwrite(at: start.offset, with: UInt32(length))
         write(checksum(from: start.offset))
     }
-
-    /// Drops what was written since the frame began, header and all.
-    package mutating func abandonFrame(_ start: FrameStart) { removeAll(from: start.offset) }
 }

@@ -34,4 +34,6 @@ package enum PeerFrameKind: UInt16, Hashable, Sendable, CaseIterable {
     case snapshotChunk = 264
     case foundingProbe = 265
     case foundingCommit = 266
+    /// Committed entries, for a node whose log is damaged.
+    case logEntries = 267
 }

@@ -42,6 +42,11 @@ package enum PeerMessage: Hashable, Sendable {
     /// Payload: the founding record. The node is to make it durable before it answers.
     case foundingCommit
     case foundingCommitReply(FoundingOutcome)
+    /// Asks for committed entries, from the first on as many as one reply holds.
+    case logEntries(from: LogIndex, through: LogIndex)
+    /// Payload: records of one term, the first of which is `from`; empty when the sender does not have them, or does
+    /// not know all that was asked for to be committed.
+    case logEntriesReply(from: LogIndex)
 
     package var kind: PeerFrameKind {
         switch self {
@@ -56,16 +61,17 @@ package enum PeerMessage: Hashable, Sendable {
         case .snapshotChunk, .snapshotChunkReply: .snapshotChunk
         case .foundingProbe, .foundingProbeReply: .foundingProbe
         case .foundingCommit, .foundingCommitReply: .foundingCommit
+        case .logEntries, .logEntriesReply: .logEntries
         }
     }
 
     package var isReply: Bool {
         switch self {
         case .helloReply, .pong, .forwardedMutationReply, .sessionTouchesReply, .snapshotManifestReply,
-            .snapshotChunkReply, .foundingProbeReply, .foundingCommitReply:
+            .snapshotChunkReply, .foundingProbeReply, .foundingCommitReply, .logEntriesReply:
             true
         case .hello, .ping, .raft, .forwardedMutation, .sessionTouches, .digestReport, .memberReport,
-            .snapshotManifest, .snapshotChunk, .foundingProbe, .foundingCommit:
+            .snapshotManifest, .snapshotChunk, .foundingProbe, .foundingCommit, .logEntries:
             false
         }
     }

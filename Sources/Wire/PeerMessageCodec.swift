@@ -61,6 +61,11 @@ extension PeerMessage {
             return .snapshotChunk(last: last, number: try reader.readUInt32())
         case .foundingProbe: return .foundingProbe(try reader.readFoundingMembers())
         case .foundingCommit: return .foundingCommit
+        case .logEntries:
+            let first = LogIndex(try reader.readUInt64())
+            let last = LogIndex(try reader.readUInt64())
+            guard first > .zero, first <= last else { throw .invalid("range of log entries") }
+            return .logEntries(from: first, through: last)
         }
     }
 
@@ -83,6 +88,7 @@ extension PeerMessage {
                 throw .unknown("founding outcome", UInt64(number))
             }
             return .foundingCommitReply(outcome)
+        case .logEntries: return .logEntriesReply(from: LogIndex(try reader.readUInt64()))
         case .raft, .digestReport, .memberReport: throw .invalid("reply to what asks for none")
         }
     }
@@ -110,6 +116,10 @@ extension PeerMessage {
         case .foundingProbe(let members): writer.write(members)
         case .foundingProbeReply(let reply): reply.encode(into: &writer)
         case .foundingCommitReply(let outcome): writer.write(outcome.rawValue)
+        case .logEntries(let first, let last):
+            writer.write(first.rawValue)
+            writer.write(last.rawValue)
+        case .logEntriesReply(let first): writer.write(first.rawValue)
         }
     }
 }

@@ -590,4 +590,30 @@ import Wire
         #expect(harness.failure(call)?.error.message == "error 999 of a later release")
         #expect(harness.open.count == 1)
     }
+
+    @Test("under full load the session is kept alive all the same, and the node's limit is kept")
+    func keepAliveDoesNotStarve() throws {
+        var harness = connected()
+        for number in 0..<1_500 { harness.put("k\(number)", within: .seconds(60)) }
+        let sent = harness.take(.mutate)
+        #expect(sent.count == ConnectionLimits().requestsMax - 2)
+        for position in 0..<3 {
+            harness.wait(.milliseconds(1_200))
+            harness.answer(sent[position], revision: 11 + UInt64(position))
+        }
+        #expect(harness.take(.keepAlive).count == 1)
+    }
+
+    @Test("a mutation that no frame of the node can hold is refused here, and the others go on", arguments: [true, false])
+    func tooLargeForTheNode(once: Bool) throws {
+        var harness = connected()
+        let value = [UInt8](repeating: 0, count: Limits.frameSizeMaxDefault)
+        let content = CommandContent(.put(key: [1], value: value))
+        let large = harness.submit(once ? .mutateOnce(content) : .mutate(content))
+        #expect(harness.failure(large)?.error.code == .tooLarge)
+        #expect(harness.failure(large)?.error.limit == UInt64(Limits.valueSizeMaxDefault))
+        #expect(harness.failure(large)?.mayHaveTakenEffect == false)
+        harness.put("small")
+        #expect(harness.take(.mutate).map { $0.command?.sequence } == [2])
+    }
 }

@@ -6,8 +6,7 @@ import Wire
 
 /// A cluster as a client sees it, wicked but honest: three nodes over one log that keeps the rules of sessions to the
 /// letter. It loses connections and replies, applies copies twice, or long after their connection has gone, changes
-/// leaders,
-/// points to the wrong one, refuses what it likes to refuse, and expires sessions.
+/// leaders, points to the wrong one, refuses what it likes to refuse, and expires sessions.
 ///
 /// Every mutation is a put whose key is its call's number, so the log says what was applied, how often, in which order.
 struct ModelCluster {
@@ -37,6 +36,8 @@ struct ModelCluster {
     private var events: [(at: Instant, order: UInt64, event: Event)] = []
     private var nextOrder: UInt64 = 0
     private var connections: [ConnectionID: Int] = [:]
+    /// Nothing gets through on these any more, and nobody is told.
+    private var stalled: Set<ConnectionID> = []
     private var leader: Int?
     private var sessions: [SessionID: Session] = [:]
     private var isHealed = false
@@ -135,6 +136,7 @@ struct ModelCluster {
                 guard let node = connections[id] else { continue }
                 for (header, body) in frames(bytes) { sendToNode(id, node, header, body) }
                 if trouble(4) { cut(id) }
+                if trouble(1) { stalled.insert(id) }
             case .complete(let id, let outcome):
                 #expect(outcomes[id] == nil)
                 outcomes[id] = outcome
@@ -176,6 +178,7 @@ struct ModelCluster {
 
     /// A connection keeps the order of what is sent on it.
     private mutating func sendToNode(_ id: ConnectionID, _ node: Int, _ header: FrameHeader, _ body: [UInt8]) {
+        if stalled.contains(id) { return }
         var at = now + random.interval(from: .microseconds(50), through: .milliseconds(3))
         for queued in events {
             if case .atNode(id, _, _, _) = queued.event { at = max(at, queued.at) }
@@ -335,7 +338,7 @@ struct ModelCluster {
     }
 
     private mutating func answer(_ id: ConnectionID?, _ write: (inout ByteWriter) -> Void) {
-        guard let id, connections[id] != nil else { return }
+        guard let id, connections[id] != nil, !stalled.contains(id) else { return }
         var writer = ByteWriter()
         write(&writer)
         soon(.atClient(id, writer.takeBytes()))

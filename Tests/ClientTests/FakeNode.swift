@@ -93,7 +93,17 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
                     requestID: id, into: &writer)
             case .initialize:
                 ControlReply.failed(ReplyError(.alreadyInitialized), .initialize).encode(requestID: id, into: &writer)
-            case .status, .unknown:
+            case .status:
+                let node = NodeStatus(
+                    id: NodeID(1), name: "n1", role: .leader, state: .diskLow, term: Term(2), commitIndex: LogIndex(9),
+                    lastApplied: LogIndex(8), firstIndex: LogIndex(1), lastIndex: LogIndex(10), digests: [],
+                    diskUsed: 1, diskFree: 2, softwareVersion: "fake", uptimeSeconds: 3, clientAddress: address,
+                    peerAddress: "")
+                let reply = StatusReply(
+                    revision: LogIndex(8), identity: ClusterIdentity(id: 5, generation: 1, generationTag: 0),
+                    node: node, leader: leader, members: [])
+                ControlReply.status(reply).encode(requestID: id, into: &writer)
+            case .unknown:
                 ClientReply.refuse(kind: header.kind, requestID: id, ReplyError(.unimplemented), into: &writer)
             }
             connection.send(writer.takeBytes())
@@ -110,6 +120,7 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
         if let first = replies[header.session]?[header.sequence] { return first }
         revision += 1
         var writer = ByteWriter()
+        var result = ByteWriter()
         var conflict: LogIndex?
         switch header.kind {
         case .put:
@@ -122,6 +133,22 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
                 rows[key] = RowResult(revision: LogIndex(revision), value: [UInt8](put.value))
             }
         case .delete: rows[[UInt8](try DeleteBody(decoding: &reader).key)] = nil
+        case .deleteRange:
+            guard case .prefix(let prefix) = try DeleteRangeBody(decoding: &reader).span else { break }
+            let keys = rows.keys.filter { $0.starts(with: prefix) }
+            for key in keys { rows[key] = nil }
+            DeleteRangeResult(rowCount: UInt32(keys.count), hasMore: false).encode(into: &result)
+        case .createSequential:
+            let create = try CreateSequentialBody(decoding: &reader)
+            let key = Key.sequential(prefix: create.prefix, revision: LogIndex(revision))
+            rows[key] = RowResult(revision: LogIndex(revision), value: [UInt8](create.value))
+            result.writeBytes16(key)
+        case .transaction:
+            let transaction = try Transaction(decoding: &reader)
+            let results = transaction.otherwise.map { operation -> TransactionResult.Result in
+                if case .get(let key) = operation { .get(rows[key]) } else { .put }
+            }
+            TransactionResult(succeeded: false, results: results).encode(into: &result)
         default: break
         }
         if let conflict {
@@ -129,6 +156,7 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
         } else {
             applied += 1
             Reply.writeSuccess(revision: LogIndex(revision), into: &writer)
+            writer.write(result.takeBytes())
         }
         replies[header.session, default: [:]][header.sequence] = writer.bytes
         return writer.takeBytes()

@@ -31,6 +31,54 @@ import Testing
         await node.stop()
     }
 
+    @Test("the other mutations bring what they promise")
+    func otherMutations() async throws {
+        let node = try await FakeNode.start()
+        let client = client(of: node.address)
+        let first = try await client.createSequential(prefix: Array("q/".utf8), value: [1])
+        let second = try await client.createSequential(prefix: Array("q/".utf8), value: [2])
+        #expect(first.key.count == 22 && first.key.lexicographicallyPrecedes(second.key))
+        let outcome = try await client.transaction(
+            MetadataTransaction(
+                if: [.exists(key: first.key, false)], then: [],
+                otherwise: [.get(key: first.key), .put(key: [7], value: [])]))
+        #expect(!outcome.succeeded)
+        #expect(
+            outcome.results == [.row(KeyValue(key: first.key, value: [1], revision: first.revision)), .put])
+        let deleted = try await client.deletePrefix(Array("q/".utf8))
+        #expect(deleted.count == 2 && !deleted.hasMore)
+        try await client.put("a", "1")
+        try await client.delete("a")
+        #expect(try await client.get("a") == nil)
+        await client.shutdown()
+        await node.stop()
+    }
+
+    @Test("what does not fit a frame is refused here, before it breaks the encoding")
+    func tooLarge() async throws {
+        let client = client(of: "127.0.0.1:1")
+        let key = [UInt8](repeating: 1, count: 5_000)
+        let long = await #expect(throws: ClientError.self) { try await client.get(key) }
+        #expect(long?.code == .tooLarge && long?.limit == 4_096)
+        let many = await #expect(throws: ClientError.self) {
+            try await client.transaction(
+                MetadataTransaction(then: (0..<5_000).map { .get(key: [UInt8(truncatingIfNeeded: $0)]) }))
+        }
+        #expect(many?.code == .tooLarge)
+        await client.shutdown()
+    }
+
+    @Test("a node's status arrives as it was sent")
+    func status() async throws {
+        let node = try await FakeNode.start()
+        let client = client(of: node.address)
+        let report = try await client.status(of: node.address)
+        #expect(report.role == "leader" && report.state == "diskLow" && report.clusterID == 5)
+        #expect(report.appliedIndex == 8 && report.leaderAddress == node.address)
+        await client.shutdown()
+        await node.stop()
+    }
+
     @Test("many calls at once each get their own answer")
     func manyAtOnce() async throws {
         let node = try await FakeNode.start()

@@ -255,6 +255,7 @@ enum Catalogue {
                     FoundingProbeReply(isEmpty: true, node: NodeID(0xA2), name: "n2", members: members)), []
             ),
             (.foundingCommit, [1]), (.foundingCommitReply(.mismatch), []),
+            (.logEntries(from: LogIndex(5), through: LogIndex(9)), []), (.logEntriesReply(from: LogIndex(5)), [1, 2]),
         ] + raft.map { (.raft($0), []) }
 
     static func encoded(_ message: PeerMessage, payload: [UInt8] = []) -> [UInt8] {

@@ -1,0 +1,113 @@
+internal import Basics
+internal import Disk
+internal import LogFormat
+internal import LogStore
+
+/// The input as segment files of a log: each begins with the magic number, in the order of their sequence, without the
+/// unused bytes between header and batches. `Sources/LogStore/FORMAT.md` draws what is taken apart here.
+enum SegmentInput {
+    static let node = NodeID(7)
+    private static let magic = Array("QUORLOG\n".utf8)
+    private static let headerSize = 128
+    private static let areaSize = 4_096
+    private static let batchHeaderSize = 152
+    private static let segmentSize = 16_384
+    private static let directory = "log"
+
+    /// Where each segment is in the input.
+    private static func parts(of input: [UInt8]) -> [Range<Int>] {
+        guard input.count > magic.count else { return [] }
+        let starts = (0...input.count - magic.count).filter { Array(input[$0..<$0 + magic.count]) == magic }.prefix(4)
+        return zip(starts, starts.dropFirst() + [input.count]).map { $0..<$1 }
+    }
+
+    /// A disk with these segments; nil when there is none.
+    static func disk(from input: [UInt8]) -> MemoryDisk? {
+        let parts = parts(of: input)
+        guard !parts.isEmpty else { return nil }
+        let disk = MemoryDisk()
+        for (position, part) in parts.enumerated() {
+            let header = input[part].prefix(headerSize)
+            var file = Array(header) + [UInt8](repeating: 0, count: areaSize - header.count)
+            file += input[part].dropFirst(headerSize)
+            file += [UInt8](repeating: 0, count: max(0, segmentSize - file.count))
+            let firstIndex = (header.count == headerSize ? readUInt64(file, at: 64) : 0) &+ 1
+            disk.put("\(directory)/\(hexadecimal(UInt64(position + 1)))-\(hexadecimal(firstIndex)).segment", file)
+        }
+        return disk
+    }
+
+    static func open(_ disk: MemoryDisk, acceptingDamage: Bool) -> (log: SegmentedLog, report: RecoveryReport)? {
+        var settings = LogSettings()
+        settings.segmentSize = segmentSize
+        return try? SegmentedLog.open(
+            fileSystem: disk, directory: directory, salt: salt, nodeID: node, settings: settings,
+            verifyFrom: LogIndex(1), acceptingDamage: acceptingDamage)
+    }
+
+    // MARK: Repair
+
+    /// Puts right what a checksum or the place of a header would refuse; what the fields say stays as it is.
+    static func repaired(_ input: [UInt8]) -> [UInt8] {
+        var bytes = input
+        for (position, part) in parts(of: input).enumerated() where part.count >= headerSize {
+            bytes.store(UInt32(1), at: part.lowerBound + 8)
+            bytes.store(salt, at: part.lowerBound + 16)
+            bytes.store(node.rawValue, at: part.lowerBound + 24)
+            bytes.store(UInt64(position + 1), at: part.lowerBound + 32)
+            let head = CRC32C.checksum(of: bytes.rawSpan.extracting(part.lowerBound..<part.lowerBound + 12))
+            let whole = CRC32C.checksum(
+                of: bytes.rawSpan.extracting(part.lowerBound + 16..<part.lowerBound + headerSize), continuing: head)
+            bytes.store(whole, at: part.lowerBound + 12)
+            repairBatches(&bytes, part, sequence: UInt64(position + 1))
+        }
+        return bytes
+    }
+
+    private static func repairBatches(_ bytes: inout [UInt8], _ part: Range<Int>, sequence: UInt64) {
+        var offset = part.lowerBound + headerSize
+        var previousChecksum = readUInt32(bytes, at: part.lowerBound + 80)
+        while offset + batchHeaderSize <= part.upperBound {
+            let rest = part.upperBound - offset - batchHeaderSize
+            let recordsSize = min(Int(readUInt32(bytes, at: offset + 140)), rest)
+            bytes.store(UInt32(batchHeaderSize - 4), at: offset)
+            bytes[offset + 9] = 1
+            bytes.store(salt, at: offset + 12)
+            bytes.store(sequence, at: offset + 24)
+            bytes.store(UInt64(areaSize + offset - part.lowerBound - headerSize), at: offset + 32)
+            bytes.store(UInt32(recordsSize), at: offset + 140)
+            bytes.store(previousChecksum, at: offset + 148)
+            let records = offset + batchHeaderSize..<offset + batchHeaderSize + recordsSize
+            repairRecords(&bytes, records)
+            previousChecksum = CRC32C.checksum(of: bytes.rawSpan.extracting(offset + 8..<offset + batchHeaderSize))
+            bytes.store(previousChecksum, at: offset + 4)
+            offset += (batchHeaderSize + recordsSize + 7) & ~7
+        }
+    }
+
+    private static func repairRecords(_ bytes: inout [UInt8], _ range: Range<Int>) {
+        var offset = range.lowerBound
+        while range.upperBound - offset >= RecordFormat.headerSize {
+            let claimed = Int(readUInt32(bytes, at: offset)) + RecordFormat.lengthSize
+            let rest = range.upperBound - offset
+            let size = claimed < RecordFormat.headerSize || claimed > rest ? rest : claimed
+            bytes.store(UInt32(size - RecordFormat.lengthSize), at: offset)
+            bytes.store(salt, at: offset + 12)
+            bytes.store(CRC32C.checksum(of: bytes.rawSpan.extracting(offset + 8..<offset + size)), at: offset + 4)
+            offset += size
+        }
+    }
+
+    private static func readUInt32(_ bytes: [UInt8], at offset: Int) -> UInt32 {
+        (0..<4).reduce(0) { $0 | UInt32(bytes[offset + $1]) << UInt32($1 * 8) }
+    }
+
+    private static func readUInt64(_ bytes: [UInt8], at offset: Int) -> UInt64 {
+        UInt64(readUInt32(bytes, at: offset)) | UInt64(readUInt32(bytes, at: offset + 4)) << 32
+    }
+
+    private static func hexadecimal(_ value: UInt64) -> String {
+        let digits = String(value, radix: 16)
+        return String(repeating: "0", count: 16 - digits.count) + digits
+    }
+}

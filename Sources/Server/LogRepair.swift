@@ -1,0 +1,118 @@
+internal import Basics
+internal import Disk
+internal import LogFormat
+internal import LogStore
+internal import Logging
+internal import MetadataModel
+internal import NIOCore
+internal import Transport
+internal import Wire
+
+/// A node whose log has lost synced entries to damage, until peers have given them back.
+///
+/// It takes no part in elections and acknowledges nothing meanwhile, so it cannot help to elect someone who lacks what it
+/// once promised to hold. Entries are taken only from a peer that knows them to be committed: then they are what stood
+/// here, or what must stand here. Used on the event loop.
+final class LogRepair: PeerHandler, @unchecked Sendable {
+    // `@unchecked`: everything here is used on the event loop only.
+
+    private let log: SegmentedLog
+    private let identity: ClusterIdentity
+    private let peers: PeerConnections
+    private let loop: any EventLoop
+    private let logger: Logger
+    private let finished: () -> Void
+    private let failed: (NodeFailure) -> Void
+    private var reachable: [NodeID] = []
+    private var ticker: RepeatedTask?
+    private var rounds = 0
+
+    init(
+        _ log: SegmentedLog, identity: ClusterIdentity, peers: PeerConnections, loop: any EventLoop, logger: Logger,
+        finished: @escaping () -> Void, failed: @escaping (NodeFailure) -> Void
+    ) {
+        self.log = log
+        self.identity = identity
+        self.peers = peers
+        self.loop = loop
+        self.logger = logger
+        self.finished = finished
+        self.failed = failed
+    }
+
+    func start(_ members: [Member]) {
+        peers.handler = self
+        peers.setMembers(members)
+        ticker = loop.scheduleRepeatedTask(initialDelay: .milliseconds(50), delay: .milliseconds(200)) { [weak self] _ in
+            self?.tick()
+        }
+    }
+
+    private func tick() {
+        if rounds % 50 == 0 {
+            logger.warning("repairing the log from peers", metadata: ["missing": "\(log.faultyRanges)"])
+        }
+        rounds += 1
+        askEveryone()
+    }
+
+    func stop() {
+        ticker?.cancel()
+        ticker = nil
+        peers.handler = nil
+    }
+
+    private func askEveryone() {
+        guard let range = log.faultyRanges.first else { return finish() }
+        var writer = ByteWriter()
+        PeerMessage.logEntries(from: range.lowerBound, through: range.upperBound).encode(into: &writer)
+        let bytes = writer.takeBytes()
+        for node in reachable { peers.send(bytes, to: node) }
+    }
+
+    private func finish() {
+        stop()
+        do throws(DiskError) {
+            try log.seal()
+            logger.notice("the log is whole again")
+            finished()
+        } catch {
+            failed(NodeFailure(message: "the repaired log cannot be sealed: \(error)"))
+        }
+    }
+
+    // MARK: - PeerHandler
+
+    var ownHello: (ClusterIdentity, LogIndex) { (identity, log.lastIndex) }
+    func peerUp(_ node: NodeID) { reachable.append(node) }
+    func peerDown(_ node: NodeID) { reachable.removeAll { $0 == node } }
+    func peerInboundUp(_ node: NodeID) {}
+    func peerInboundLost(_ node: NodeID) {}
+    func peerWritable(_ node: NodeID, _ isWritable: Bool) {}
+
+    func peerReceived(_ header: FrameHeader, body: RawSpan, from node: NodeID) -> Bool {
+        guard let received = try? PeerMessage.decode(header, body: body) else { return false }
+        // Everything else waits until this node is whole.
+        guard case .logEntriesReply(let first) = received.message, received.payload.byteCount > 0,
+            let range = log.faultyRanges.first, range.lowerBound == first
+        else { return true }
+        do {
+            let records = [UInt8](received.payload)
+            let term = try RecordView(verifying: records.rawSpan).header.id.term
+            let slab = try Slab(verifying: records, firstIndex: first, term: term, salt: identity.salt)
+            guard try log.repair(slab) else {
+                failed(
+                    NodeFailure(
+                        message: "entries \(slab.indexes) of a peer contradict the intact entries around the damage: "
+                            + "move the data directory away, the node then comes back as a new member"))
+                return true
+            }
+            askEveryone()
+        } catch let error as DiskError {
+            failed(NodeFailure(message: "the log cannot be repaired: \(error)"))
+        } catch {
+            return false
+        }
+        return true
+    }
+}

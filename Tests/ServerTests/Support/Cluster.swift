@@ -1,0 +1,273 @@
+import Client
+import Foundation
+import Glibc
+import Testing
+
+/// Nodes of one cluster as processes, with their directories in a place of their own.
+final class Cluster {
+    struct Node {
+        let name: String
+        let directory: String
+        let client: String
+        let peer: String
+        var process: ChildProcess?
+    }
+
+    let directory: String
+    let executable: String
+    private(set) var nodes: [Node]
+    private let furtherFlags: [String]
+    /// Asks nodes about themselves; has no session.
+    private let observer: MetadataClient
+
+    init(nodes count: Int = 3, flags: [String] = []) throws {
+        executable = try Binary.path()
+        directory = try Scratch.makeDirectory()
+        let (root, ports) = (directory, try Ports.free(2 * count))
+        nodes = (0..<count).map { position in
+            Node(
+                name: "n\(position + 1)", directory: "\(root)/n\(position + 1)",
+                client: "127.0.0.1:\(ports[2 * position])", peer: "127.0.0.1:\(ports[2 * position + 1])")
+        }
+        // Small segments: a test's cluster does not reserve a gigabyte of disk.
+        furtherFlags = ["--segment-size", "2MiB", "--log-max", "64MiB"] + flags
+        observer = MetadataClient(MetadataClientConfiguration(endpoints: nodes.map(\.client)))
+    }
+
+    var names: [String] { nodes.map(\.name) }
+    var endpoints: [String] { nodes.map(\.client) }
+    var founders: String { nodes.map { "\($0.name)=\($0.peer)" }.joined(separator: ",") }
+
+    subscript(name: String) -> Node { nodes[position(name)] }
+
+    private func position(_ name: String) -> Int {
+        guard let position = nodes.firstIndex(where: { $0.name == name }) else { fatalError("no node \(name)") }
+        return position
+    }
+
+    // MARK: Processes
+
+    func arguments(of name: String) -> [String] {
+        let node = self[name]
+        return [
+            "serve", "--name", name, "--data", node.directory, "--client", node.client, "--peer", node.peer, "--cluster",
+            founders, "--stop-with-standard-input",
+        ] + furtherFlags
+    }
+
+    func logPath(_ name: String) -> String { "\(directory)/\(name).log" }
+
+    @discardableResult
+    func start(_ name: String) throws -> ChildProcess {
+        let process = try ChildProcess(executable, arguments(of: name), outputPath: logPath(name))
+        nodes[position(name)].process = process
+        return process
+    }
+
+    /// The process of a node that is thought to run; fails when it has ended by itself.
+    func process(_ name: String) throws -> ChildProcess {
+        guard let process = self[name].process else { throw TestFailure("\(name) does not run") }
+        if let ending = process.poll() { throw TestFailure("\(name) ended by itself: \(ending)\n\(logTail(name))") }
+        return process
+    }
+
+    /// SIGKILL to all of `names` before any is waited for.
+    func kill(_ names: String...) async throws { try await kill(names) }
+
+    func kill(_ names: [String]) async throws {
+        let processes = try names.map(process)
+        for process in processes { process.send(SIGKILL) }
+        for process in processes { try await process.waitUntilEnded() }
+        for name in names { nodes[position(name)].process = nil }
+    }
+
+    /// SIGTERM.
+    func stop(_ name: String) async throws -> ChildProcess.Ending {
+        let process = try process(name)
+        process.send(SIGTERM)
+        let ending = try await process.waitUntilEnded()
+        nodes[position(name)].process = nil
+        return ending
+    }
+
+    func wipe(_ name: String) throws { try FileManager.default.removeItem(atPath: self[name].directory) }
+
+    /// Runs the command to its end, as a person would.
+    func run(_ arguments: [String]) async throws -> (ending: ChildProcess.Ending, output: String, errors: String) {
+        try await Command.run(executable, arguments, in: directory)
+    }
+
+    // MARK: The cluster
+
+    /// All nodes up, the cluster formed, a leader found.
+    static func founded(nodes: Int = 3, flags: [String] = []) async throws -> Cluster {
+        let cluster = try Cluster(nodes: nodes, flags: flags)
+        for name in cluster.names { try cluster.start(name) }
+        for name in cluster.names {
+            _ = try await eventually("\(name) answers") { try await cluster.status(name) }
+        }
+        let (ending, output, errors) = try await cluster.run(["init", "--endpoints", cluster.endpoints[0]])
+        guard ending == .exited(0) else { throw TestFailure("init: \(ending)\n\(output)\(errors)") }
+        try await cluster.waitUntilWhole()
+        return cluster
+    }
+
+    func status(_ name: String) async throws -> NodeReport {
+        _ = try process(name)
+        return try await observer.status(of: self[name].client, timeout: .milliseconds(500))
+    }
+
+    /// What all of `names` say that answer.
+    func statuses(_ names: [String]) async -> [NodeReport] {
+        var reports: [NodeReport] = []
+        for name in names { if let report = try? await status(name) { reports.append(report) } }
+        return reports
+    }
+
+    /// The node that leads with the highest term.
+    func leader(within timeout: Duration = .seconds(20), among names: [String]? = nil) async throws -> NodeReport {
+        let running = (names ?? self.names).filter { self[$0].process != nil }
+        return try await eventually("there is a leader among \(running)", within: timeout) {
+            await self.statuses(running).filter { $0.role == "leader" }.max { $0.term < $1.term }
+        }
+    }
+
+    func followers() async throws -> [String] {
+        let leader = try await leader().name
+        return names.filter { $0 != leader }
+    }
+
+    /// Every node runs, follows the same leader, and has applied what that leader had committed.
+    func waitUntilWhole(within timeout: Duration = .seconds(30)) async throws {
+        try await eventually("all nodes follow one leader and have caught up", within: timeout) {
+            var reports: [NodeReport] = []
+            for name in self.names { reports.append(try await self.status(name)) }
+            guard let leader = reports.first(where: { $0.role == "leader" }) else { return false }
+            return reports.allSatisfy {
+                $0.term == leader.term && $0.leaderName == leader.name && $0.state == "ok"
+                    && $0.appliedIndex >= leader.commitIndex
+            }
+        }
+    }
+
+    func client(
+        of names: [String]? = nil, timeout: Duration = .seconds(30), sessionTimeout: Duration = .seconds(30)
+    ) -> MetadataClient {
+        var configuration = MetadataClientConfiguration(endpoints: (names ?? self.names).map { self[$0].client })
+        configuration.timeout = timeout
+        configuration.sessionTimeout = sessionTimeout
+        return MetadataClient(configuration)
+    }
+
+    // MARK: The end
+
+    func logTail(_ name: String, lines: Int = 12) -> String {
+        let text = (try? String(contentsOfFile: logPath(name), encoding: .utf8)) ?? ""
+        let tail = text.split(separator: "\n").suffix(lines).joined(separator: "\n  ")
+        return "\(name).log ends with:\n  \(tail)"
+    }
+
+    /// A node that was not told to end must still be there.
+    fileprivate func checkThatNobodyFell() {
+        for node in nodes {
+            guard let ending = node.process?.poll() else { continue }
+            Issue.record("\(node.name) ended by itself: \(ending)\n\(logTail(node.name))")
+        }
+    }
+
+    fileprivate func remove(keepingFiles: Bool) async {
+        await observer.shutdown()
+        for position in nodes.indices { nodes[position].process = nil }
+        if !keepingFiles { try? FileManager.default.removeItem(atPath: directory) }
+    }
+}
+
+/// A cluster for the length of `body`. Its processes are gone afterwards in any case; its files stay when `body` throws.
+func withCluster(
+    nodes: Int = 3, flags: [String] = [], _ body: (Cluster) async throws -> Void
+) async throws {
+    let cluster = try await Cluster.founded(nodes: nodes, flags: flags)
+    do {
+        try await body(cluster)
+    } catch {
+        print("the files of the cluster are kept in \(cluster.directory)")
+        for name in cluster.names { print(cluster.logTail(name)) }
+        await cluster.remove(keepingFiles: true)
+        throw error
+    }
+    cluster.checkThatNobodyFell()
+    await cluster.remove(keepingFiles: false)
+}
+
+enum Command {
+    /// Runs the command to its end; output and errors apart.
+    static func run(
+        _ executable: String, _ arguments: [String], in directory: String, timeout: Duration = .seconds(30)
+    ) async throws -> (ending: ChildProcess.Ending, output: String, errors: String) {
+        let name = "\(directory)/command-\(UUID().uuidString)"
+        defer { for suffix in ["out", "err"] { unlink("\(name).\(suffix)") } }
+        let process = try ChildProcess(
+            executable, arguments, outputPath: "\(name).out", errorPath: "\(name).err")
+        let ending = try await process.waitUntilEnded(timeout)
+        let errors = (try? String(contentsOfFile: "\(name).err", encoding: .utf8)) ?? ""
+        return (ending, process.output, errors)
+    }
+}
+
+enum Scratch {
+    static func makeDirectory() throws -> String {
+        let path = "\(NSTemporaryDirectory())/quorate-tests-\(getpid())-\(UUID().uuidString.prefix(8))"
+        try FileManager.default.createDirectory(
+            atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        return path
+    }
+}
+
+/// Ports of the loopback address that nobody uses.
+///
+/// They lie below the range from which Linux takes ports for outgoing connections (32768 and up, unless configured
+/// otherwise). A port from that range, as port 0 would give, could be taken by somebody's connection while its node is
+/// down; and a peer that dials such a port again and again may be given that very port and then connects to itself.
+enum Ports {
+    private static let candidates = 12_000..<32_000
+
+    /// The first of `count` ports in a row, `offset` apart from as many more: what `quorate local` uses.
+    static func freeBase(_ count: Int, offset: Int) throws -> Int {
+        for _ in 0..<1_000 {
+            let base = Int.random(in: candidates)
+            if (0..<count).allSatisfy({ isFree(base + $0) && isFree(base + offset + $0) }) { return base }
+        }
+        throw TestFailure("no free ports in \(candidates)")
+    }
+
+    static func free(_ count: Int) throws -> [Int] {
+        var ports: Set<Int> = []
+        for _ in 0..<1_000 where ports.count < count {
+            let port = Int.random(in: candidates)
+            if isFree(port) { ports.insert(port) }
+        }
+        guard ports.count == count else { throw TestFailure("no free ports in \(candidates)") }
+        return Array(ports)
+    }
+
+    private static func isFree(_ port: Int) -> Bool {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        var address = LoopbackAddress.of(port: port)
+        return withUnsafePointer(to: &address) {
+            $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size)) == 0
+            }
+        }
+    }
+}
+
+enum LoopbackAddress {
+    static func of(port: Int) -> sockaddr_in {
+        var address = sockaddr_in()
+        address.sin_family = sa_family_t(AF_INET)
+        address.sin_port = in_port_t(port).bigEndian
+        address.sin_addr.s_addr = UInt32(0x7F00_0001).bigEndian
+        return address
+    }
+}
