@@ -11,7 +11,9 @@ package struct HostPort: Hashable, Sendable, CustomStringConvertible {
 
     /// Nil unless `text` is a host and a port number; the host may be neither empty nor contain a blank.
     package init?(_ text: String) {
-        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else { return nil }
+        guard let colon = text.lastIndex(of: ":"), let port = UInt16(text[text.index(after: colon)...]) else {
+            return nil
+        }
         var host = text[..<colon]
         if host.first == "[" {
             guard host.last == "]" else { return nil }

@@ -12,6 +12,9 @@ struct Node: Sendable {
         case ready(ConnectionID, HelloReply)
     }
 
+    /// `CommandHeader` with everything that it may have.
+    private static let commandHeaderSizeMax = 46
+
     let address: String
     /// The caller named it; the others were found through hints.
     let isConfigured: Bool
@@ -67,7 +70,7 @@ struct Node: Sendable {
     /// other call on it would suffer.
     func refusal(ofBodySize size: Int) -> ReplyError? {
         guard let limits = hello?.limits else { return nil }
-        let frameSize = size + FrameFormat.overhead + CommandHeader.sizeMax
+        let frameSize = size + FrameFormat.overhead + Self.commandHeaderSizeMax
         guard frameSize > Int(limits.frameSizeMax) else { return nil }
         return ReplyError(.tooLarge, "a mutation of \(size) bytes", limit: UInt64(limits.valueSizeMax))
     }

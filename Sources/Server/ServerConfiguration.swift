@@ -105,7 +105,8 @@ extension ServerConfiguration {
                     + "the port can read and change everything. Listen on 127.0.0.1, or, on a network that you trust, "
                     + "add --insecure")
         }
-        try require(clientListen != peerListen || clientListen.port == 0, "--client and --peer need two different ports")
+        try require(
+            clientListen != peerListen || clientListen.port == 0, "--client and --peer need two different ports")
         try require(
             clientAdvertise != nil || !clientListen.isWildcard,
             "--client \(clientListen) is no address that others could connect to: add --advertise-client HOST:PORT")
@@ -131,8 +132,8 @@ extension ServerConfiguration {
         }
         try require(
             own.address == peerAddress,
-            "--cluster says that \(name) is at \(own.address), but its peer address is \(peerAddress): make them equal, "
-                + "with --peer or --advertise-peer")
+            "--cluster says that \(name) is at \(own.address), but its peer address is \(peerAddress): make them "
+                + "equal, with --peer or --advertise-peer")
     }
 
     private func validateTimes() throws(ConfigurationError) {

@@ -46,6 +46,7 @@ extension World {
     func submit(_ item: WorkItem, by client: SimClient, within time: Interval) {
         var item = item
         item.floor = client.revisionSeen
+        item.realTimeFloor = revisionAnswered
         item.operation.called = now.nanoseconds
         client.lastCall += 1
         let id = CallID(client.lastCall)
@@ -152,6 +153,7 @@ extension World {
                         + (item.isStale ? " by a stale read" : ""))
             }
             client.revisionSeen = max(client.revisionSeen, revision)
+            checkRealTime(item, revision, client)
             switch item.expectation {
             case .mutation(let content):
                 ackedMutations += 1
@@ -187,6 +189,23 @@ extension World {
             return fail("client \(client.number) cannot read an answer: \(error)")
         }
         if let group = item.group, !item.isStale { history[group].append(item.operation) }
+    }
+
+    /// Revisions order everything: what was answered before this call was made must lie before it. (Linearizability of the
+    /// whole keyspace at once, given that the revisions are true; the histories do not rely on that.)
+    private func checkRealTime(_ item: WorkItem, _ revision: LogIndex, _ client: SimClient) {
+        guard !item.isStale else { return }
+        switch item.expectation {
+        case .mutation, .transaction:
+            if revision <= item.realTimeFloor {
+                fail("client \(client.number)'s mutation took effect at \(revision), after \(item.realTimeFloor) was answered")
+            }
+        case .get, .list:
+            if revision < item.realTimeFloor {
+                fail("client \(client.number) reads revision \(revision), after \(item.realTimeFloor) was answered")
+            }
+        }
+        revisionAnswered = max(revisionAnswered, revision)
     }
 
     private func describe(_ row: RowResult?) -> String {
@@ -233,7 +252,7 @@ extension World {
             if failure.mayHaveTakenEffect {
                 unknownOutcomes += 1
                 counters.add(.unknownOutcome)
-                if let group = item.group { history[group].append(item.operation) }
+                if let group = item.group { unknown[group].append((item.operation, content)) }
             } else if failure.error.code == .conflict {
                 item.operation.returned = now.nanoseconds
                 item.operation.conditionsHeld = false

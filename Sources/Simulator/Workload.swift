@@ -48,6 +48,8 @@ struct WorkItem {
     var operation: Operation
     /// Nothing that was answered to this client before the call may be newer than what it is told.
     var floor = LogIndex.zero
+    /// The same for all clients together, when it was called.
+    var realTimeFloor = LogIndex.zero
     var isStale = false
 }
 

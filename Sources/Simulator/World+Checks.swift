@@ -64,7 +64,8 @@ extension World {
     }
 
     func checkCompacted(_ node: SimNode, _ process: SimProcess) {
-        guard let durable = try? durableApplied(process) else { return }
+        // A volatile state that is lost comes from a peer.
+        guard !node.home.isVolatile, let durable = try? durableApplied(process) else { return }
         if process.log.log.firstIndex > durable.next {
             fail("\(node.name): the log begins at \(process.log.log.firstIndex), but a restart needs \(durable.next)")
         }
@@ -73,7 +74,7 @@ extension World {
     // MARK: - What is applied
 
     func checkApplied(_ slabs: [Slab], _ report: ApplyReport, by node: SimNode, _ process: SimProcess) {
-        let (violation, new) = oracle.applied(slabs, report)
+        let (violation, new) = oracle.applied(slabs, report, now: now)
         if let violation { fail("\(node.name): \(violation)") }
         for id in new {
             // Leader Completeness rests on this: committed means on the disks of a majority.
@@ -134,8 +135,15 @@ extension World {
         for node in nodes where node.process?.replica.isDrained == false {
             if node.process?.replica.raft.isLeader != true { fail("\(node.name) still has requests pending") }
         }
-        checkRefused()
-        for (group, operations) in history.enumerated() {
+        var effectiveAt: [[UInt8]: Instant] = [:]
+        for entry in oracle.entries where entry.tookEffect { effectiveAt[entry.content] = entry.appliedAt }
+        for content in refusedContents where effectiveAt[content] != nil {
+            fail("a mutation took effect that its client was told had none")
+        }
+        for group in history.indices {
+            let operations = history[group] + unknown[group].compactMap { operation, content in
+                resolved(operation, effectiveAt[content])
+            }
             switch LinearizabilityChecker.check(operations) {
             case .linearizable: break
             case .undecided: fail("the history of group \(group), \(operations.count) operations, is undecided")
@@ -146,10 +154,13 @@ extension World {
         }
     }
 
-    private func checkRefused() {
-        let effective = Set(oracle.entries.lazy.filter(\.tookEffect).map(\.content))
-        for content in refusedContents where effective.contains(content) {
-            fail("a mutation took effect that its client was told had none")
-        }
+    /// By now nothing of unknown outcome is still on its way: what is not in the log will never be, and what is was there
+    /// when the first node applied it. Only of a deletion nobody can say whose it was.
+    private func resolved(_ operation: Operation, _ appliedAt: Instant?) -> Operation? {
+        guard let appliedAt else { return nil }
+        guard operation.writes.contains(where: { $0.value != 0 }) else { return operation }
+        var resolved = operation
+        resolved.returned = appliedAt.nanoseconds
+        return resolved
     }
 }

@@ -64,6 +64,10 @@ package final class World {
     var oracle = CommitOracle()
     var leaders: [Term: NodeID] = [:]
     var history: [[Operation]]
+    /// Mutations of which a client does not know whether they took effect, by group.
+    var unknown: [[(operation: Operation, content: [UInt8])]]
+    /// The highest revision that any client was told, but for stale reads.
+    var revisionAnswered = LogIndex.zero
     var ackedMutations = 0
     var answeredReads = 0
     var unknownOutcomes = 0
@@ -92,6 +96,7 @@ package final class World {
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.nodeCount + settings.clientCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
+        unknown = [[(operation: Operation, content: [UInt8])]](repeating: [], count: Workload.groupCount)
         network.delayMax = settings.networkDelayMax
 
         for number in 0..<settings.nodeCount {

@@ -6,8 +6,8 @@ package import Wire
 /// owner makes to the connection: `close()` and `send` may end it at once, and the owner hears of that in a later turn,
 /// so it may call them in the middle of changing its own state.
 ///
-/// `closed` is the last call for a connection and comes exactly once, after `opened`; a dialled connection that is never
-/// established has neither.
+/// `closed` is the last call for a connection and comes exactly once, after `opened`; a dialled connection that is
+/// never established has neither.
 package protocol FrameConnectionDelegate: AnyObject {
     func opened(_ connection: FrameConnection)
     /// A whole frame with a right checksum. `body` is borrowed for the call. The frame may have arrived before a
@@ -103,7 +103,8 @@ package final class FrameConnection {
         handshakeTimer = nil
     }
 
-    /// Reads no more from the socket, so that the peer's own send queue fills. What was read already is still delivered.
+    /// Reads no more from the socket, so that the peer's own send queue fills. What was read already is still
+    /// delivered.
     package func pauseReading() { setReadingPaused(true) }
     package func resumeReading() { setReadingPaused(false) }
 
@@ -134,7 +135,8 @@ package final class FrameConnection {
             let rest = deliverFrames(of: buffer)
             guard isOpen, rest < buffer.readableBytes else { return }
             partial.clear()
-            partial.writeImmutableBuffer(buffer.getSlice(at: buffer.readerIndex + rest, length: buffer.readableBytes - rest)!)
+            partial.writeImmutableBuffer(
+                buffer.getSlice(at: buffer.readerIndex + rest, length: buffer.readableBytes - rest)!)
             watchForSilence()
             return
         }

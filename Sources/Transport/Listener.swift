@@ -4,8 +4,8 @@ internal import NIOPosix
 
 /// Accepts connections on one address and makes each a `FrameConnection`. Used on its event loop only.
 ///
-/// At a limit (per remote address, and in all) a new connection is closed before a byte of it is read. A process that is
-/// out of file descriptors accepts nothing for a second and then tries again; the listener stays.
+/// At a limit (per remote address, and in all) a new connection is closed before a byte of it is read. A process that
+/// is out of file descriptors accepts nothing for a second and then tries again; the listener stays.
 package final class Listener {
     /// Where it really listens: the port is known here when 0 was asked for.
     package let address: HostPort

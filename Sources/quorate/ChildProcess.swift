@@ -61,8 +61,8 @@ final class ChildProcess: Sendable {
 
     func send(signal: Int32) { kill(processID, signal) }
 
-    /// Runs `body` on a thread of its own when the process has ended. The process stays a zombie until `reap`, so its id
-    /// cannot be another's when a signal is sent to it.
+    /// Runs `body` on a thread of its own when the process has ended. The process stays a zombie until `reap`, so its
+    /// id cannot be another's when a signal is sent to it.
     func whenEnded(_ body: @escaping @Sendable () -> Void) {
         let box = Unmanaged.passRetained(Watch(processID: processID, body: body))
         var thread = pthread_t()

@@ -91,9 +91,10 @@ struct ClusterClient {
     /// Asks every node about itself: those named, and those that they name.
     func probe() async -> [StatusReport.Probe] {
         let named = await ask(endpoints)
-        let known = Set(named.flatMap { probe in
-            [probe.address] + ((try? probe.answer.get()).map { [$0.clientAddress] } ?? [])
-        })
+        let known = Set(
+            named.flatMap { probe in
+                [probe.address] + ((try? probe.answer.get()).map { [$0.clientAddress] } ?? [])
+            })
         var further: [String] = []
         for probe in named {
             for member in (try? probe.answer.get())?.members ?? []

@@ -31,8 +31,8 @@ struct Import: AsyncParsableCommand {
     }
 }
 
-/// Rows that this command keeps for itself. Their keys begin with a zero byte, which no prefix that a person types does;
-/// a listing of everything leaves them out.
+/// Rows that this command keeps for itself. Their keys begin with a zero byte, which no prefix that a person types
+/// does; a listing of everything leaves them out.
 enum ReservedKeys {
     static let prefix: [UInt8] = [0] + Array("quorate/".utf8)
 
@@ -96,7 +96,9 @@ struct Importer {
 
     /// Lines done, or nil when the file was never imported.
     private func progress(_ key: [UInt8], _ client: ClusterClient) async throws -> Int? {
-        guard let row = try await patiently({ try await client.get(key: key, level: .linearizable) }) else { return nil }
+        guard let row = try await patiently({ try await client.get(key: key, level: .linearizable) }) else {
+            return nil
+        }
         guard let done = Int(String(decoding: row.value, as: UTF8.self)), done >= 0 else {
             throw CommandError("invalidRequest", "the progress row of this import is no number")
         }

@@ -3,8 +3,8 @@ internal import Crypto
 internal import FoundationEssentials
 internal import Glibc
 
-/// A file of records, one JSON object a line. Opened once and read twice: for the hash that names its progress row, then
-/// line by line.
+/// A file of records, one JSON object a line. Opened once and read twice: for the hash that names its progress row,
+/// then line by line.
 final class ImportFile {
     let path: String
     private let descriptor: Int32
@@ -39,8 +39,8 @@ final class ImportFile {
         return Summary(hash: hash.finalize().map { Self.hexadecimal($0) }.joined(), lineCount: lineCount)
     }
 
-    /// Cuts the file into batches from line `start` (counted from 0) on; `body` returns the line to go on with, which is
-    /// the end of the batch unless somebody else has imported further.
+    /// Cuts the file into batches from line `start` (counted from 0) on; `body` returns the line to go on with, which
+    /// is the end of the batch unless somebody else has imported further.
     func forEachBatch(from start: Int, _ body: (ImportBatch) async throws -> Int) async throws {
         try rewind()
         var batch = ImportBatch(firstLine: start)
@@ -128,7 +128,8 @@ struct ImportBatch {
     }
 
     static let lineCountMax = 1_000
-    /// Bytes of keys and values; well below the limit of a transaction, so that one batch never holds up a node for long.
+    /// Bytes of keys and values; well below the limit of a transaction, so that one batch never holds up a node for
+    /// long.
     static let sizeMax = 1_024 * 1_024
 
     /// Counted from 0.

@@ -15,7 +15,7 @@ struct Local: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Directory for the data of all nodes.", valueName: "DIR")) var data: String
     @Option(
         help: ArgumentHelp(
-            "Clients connect to P, P+1, …; nodes to each other at P+100, …. (default: what the directory has, else 7400)",
+            "Clients connect to P, P+1, …; nodes to each other at P+100, …. (default: the directory's, else 7400)",
             valueName: "P"))
     var basePort: Int?
     @Option(help: ArgumentHelp("rocksdb or memory.", valueName: "ENGINE")) var engine: String?
@@ -28,7 +28,8 @@ struct Local: AsyncParsableCommand {
     func run() async throws {
         let layout = try layout()
         let cluster = LocalCluster(
-            layout: layout, dataDirectory: data, executable: try Self.ownExecutable(), furtherArguments: furtherArguments,
+            layout: layout, dataDirectory: data, executable: try Self.ownExecutable(),
+            furtherArguments: furtherArguments,
             restartsNodes: restart)
         let code = try await cluster.run { seconds, cluster in
             Output.line(json ? cluster.readyJSON.text : cluster.readyText(seconds: seconds))
@@ -45,8 +46,8 @@ struct Local: AsyncParsableCommand {
         try layout.validate()
         if let stored, stored != layout {
             throw CommandError.usage(
-                "\(data) holds a cluster of \(stored.nodes) nodes with base port \(stored.basePort), and its nodes know each "
-                    + "other by these addresses. Leave out --nodes and --base-port, or name another directory")
+                "\(data) holds a cluster of \(stored.nodes) nodes with base port \(stored.basePort), and its nodes know "
+                    + "each other by these addresses. Leave out --nodes and --base-port, or name another directory")
         }
         if stored == nil { try layout.store(in: data) }
         return layout

@@ -77,7 +77,8 @@ final class LocalCluster {
                 if restartsNodes {
                     after(Self.restartPause) { continuation.yield(.restart(node: node)) }
                 } else if children.count(where: { $0 != nil }) < layout.majority {
-                    Output.error("fewer than \(layout.majority) of \(layout.nodes) nodes are left, which is no quorum: stopping")
+                    Output.error(
+                        "fewer than \(layout.majority) of \(layout.nodes) nodes are left, which is no quorum: stopping")
                     code = 1
                     stop(continuation)
                 }
@@ -197,7 +198,8 @@ final class LocalCluster {
             ])
         }
         return .object([
-            ("ready", .bool(true)), ("endpoints", .array(layout.endpoints.map { .string($0) })), ("nodes", .array(nodes)),
+            ("ready", .bool(true)), ("endpoints", .array(layout.endpoints.map { .string($0) })),
+            ("nodes", .array(nodes)),
         ])
     }
 

@@ -31,7 +31,9 @@ struct LocalLayout: Hashable, Codable {
     /// Fewest nodes that can decide.
     var majority: Int { nodes / 2 + 1 }
     /// `quorate put` finds the nodes without being told.
-    var isFoundByDefault: Bool { ClientOptions.localEndpoints.starts(with: endpoints) || endpoints.starts(with: ClientOptions.localEndpoints) }
+    var isFoundByDefault: Bool {
+        ClientOptions.localEndpoints.starts(with: endpoints) || endpoints.starts(with: ClientOptions.localEndpoints)
+    }
 
     func validate() throws(CommandError) {
         guard (1...Self.nodeCountMax).contains(nodes) else {
@@ -45,7 +47,8 @@ struct LocalLayout: Hashable, Codable {
     /// Arguments of one node's `serve`.
     func arguments(for node: Node, dataDirectory: String, further: [String]) -> [String] {
         [
-            "serve", "--name", node.name, "--data", "\(dataDirectory)/\(node.name)", "--client", node.client.description,
+            "serve", "--name", node.name, "--data", "\(dataDirectory)/\(node.name)", "--client",
+            node.client.description,
             "--peer", node.peer.description, "--cluster",
             members.map { "\($0.name)=\($0.peer)" }.joined(separator: ","), "--stop-with-standard-input",
         ] + further
@@ -56,7 +59,8 @@ struct LocalLayout: Hashable, Codable {
         for address in members.flatMap({ [$0.client, $0.peer] }) where !Self.isFree(port: address.port) {
             throw CommandError(
                 "addressInUse",
-                "\(address) is in use: is another `quorate local` running? Stop it, or choose other ports with --base-port")
+                "\(address) is in use: is another `quorate local` running? Stop it, or give another --base-port"
+            )
         }
     }
 

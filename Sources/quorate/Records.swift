@@ -5,12 +5,15 @@ internal import Client
 struct Put: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Store a value under a key.",
-        usage: "quorate put KEY VALUE [--if-revision R]\n       quorate put KEY -        (the value comes from standard input)")
+        usage:
+            "quorate put KEY VALUE [--if-revision R]\n       quorate put KEY -        (the value comes from standard input)"
+    )
 
     @OptionGroup var options: ClientOptions
     @Argument(help: "The key.") var key: String
     @Argument(help: "The value; - reads it from standard input.") var value: String
-    @Option(help: ArgumentHelp("Only if the key was last changed at R; 0: only if there is no such key.", valueName: "R"))
+    @Option(
+        help: ArgumentHelp("Only if the key was last changed at R; 0: only if there is no such key.", valueName: "R"))
     var ifRevision: UInt64?
 
     func run() async throws {
@@ -23,7 +26,8 @@ struct Put: AsyncParsableCommand {
 }
 
 struct Get: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Print the value of a key; exit code 1 when there is none.")
+    static let configuration = CommandConfiguration(
+        abstract: "Print the value of a key; exit code 1 when there is none.")
 
     @OptionGroup var options: ClientOptions
     @OptionGroup var read: ReadOptions
@@ -126,7 +130,7 @@ struct Txn: AsyncParsableCommand {
                         | {"prefix":P,"unchangedSince":R}],
                "then": [{"put":{"key":K,"value":V}} | {"delete":{"key":K}} | {"deletePrefix":P} | {"get":{"key":K}}],
                "else": [the same]}
-            For bytes that are not UTF-8, "keyBase64", "base64" and "prefixBase64" stand for "key", "value" and "prefix".
+            "keyBase64", "base64" and "prefixBase64" stand for "key", "value" and "prefix" that are not UTF-8.
             """)
 
     @OptionGroup var options: ClientOptions

@@ -82,7 +82,8 @@ struct ServeSettings {
 
     private func required(_ setting: ServeSetting) throws(CommandError) -> Given {
         guard let value = given[setting] else {
-            throw .usage("\(setting.flag) is missing (or \(setting.variable), or \(setting.rawValue) in the configuration file)")
+            throw .usage(
+                "\(setting.flag) is missing (or \(setting.variable), or \(setting.rawValue) in the configuration file)")
         }
         return value
     }

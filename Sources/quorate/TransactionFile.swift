@@ -23,7 +23,8 @@ struct TransactionFile: Decodable {
             otherwise: try object.optional([Operation].self, "else")?.map(\.value) ?? [])
         let count = transaction.conditions.count + transaction.then.count + transaction.otherwise.count
         guard count <= Limits.transactionOperationsMax else {
-            throw object.invalid("has \(count) comparisons and operations; \(Limits.transactionOperationsMax) are the most")
+            throw object.invalid(
+                "has \(count) comparisons and operations; \(Limits.transactionOperationsMax) are the most")
         }
     }
 
@@ -34,7 +35,8 @@ struct TransactionFile: Decodable {
             let object = try ObjectReader(
                 decoder,
                 allowed: [
-                    "key", "keyBase64", "revision", "value", "base64", "exists", "prefix", "prefixBase64", "unchangedSince",
+                    "key", "keyBase64", "revision", "value", "base64", "exists", "prefix", "prefixBase64",
+                    "unchangedSince",
                 ])
             if let prefix = try object.bytes("prefix", orBase64: "prefixBase64") {
                 let since = try object.required(UInt64.self, "unchangedSince")

@@ -4,21 +4,24 @@ import Testing
 
 @Suite("Basics and the record format")
 struct BasicsTests {
+    private func checksum(_ bytes: [UInt8], continuing previous: UInt32 = 0) -> UInt32 {
+        CRC32C.checksum(of: bytes.rawSpan, continuing: previous)
+    }
+
     @Test("RFC 3720 B.4: the four published CRC-32C vectors")
     func publishedVectors() {
-        #expect(CRC32C.checksum(of: [UInt8](repeating: 0, count: 32).rawSpan) == 0x8A91_36AA)
-        #expect(CRC32C.checksum(of: [UInt8](repeating: 0xFF, count: 32).rawSpan) == 0x62A8_AB43)
-        #expect(CRC32C.checksum(of: [UInt8](0..<32).rawSpan) == 0x46DD_794E)
-        #expect(CRC32C.checksum(of: [UInt8]((0..<32).reversed()).rawSpan) == 0x113F_DB5C)
+        #expect(checksum([UInt8](repeating: 0, count: 32)) == 0x8A91_36AA)
+        #expect(checksum([UInt8](repeating: 0xFF, count: 32)) == 0x62A8_AB43)
+        #expect(checksum([UInt8](0..<32)) == 0x46DD_794E)
+        #expect(checksum([UInt8]((0..<32).reversed())) == 0x113F_DB5C)
     }
 
     @Test("checksums of adjacent ranges chain, at every cut")
     func checksumsChain() {
         let bytes = [UInt8]("the quick brown fox jumps over".utf8)
-        let whole = CRC32C.checksum(of: bytes.rawSpan)
+        let whole = checksum(bytes)
         for cut in 0...bytes.count {
-            let first = CRC32C.checksum(of: bytes.rawSpan.extracting(0..<cut))
-            #expect(CRC32C.checksum(of: bytes.rawSpan.extracting(cut..<bytes.count), continuing: first) == whole)
+            #expect(checksum(Array(bytes[cut...]), continuing: checksum(Array(bytes[..<cut]))) == whole)
         }
     }
 
@@ -45,10 +48,14 @@ struct BasicsTests {
         let read = try Slab(verifying: slab.bytes, firstIndex: LogIndex(7), term: Term(3), salt: 0x1234_5678)
         #expect(read.indexes == LogIndex(7)...LogIndex(8))
         let record = read.record(at: LogIndex(8))
-        #expect(record.header.type == .command)
-        #expect(record.header.principal == 9)
-        #expect([UInt8](record.payload) == [1, 2, 3])
-        #expect(read.slice(LogIndex(8)...LogIndex(99))?.record(at: LogIndex(8)).header == record.header)
+        let header = record.header
+        #expect(header.type == .command)
+        #expect(header.principal == 9)
+        let payload = [UInt8](record.payload)
+        #expect(payload == [1, 2, 3])
+        let part = try #require(read.slice(LogIndex(8)...LogIndex(99)))
+        let partHeader = part.record(at: LogIndex(8)).header
+        #expect(partHeader == header)
         #expect(read.slice(LogIndex(9)...LogIndex(99)) == nil)
     }
 
@@ -69,6 +76,16 @@ struct BasicsTests {
                 try Slab(
                     verifying: Array(bytes[..<count]), firstIndex: LogIndex(7), term: Term(3), salt: 0x1234_5678)
             }
+        }
+    }
+
+    @Test("a slab at the end of all indexes is refused, where the index after it could not be computed")
+    func largestIndexIsRefused() {
+        var builder = SlabBuilder(term: Term(3), firstIndex: LogIndex(.max), salt: 1)
+        builder.append(.noop, payload: RawSpan(), time: ClusterTime(nanoseconds: 1))
+        guard let slab = builder.close() else { return #expect(Bool(false), "a slab with one record is empty") }
+        #expect(throws: DecodeError.invalid("record index")) {
+            try Slab(verifying: slab.bytes, firstIndex: LogIndex(.max), term: Term(3), salt: 1)
         }
     }
 

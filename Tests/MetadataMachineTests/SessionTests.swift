@@ -1,5 +1,7 @@
 import Basics
+import MetadataMachine
 import MetadataModel
+import StateEngine
 import Testing
 
 @Suite("Sessions: exactly once")

@@ -59,7 +59,9 @@ struct CommandLineTests {
 
     @Test("Wrong arguments are a validation failure of the parser, which ends with exit code 2")
     func wrongArguments() {
-        for arguments in [["put", "k"], ["get"], ["list", "--limit", "0"], ["list", "--count", "--limit", "3"], ["frobnicate"]] {
+        for arguments in [
+            ["put", "k"], ["get"], ["list", "--limit", "0"], ["list", "--count", "--limit", "3"], ["frobnicate"],
+        ] {
             do {
                 _ = try Quorate.parseAsRoot(arguments)
                 Issue.record("\(arguments) were accepted")

@@ -16,7 +16,10 @@ struct ContractTests {
         let put = try cluster.quorate("put", "k", "v", "--json")
         let revision = try #require(put.object["revision"] as? Int)
         #expect(put.text == "{\"revision\":\(revision)}\n")
-        #expect(try cluster.quorate("get", "k", "--json") == (0, "{\"key\":\"k\",\"value\":\"v\",\"revision\":\(revision)}\n"))
+        #expect(
+            try cluster.quorate("get", "k", "--json") == (
+                0, "{\"key\":\"k\",\"value\":\"v\",\"revision\":\(revision)}\n"
+            ))
         #expect(try cluster.quorate("get", "k") == (0, "v\n"))
         #expect(try cluster.quorate("get", "none", "--json") == (1, "{\"key\":\"none\",\"found\":false}\n"))
 
@@ -27,7 +30,9 @@ struct ContractTests {
         #expect(second.code == 0)
 
         let bytes = try cluster.quorate("put", "b", "-", "--json", input: Data([0xFF, 0x00]))
-        #expect(try cluster.quorate("get", "b", "--json").text.hasPrefix("{\"key\":\"b\",\"base64\":\"/wA=\",\"revision\":"))
+        #expect(
+            try cluster.quorate("get", "b", "--json").text.hasPrefix("{\"key\":\"b\",\"base64\":\"/wA=\",\"revision\":")
+        )
         #expect(bytes.code == 0)
 
         let list = try cluster.quorate("list", "", "--json").text.split(separator: "\n")
@@ -36,7 +41,8 @@ struct ContractTests {
         #expect(try cluster.quorate("list", "", "--keys-only", "--limit", "1").text == "b\n")
         #expect(try cluster.quorate("list", "", "--count", "--json").text == "{\"count\":2}\n")
 
-        let transaction = #"{"if":[{"key":"lock","exists":false}],"then":[{"put":{"key":"lock","value":"me"}},{"get":{"key":"k"}}]}"#
+        let transaction =
+            #"{"if":[{"key":"lock","exists":false}],"then":[{"put":{"key":"lock","value":"me"}},{"get":{"key":"k"}}]}"#
         let taken = try cluster.quorate("txn", "-", "--json", input: Data(transaction.utf8))
         #expect(taken.code == 0)
         #expect(taken.object["succeeded"] as? Bool == true)
@@ -105,7 +111,9 @@ struct ContractTests {
         #expect(try Program.run(["frobnicate"]).code == 2)
         #expect(try Program.run(["get", "k", "--endpoints", "nonsense"]).code == 2)
         #expect(try Program.run(["serve", "--name", "n1"]).code == 2)
-        let exposed = try Program.run(["serve", "--name", "n1", "--data", "/nonexistent", "--client", "0.0.0.0:1", "--peer", "127.0.0.1:2"])
+        let exposed = try Program.run([
+            "serve", "--name", "n1", "--data", "/nonexistent", "--client", "0.0.0.0:1", "--peer", "127.0.0.1:2",
+        ])
         #expect(exposed.code == 2)
         #expect(exposed.errors.contains("no TLS"))
         #expect(try Program.run(["--version"]).code == 0)
@@ -164,7 +172,8 @@ private final class LocalProcess {
         let output = Pipe()
         process.executableURL = Program.url
         process.arguments = [
-            "local", "--nodes", "3", "--data", directory.appendingPathComponent("data").path, "--base-port", "\(basePort)",
+            "local", "--nodes", "3", "--data", directory.appendingPathComponent("data").path, "--base-port",
+            "\(basePort)",
             "--json",
         ]
         process.standardOutput = output
@@ -174,7 +183,8 @@ private final class LocalProcess {
         while let byte = try output.fileHandleForReading.read(upToCount: 1), let first = byte.first, first != 0x0A {
             line.append(first)
         }
-        ready = try #require(try? JSONSerialization.jsonObject(with: line) as? [String: Any], "the cluster did not start")
+        ready = try #require(
+            try? JSONSerialization.jsonObject(with: line) as? [String: Any], "the cluster did not start")
         endpoints = (ready["endpoints"] as? [String] ?? []).joined(separator: ",")
     }
 

@@ -40,14 +40,17 @@ struct ImportTests {
         }
         #expect(batches.map(\.lineCount) == [1_000, 1_000, 500])
         #expect(batches.map(\.firstLine) == [0, 1_000, 2_000])
-        #expect(batches.flatMap(\.records).map { String(decoding: $0.key, as: UTF8.self) } == (0..<2_500).map { "k\($0)" })
+        #expect(
+            batches.flatMap(\.records).map { String(decoding: $0.key, as: UTF8.self) } == (0..<2_500).map { "k\($0)" })
     }
 
     @Test("Large values make smaller batches, and a second record of one key waits for the next")
     func batchBounds() async throws {
         let large = String(repeating: "x", count: 400_000)
         var counts: [Int] = []
-        try await withFile([line(1, large), line(2, large), line(3, large), line(4), line(4), line(4)].joined(separator: "\n")) { file in
+        try await withFile(
+            [line(1, large), line(2, large), line(3, large), line(4), line(4), line(4)].joined(separator: "\n")
+        ) { file in
             try await file.forEachBatch(from: 0) { batch in
                 counts.append(batch.lineCount)
                 return batch.end
@@ -83,7 +86,9 @@ struct ImportTests {
             }
         }
         #expect(records == 1)
-        for bad in [#"{"key":"a"}"#, #"{"value":"a"}"#, "[]", #"{"key":"a","value":"b"} x"#, #"{"key":"a","value":"b","c":1}"#] {
+        for bad in [
+            #"{"key":"a"}"#, #"{"value":"a"}"#, "[]", #"{"key":"a","value":"b"} x"#, #"{"key":"a","value":"b","c":1}"#,
+        ] {
             let error = await #expect(throws: CommandError.self) {
                 try await withFile("\(line(1))\n\(bad)\n") { file in try await file.forEachBatch(from: 0) { $0.end } }
             }

@@ -24,8 +24,12 @@ struct JSONTests {
 
     @Test("Bytes that are not UTF-8 appear in Base64 under their other name")
     func bytes() {
-        #expect(JSON.row(key: Array("k".utf8), value: [0xFF, 0], revision: 7).text == #"{"key":"k","base64":"/wA=","revision":7}"#)
-        #expect(JSON.row(key: [0xC0], value: Array("v".utf8), revision: 7).text == #"{"keyBase64":"wA==","value":"v","revision":7}"#)
+        #expect(
+            JSON.row(key: Array("k".utf8), value: [0xFF, 0], revision: 7).text
+                == #"{"key":"k","base64":"/wA=","revision":7}"#)
+        #expect(
+            JSON.row(key: [0xC0], value: Array("v".utf8), revision: 7).text
+                == #"{"keyBase64":"wA==","value":"v","revision":7}"#)
         #expect(JSON.row(key: Array("k".utf8), value: nil, revision: 1).text == #"{"key":"k","revision":1}"#)
         #expect(JSON.exported(key: Array("k".utf8), value: []).text == #"{"key":"k","value":""}"#)
     }
@@ -40,9 +44,11 @@ struct JSONTests {
         #expect(CommandError.usage("wrong").exitCode == 2)
     }
 
-    @Test("What was exported is imported as the same bytes", arguments: [
-        [UInt8](), Array("plain".utf8), Array("\"\\\u{0}\u{1F}\n/é🦊".utf8), [0xFF, 0xFE, 0x00], Array(0...255),
-    ])
+    @Test(
+        "What was exported is imported as the same bytes",
+        arguments: [
+            [UInt8](), Array("plain".utf8), Array("\"\\\u{0}\u{1F}\n/é🦊".utf8), [0xFF, 0xFE, 0x00], Array(0...255),
+        ])
     func exportedLinesAreImported(value: [UInt8]) throws {
         for key in [Array("k/\u{1}\"".utf8), [0x80, 0x81]] {
             let line = JSON.exported(key: key, value: value).bytes

@@ -16,9 +16,10 @@ struct ServeSettingsTests {
         let values = sound.merging(changes.compactMapValues { $0 }) { $1 }.filter { changes[$0.key] != .some(nil) }
         var settings = ServeSettings()
         settings.overlay(
-            Dictionary(uniqueKeysWithValues: values.map { name, text in
-                (ServeSetting(rawValue: name)!, ServeSettings.Given(text: text, source: "--\(name)"))
-            }))
+            Dictionary(
+                uniqueKeysWithValues: values.map { name, text in
+                    (ServeSetting(rawValue: name)!, ServeSettings.Given(text: text, source: "--\(name)"))
+                }))
         return try settings.configuration()
     }
 
@@ -66,7 +67,9 @@ struct ServeSettingsTests {
         #expect(refusal(["client": "7400"]) == "--client: \"7400\" is not HOST:PORT, as in 127.0.0.1:7400")
         #expect(refusal(["engine": "sqlite"]) == "--engine: \"sqlite\" is not one of rocksdb, memory")
         #expect(refusal(["segment-size": "64MB"]).hasPrefix("--segment-size: \"64MB\" is not a number of bytes"))
-        #expect(refusal(["heartbeat-interval": "100"]).hasPrefix("--heartbeat-interval: \"100\" is not a number and a unit"))
+        #expect(
+            refusal(["heartbeat-interval": "100"]).hasPrefix("--heartbeat-interval: \"100\" is not a number and a unit")
+        )
         #expect(refusal(["election-timeout": "1s"]).contains("a range of times"))
         #expect(refusal(["cluster": "n1:127.0.0.1:7500"]).contains("NAME=HOST:PORT"))
     }
@@ -125,7 +128,8 @@ struct ServeSettingsTests {
         let guide = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent().appendingPathComponent("docs/OPERATIONS.md")
         let text = String(decoding: try Data(contentsOf: guide), as: UTF8.self)
-        let example = try #require(text.components(separatedBy: "```toml\n").dropFirst().first?.components(separatedBy: "```").first)
+        let example = try #require(
+            text.components(separatedBy: "```toml\n").dropFirst().first?.components(separatedBy: "```").first)
         var settings = ServeSettings()
         settings.overlay(try ConfigurationFile.parse(example, path: "example"))
         let configuration = try settings.configuration()

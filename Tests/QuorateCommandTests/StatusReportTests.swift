@@ -7,7 +7,8 @@ import Testing
 @Suite("The status report")
 struct StatusReportTests {
     private func node(
-        _ number: UInt64, role: String? = "follower", term: UInt64 = 3, digests: [UInt64] = [], reachable: Set<UInt64> = []
+        _ number: UInt64, role: String? = "follower", term: UInt64 = 3, digests: [UInt64] = [],
+        reachable: Set<UInt64> = []
     ) -> NodeReport {
         let members = (1...3 as ClosedRange<UInt64>).map { id in
             NodeReport.Member(
@@ -42,7 +43,10 @@ struct StatusReportTests {
         #expect(report.headline == "leader n1, term 3")
         #expect(report.nodes.map(\.name) == ["n1", "n2", "n3"])
         #expect(report.nodes[2].unreachableBecause == "refused the connection")
-        #expect(report.json.text.hasPrefix(#"{"clusterID":"0000000000000abc","generation":1,"leader":"n1","term":3,"nodes":[{"name":"n1","role":"leader","state":"ok","reachable":true,"#))
+        #expect(
+            report.json.text.hasPrefix(
+                #"{"clusterID":"0000000000000abc","generation":1,"leader":"n1","term":3,"nodes":[{"name":"n1","role":"leader","state":"ok","reachable":true,"#
+            ))
         #expect(report.json.text.contains(#""name":"n3","role":null"#))
     }
 
@@ -104,7 +108,11 @@ struct StatusReportTests {
     func table() {
         let lines = StatusReport([reached(node(1, role: "leader", reachable: [1, 2])), refused(2), reached(node(3))])
             .text.split(separator: "\n").suffix(4)
-        let columns = lines.map { $0.distance(from: $0.startIndex, to: $0.range(of: "  127.0.0.1:74", options: .backwards)?.lowerBound ?? $0.startIndex) }
+        let columns = lines.map {
+            $0.distance(
+                from: $0.startIndex,
+                to: $0.range(of: "  127.0.0.1:74", options: .backwards)?.lowerBound ?? $0.startIndex)
+        }
         #expect(Set(columns.dropFirst()).count == 1)
         #expect(lines.allSatisfy { $0.last != " " })
     }

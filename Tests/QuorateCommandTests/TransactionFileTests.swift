@@ -49,14 +49,20 @@ struct TransactionFileTests {
     @Test("A member that is not known is refused, and the message says where it stands")
     func unknownMembers() {
         #expect(message(#"{"than":[]}"#) == #"file: "than" is not known here"#)
-        #expect(message(#"{"if":[{"key":"a","exists":true},{"prefix":"a","unchangedsince":3}]}"#) == #"file: if[1]: "unchangedsince" is not known here"#)
-        #expect(message(#"{"then":[{"put":{"key":"a","value":"b","ttl":3}}]}"#) == #"file: then[0].put: "ttl" is not known here"#)
+        #expect(
+            message(#"{"if":[{"key":"a","exists":true},{"prefix":"a","unchangedsince":3}]}"#)
+                == #"file: if[1]: "unchangedsince" is not known here"#)
+        #expect(
+            message(#"{"then":[{"put":{"key":"a","value":"b","ttl":3}}]}"#)
+                == #"file: then[0].put: "ttl" is not known here"#)
     }
 
     @Test("What does not go together is refused")
     func contradictions() {
         #expect(message(#"{"if":[{"key":"a"}]}"#).hasSuffix(#"needs one of "revision", "value" and "exists""#))
-        #expect(message(#"{"if":[{"key":"a","exists":true,"revision":3}]}"#).hasSuffix(#"needs one of "revision", "value" and "exists""#))
+        #expect(
+            message(#"{"if":[{"key":"a","exists":true,"revision":3}]}"#).hasSuffix(
+                #"needs one of "revision", "value" and "exists""#))
         #expect(message(#"{"if":[{"prefix":"a","key":"b","unchangedSince":3}]}"#).contains("does not go with"))
         #expect(message(#"{"then":[{"put":{"key":"a"}}]}"#).hasSuffix(#"a put needs "value" or "base64""#))
         #expect(message(#"{"then":[{"put":{"key":"a","value":"b"},"get":{"key":"a"}}]}"#).contains("is one of"))

@@ -75,11 +75,14 @@ extension ServerTests {
             }
         }
 
-        @Test("damage below what the state has already applied never becomes a wrong value", .timeLimit(.minutes(1)))
+        @Test("damage in an old segment, below what the state has applied, never becomes a wrong value", .timeLimit(.minutes(1)))
         func damageBelowApplied() async throws {
             try await withCluster { cluster in
                 let client = cluster.client()
                 try await fill(client)
+                // Another segment or two after the one with these records.
+                let filler = [UInt8](repeating: 0x66, count: 500_000)
+                for number in 0..<10 { try await client.put(Array("filler/\(number)".utf8), filler) }
                 try await cluster.waitUntilWhole()
                 let damaged = try await cluster.followers()[0]
                 // A graceful stop flushes the state: these records are not needed at the next start.

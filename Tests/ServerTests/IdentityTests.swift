@@ -24,7 +24,7 @@ extension ServerTests {
                 try await client.put("kept", "1")
                 await client.shutdown()
                 try await cluster.kill(cluster.names)
-                for name in cluster.names { try cluster.wipe(name) }
+                for name in cluster.names { try await cluster.wipe(name) }
                 for name in cluster.names { try cluster.start(name) }
                 for name in cluster.names {
                     _ = try await eventually("\(name) answers") { try await cluster.status(name) }
@@ -56,7 +56,7 @@ extension ServerTests {
                 let others = cluster.names.filter { $0 != leader }
                 let (wiped, whole) = (others[0], others[1])
                 try await cluster.kill(wiped)
-                try cluster.wipe(wiped)
+                try await cluster.wipe(wiped)
                 try cluster.start(wiped)
                 _ = try await eventually("\(wiped) answers") { try await cluster.status(wiped) }
                 try await client.put("kept", "2")

@@ -17,7 +17,8 @@ private final class EchoServer: Sendable {
         settings: TransportSettings = TransportSettings(), finishesHandshake: Bool = true, frameSizeMax: Int = 2_000_000
     ) async throws {
         let loop = group.next()
-        let (port, parts) = try await loop.flatSubmit { () -> EventLoopFuture<(UInt16, NIOLoopBound<(TransportContext, Echo)>)> in
+        let (port, parts) = try await loop.flatSubmit {
+            () -> EventLoopFuture<(UInt16, NIOLoopBound<(TransportContext, Echo)>)> in
             let promise = loop.makePromise(of: (UInt16, NIOLoopBound<(TransportContext, Echo)>).self)
             let context = TransportContext(eventLoop: loop, settings: settings)
             let echo = Echo(frameSizeMax: finishesHandshake ? frameSizeMax : nil)

@@ -10,23 +10,28 @@ struct LoadReport: Sendable {
     var residentBytes: [Int?]
 
     func json(command: [String]) -> String {
-        let percentiles = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)].map { name, share in
-            "\"\(name)\":\(latencies.percentile(share) / 1_000)"
+        let failures: [(String, String)] = errors.sorted { $0.key < $1.key }.map { ($0.key, "\($0.value)") }
+        let shares: [(String, Double)] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)]
+        var latency: [(String, String)] = shares.map { ($0.0, "\(latencies.percentile($0.1) / 1_000)") }
+        latency.append(("max", "\(latencies.largest / 1_000)"))
+        let cpu: [String] = serverMicrosecondsPerOperation.map { value in
+            value.map { "\(Self.rounded($0))" } ?? "null"
         }
-        let fields = [
-            "\"command\":\(Self.quoted(command.joined(separator: " ")))",
-            "\"operations\":\(operations)",
-            "\"seconds\":\(Self.rounded(seconds))",
-            "\"operationsPerSecond\":\(Int(Double(operations) / max(seconds, 1e-9)))",
-            "\"errors\":{"
-                + errors.sorted { $0.key < $1.key }.map { "\(Self.quoted($0.key)):\($0.value)" }.joined(separator: ",") + "}",
-            "\"latencyMicros\":{" + percentiles.joined(separator: ",") + ",\"max\":\(latencies.largest / 1_000)}",
-            "\"serverCPUMicrosPerOperation\":["
-                + serverMicrosecondsPerOperation.map { $0.map { "\(Self.rounded($0))" } ?? "null" }.joined(separator: ",")
-                + "]",
-            "\"residentBytes\":[" + residentBytes.map { $0.map { "\($0)" } ?? "null" }.joined(separator: ",") + "]",
-        ]
-        return "{" + fields.joined(separator: ",") + "}"
+        let memory: [String] = residentBytes.map { value in value.map { "\($0)" } ?? "null" }
+        return Self.object([
+            ("command", Self.quoted(command.joined(separator: " "))),
+            ("operations", "\(operations)"),
+            ("seconds", "\(Self.rounded(seconds))"),
+            ("operationsPerSecond", "\(Int(Double(operations) / max(seconds, 1e-9)))"),
+            ("errors", Self.object(failures)),
+            ("latencyMicros", Self.object(latency)),
+            ("serverCPUMicrosPerOperation", "[\(cpu.joined(separator: ","))]"),
+            ("residentBytes", "[\(memory.joined(separator: ","))]"),
+        ])
+    }
+
+    private static func object(_ fields: [(String, String)]) -> String {
+        "{" + fields.map { "\(quoted($0.0)):\($0.1)" }.joined(separator: ",") + "}"
     }
 
     private static func rounded(_ value: Double) -> Double { (value * 100).rounded() / 100 }

@@ -13,6 +13,8 @@ struct CommitOracle {
         var content: [UInt8]
         /// It took effect here, for the first and only time.
         var tookEffect: Bool
+        /// When the first node applied it.
+        var appliedAt: Instant
     }
 
     /// By index, from 1.
@@ -38,7 +40,7 @@ struct CommitOracle {
 
     /// `node` has applied `slabs` within `report.range`.
     /// - Returns: a violation, if there is one, and the entries that nobody had applied before.
-    mutating func applied(_ slabs: [Slab], _ report: ApplyReport) -> (violation: String?, new: [EntryID]) {
+    mutating func applied(_ slabs: [Slab], _ report: ApplyReport, now: Instant) -> (violation: String?, new: [EntryID]) {
         var new: [EntryID] = []
         for slab in slabs {
             for index in [slab.indexes].compactMap({ $0.overlaps(report.range) ? $0.clamped(to: report.range) : nil })
@@ -66,7 +68,7 @@ struct CommitOracle {
                 entries.append(
                     Entry(
                         id: EntryID(term: slab.term, index: index), checksum: checksum, replyChecksum: replyChecksum,
-                        content: [], tookEffect: false))
+                        content: [], tookEffect: false, appliedAt: now))
                 new.append(EntryID(term: slab.term, index: index))
                 guard record.header.type == .command else { continue }
                 if let violation = learn(record.payload, reply: reply, at: index) { return (violation, new) }

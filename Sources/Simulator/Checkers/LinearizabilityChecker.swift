@@ -6,6 +6,11 @@ internal import Basics
 /// The search of Wing and Gong with Lowe's memo: at each step any operation that was called before the earliest return
 /// among those still to be placed may come next; a set of placed operations together with the state that it led to is
 /// tried only once. Linearizability is local (Herlihy and Wing 1990), so groups of keys are checked apart.
+///
+/// An operation whose outcome nobody knows may come anywhere or nowhere, and a few of them would make the search endless.
+/// It need not be tried everywhere: if the next operation neither sees its effect nor hides it for good, the two can change
+/// places, and if its effect is hidden unseen, it may as well be left out. So it is tried only where what follows depends on
+/// it (`settle`).
 package struct LinearizabilityChecker {
     package enum Verdict: Hashable, Sendable {
         case linearizable
@@ -24,6 +29,14 @@ package struct LinearizabilityChecker {
         var set: UInt64
         var setAgain: UInt64
         var state: State
+        var owed: [Int]
+    }
+
+    /// Which keys an operation depends on and which it changes, as bits.
+    private struct Footprint {
+        var observed: UInt8 = 0
+        var conditions: UInt8 = 0
+        var written: UInt8 = 0
     }
 
     /// Where in the two orders the first operation is that has not been placed.
@@ -36,6 +49,8 @@ package struct LinearizabilityChecker {
         /// What was placed to get here, to take it back.
         var operation: Int
         var stateBefore: State
+        /// Operations of unknown outcome that were placed and have not been of use yet.
+        var owedBefore: [Int]
         var edge: Edge
         var candidates: [Int]
         var nextCandidate: Int
@@ -50,6 +65,7 @@ package struct LinearizabilityChecker {
     /// The same in order of call.
     private let byCall: [Int]
     private let pending: [Int]
+    private let footprints: [Footprint]
 
     package static func check(_ history: [Operation], stepsMax: Int = 2_000_000) -> Verdict {
         var checker = LinearizabilityChecker(history, stepsMax: stepsMax)
@@ -63,6 +79,7 @@ package struct LinearizabilityChecker {
         let operations = told.enumerated().sorted { ($0.element.called, $0.offset) < ($1.element.called, $1.offset) }
             .map(\.element)
         self.operations = operations
+        footprints = operations.map(Self.footprint)
         self.stepsMax = stepsMax
         var random = SplitMix64(seed: 0x11A3)
         names = operations.map { _ in (random.next(), random.next()) }
@@ -83,11 +100,40 @@ package struct LinearizabilityChecker {
         return after
     }
 
+    private static func footprint(_ operation: Operation) -> Footprint {
+        func bits(_ cells: [Operation.Cell]) -> UInt8 { cells.reduce(0) { $0 | 1 << UInt8($1.key) } }
+        var footprint = Footprint()
+        footprint.conditions = bits(operation.conditions)
+        footprint.observed = bits(operation.reads) | footprint.conditions
+        if operation.conditionsHeld != false { footprint.written |= bits(operation.writes) }
+        if operation.conditionsHeld != true { footprint.written |= bits(operation.otherwise) }
+        return footprint
+    }
+
+    /// What is still owed once `next` has been placed behind `owed`; nil when one of these was placed in vain.
+    private func settle(_ owed: [Int], by next: Int) -> [Int]? {
+        guard !owed.isEmpty else { return owed }
+        let following = footprints[next]
+        var left: [Int] = []
+        for number in owed {
+            let earlier = footprints[number]
+            let isSeen = following.observed & earlier.written != 0
+            // Behind `next` it would have gone another way.
+            let comesTooLate = following.written & earlier.conditions & ~earlier.written != 0
+            let isHalfHidden = following.written & earlier.written != 0 && earlier.written & ~following.written != 0
+            if isSeen || comesTooLate || isHalfHidden { continue }
+            if operations[next].returned != nil || following.written & earlier.written != 0 { return nil }
+            left.append(number)
+        }
+        return left
+    }
+
     // MARK: - The search
 
     private mutating func search() -> Verdict {
         var placed = [Bool](repeating: false, count: operations.count)
         var state = State(repeating: 0)
+        var owed: [Int] = []
         var set: (UInt64, UInt64) = (0, 0)
         var seen: Set<Memo> = []
         var frames: [Frame] = []
@@ -106,18 +152,25 @@ package struct LinearizabilityChecker {
                 next += 1
                 steps += 1
                 guard steps <= stepsMax else { return .undecided }
-                guard let after = apply(operations[number], to: state) else { continue }
+                guard let after = apply(operations[number], to: state), var owedAfter = settle(owed, by: number) else {
+                    continue
+                }
                 // An effect that nobody is waiting for and that changes nothing may as well never happen.
-                if operations[number].returned == nil, after == state { continue }
+                if operations[number].returned == nil {
+                    if after == state { continue }
+                    owedAfter.append(number)
+                }
                 let newSet = (set.0 ^ names[number].0, set.1 ^ names[number].1)
-                guard seen.insert(Memo(set: newSet.0, setAgain: newSet.1, state: after)).inserted else { continue }
+                let memo = Memo(set: newSet.0, setAgain: newSet.1, state: after, owed: owedAfter)
+                guard seen.insert(memo).inserted else { continue }
                 frames.append(
                     Frame(
-                        operation: number, stateBefore: state, edge: edge, candidates: candidates,
+                        operation: number, stateBefore: state, owedBefore: owed, edge: edge, candidates: candidates,
                         nextCandidate: next))
                 placed[number] = true
                 set = newSet
                 state = after
+                owed = owedAfter
                 if operations[number].returned != nil { left -= 1 }
                 candidates = self.candidates(placed: placed, edge: &edge)
                 next = 0
@@ -136,6 +189,7 @@ package struct LinearizabilityChecker {
             placed[number] = false
             set = (set.0 ^ names[number].0, set.1 ^ names[number].1)
             state = frame.stateBefore
+            owed = frame.owedBefore
             if operations[number].returned != nil { left += 1 }
             edge = frame.edge
             candidates = frame.candidates

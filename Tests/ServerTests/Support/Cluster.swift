@@ -17,8 +17,8 @@ final class Cluster {
     let executable: String
     private(set) var nodes: [Node]
     private let furtherFlags: [String]
-    /// Asks nodes about themselves; has no session.
-    private let observer: MetadataClient
+    /// Ask one node each about itself; they have no session.
+    private var observers: [String: MetadataClient] = [:]
 
     init(nodes count: Int = 3, flags: [String] = []) throws {
         executable = try Binary.path()
@@ -31,7 +31,6 @@ final class Cluster {
         }
         // Small segments: a test's cluster does not reserve a gigabyte of disk.
         furtherFlags = ["--segment-size", "2MiB", "--log-max", "64MiB"] + flags
-        observer = MetadataClient(MetadataClientConfiguration(endpoints: nodes.map(\.client)))
     }
 
     var names: [String] { nodes.map(\.name) }
@@ -90,7 +89,12 @@ final class Cluster {
         return ending
     }
 
-    func wipe(_ name: String) throws { try FileManager.default.removeItem(atPath: self[name].directory) }
+    /// The directory of a stopped node is lost.
+    func wipe(_ name: String) async throws {
+        try FileManager.default.removeItem(atPath: self[name].directory)
+        // A client that knows a cluster does not take a node without one for a member.
+        await observers.removeValue(forKey: name)?.shutdown()
+    }
 
     /// Runs the command to its end, as a person would.
     func run(_ arguments: [String]) async throws -> (ending: ChildProcess.Ending, output: String, errors: String) {
@@ -114,7 +118,10 @@ final class Cluster {
 
     func status(_ name: String) async throws -> NodeReport {
         _ = try process(name)
-        return try await observer.status(of: self[name].client, timeout: .milliseconds(500))
+        let address = self[name].client
+        let observer = observers[name] ?? MetadataClient(MetadataClientConfiguration(endpoints: [address]))
+        observers[name] = observer
+        return try await observer.status(of: address, timeout: .milliseconds(500))
     }
 
     /// What all of `names` say that answer.
@@ -176,7 +183,7 @@ final class Cluster {
     }
 
     fileprivate func remove(keepingFiles: Bool) async {
-        await observer.shutdown()
+        for observer in observers.values { await observer.shutdown() }
         for position in nodes.indices { nodes[position].process = nil }
         if !keepingFiles { try? FileManager.default.removeItem(atPath: directory) }
     }
@@ -216,7 +223,7 @@ enum Command {
 
 enum Scratch {
     static func makeDirectory() throws -> String {
-        let path = "\(NSTemporaryDirectory())/quorate-tests-\(getpid())-\(UUID().uuidString.prefix(8))"
+        let path = "\(FileManager.default.temporaryDirectory.path)/quorate-tests-\(getpid())-\(UUID().uuidString.prefix(8))"
         try FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
         return path
