@@ -22,7 +22,7 @@ func pure(_ name: String, _ rooms: [Target.Dependency]) -> Target {
 
 /// May touch the world: disk, network, threads.
 func impure(_ name: String, _ rooms: [Target.Dependency]) -> Target {
-    .target(name: name, dependencies: rooms, swiftSettings: common)
+    .target(name: name, dependencies: rooms, swiftSettings: common + fuzzed)
 }
 
 func command(_ name: String, _ rooms: [Target.Dependency]) -> Target {
@@ -93,7 +93,7 @@ let package = Package(
                 "ReplicaCore", "ReplicaStorage", "RocksEngine", "Snapshots", "StateEngine", "Transport", "Wire",
                 logging, nioCore, nioPosix,
             ]),
-        command("quorate", ["Basics", "Client", "MetadataModel", "Server", "Wire", argumentParser, crypto, "TOMLKit"]),
+        command("quorate", ["Basics", "Client", "Server", argumentParser, crypto, "TOMLKit"]),
 
         // GARDEN
         impure(
@@ -118,7 +118,9 @@ let package = Package(
         tests("DiskTests", ["Basics", "Disk"]),
         tests("LogStoreTests", ["Basics", "Disk", "LogFormat", "LogStore", "RaftCore"], exclude: ["Golden"]),
         tests("ClientTests", ["Basics", "Client", "ClientCore", "MetadataModel", "Transport", "Wire", nioCore, nioPosix]),
-        tests("QuorateCommandTests", ["quorate", "Basics", "Client", "MetadataModel", "Server", "Wire"]),
+        tests(
+            "QuorateCommandTests",
+            ["quorate", "Basics", "Client", "MetadataModel", "Server", "Wire", argumentParser, crypto]),
         tests(
             "SimulationTests",
             [
@@ -129,3 +131,18 @@ let package = Package(
     ],
     swiftLanguageModes: [.v6]
 )
+
+// Fuzzing (FUZZ=1) instruments the pure rooms and adds one command for each decoder that meets foreign bytes.
+func fuzzTarget(_ name: String, _ rooms: [Target.Dependency]) -> Target {
+    .executableTarget(
+        name: name, dependencies: rooms, path: "Fuzz/\(name)",
+        swiftSettings: common + [.unsafeFlags(["-sanitize=fuzzer,address", "-parse-as-library"])],
+        linkerSettings: [.unsafeFlags(["-sanitize=fuzzer,address"])])
+}
+
+if fuzzing {
+    package.targets += [
+        fuzzTarget("FrameFuzz", ["Basics", "MetadataModel", "Wire"]),
+        fuzzTarget("RecordFuzz", ["Basics", "Disk", "LogFormat", "LogStore", "MetadataModel"]),
+    ]
+}

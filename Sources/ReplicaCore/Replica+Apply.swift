@@ -53,12 +53,12 @@ extension Replica {
     /// A flush has made the state durable through here; the log below it is not needed to start again.
     package mutating func flushed(through index: LogIndex) { durableApplied = max(durableApplied, index) }
 
-    /// How far the log may be cut: what a flush has made durable here, and what no live follower still needs. A follower
-    /// that is away does not hold the log back for ever: it gets a snapshot when the log would exceed its bound.
-    package var compactionFloor: LogIndex {
+    /// How far the log may be cut: what a flush has made durable here and, while the log is within its bound, what no live
+    /// follower still needs. Above the bound a late follower gets a snapshot instead.
+    package func compactionFloor(isLogFull: Bool) -> LogIndex {
         // What a rebuilt state has to go on from stays.
         guard !isQuarantined else { return .zero }
-        guard raft.isLeader else { return durableApplied }
+        guard raft.isLeader, !isLogFull else { return durableApplied }
         let needed = raft.peers.filter(\.isActive).map(\.matchIndex).min() ?? durableApplied
         return min(durableApplied, needed)
     }

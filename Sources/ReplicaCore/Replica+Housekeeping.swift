@@ -41,6 +41,7 @@ extension Replica {
         while touches.isGathering { sendTouches() }
         if now >= nextReport {
             nextReport = now + settings.reportInterval
+            expireForwarded()
             tellOfMyself()
         }
     }

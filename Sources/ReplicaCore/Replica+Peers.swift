@@ -29,6 +29,8 @@ extension Replica {
 
     /// The connection on which `peer` sends to this node has ended.
     package mutating func peerInboundLost(_ peer: NodeID) {
+        // Answers that were on their way are lost with it.
+        if raft.leader == peer { failForwarded() }
         raft.step(.linkLost(peer), now: now)
         drainReady()
     }
@@ -112,7 +114,8 @@ extension Replica {
             links[position].isUp
         else { return false }
         lastForwardToken += 1
-        forwarded[lastForwardToken] = ForwardedRequest(slot: slot, requestID: requestID, leader: leader)
+        forwarded[lastForwardToken] = ForwardedRequest(
+            slot: slot, requestID: requestID, leader: leader, deadline: now + settings.requestTimeout)
         links[position].send(.forwardedMutation(principal: 0), requestID: lastForwardToken, payload: command)
         return true
     }
@@ -120,6 +123,13 @@ extension Replica {
     private mutating func finishForwarded(_ token: UInt64, reply: RawSpan) {
         guard let request = forwarded.removeValue(forKey: token) else { return }
         answer(request.slot, request.requestID, .mutate, body: reply)
+    }
+
+    mutating func expireForwarded() {
+        for (token, request) in forwarded.filter({ $0.value.deadline <= now }).sorted(by: { $0.key < $1.key }) {
+            forwarded[token] = nil
+            answer(request.slot, request.requestID, .mutate, error: outcomeUnknownError)
+        }
     }
 
     /// The leader they went to is out of reach or leads no more: they may or may not have been logged.
@@ -141,4 +151,6 @@ struct ForwardedRequest {
     var slot: ConnectionSlot
     var requestID: UInt64
     var leader: NodeID
+    /// An answer that was lost on its way never comes.
+    var deadline: Instant
 }

@@ -37,7 +37,8 @@ package struct Replica: ~Copyable {
     var barriers = ReadBarriers()
     /// Mutations that were passed on to the leader: token → who asked.
     var forwarded: [UInt64: ForwardedRequest] = [:]
-    var lastForwardToken: UInt64 = 0
+    /// Begins at random: an answer to an earlier process of this node must not be taken for one to a request of this one.
+    var lastForwardToken: UInt64
 
     // MARK: The log
     var tail = TailCache()
@@ -98,6 +99,8 @@ package struct Replica: ~Copyable {
         self.wall = wall
         clock = ClusterClock(last: restored.lastTime, wall: wall, now: now)
         lastTime = restored.lastTime
+        var tokens = SplitMix64(seed: ~seed)
+        lastForwardToken = tokens.next() >> 1
         promised = restored.raft.hardState
         applyTarget = restored.raft.lastApplied
         applyFed = restored.raft.lastApplied

@@ -131,9 +131,10 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     // MARK: - Maintenance
 
     private func maintain() {
+        let isLogFull = storage.logSize > configuration.logSizeMax
         storage.maintain(
-            compactThrough: replica.compactionFloor, time: wallClock(), reserve: configuration.diskReserveSize,
-            lastApplied: replica.appliedThrough)
+            compactThrough: replica.compactionFloor(isLogFull: isLogFull), time: wallClock(),
+            reserve: configuration.diskReserveSize, lastApplied: replica.appliedThrough)
     }
 
     // MARK: - Clients

@@ -234,7 +234,7 @@ final class NodeProcess: @unchecked Sendable {
             opened.restored, settings: settings, seed: random.next(), now: Node<Home>.instant(), wall: wallClock())
         let storage = NodeStorage(
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
-            fileSystem: fileSystem, directory: directory)
+            logSizeMax: configuration.logSizeMax, fileSystem: fileSystem, directory: directory)
         return Node(
             replica: replica, storage: storage, peers: peers, loop: loop, logger: logger, configuration: configuration
         ) { [logger, exit] failure in

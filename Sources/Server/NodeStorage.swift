@@ -43,7 +43,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private let fileSystem: any FileSystem
     private let directory: String
     private let founding: Membership
-    private let retention = LogRetention()
+    private let retention: LogRetention
+    private let logSizeMax: Int
     /// Bytes of the state on disk, as the apply thread last saw it.
     private let stateSize = Mutex<UInt64>(0)
     /// Where the newest snapshot that is whole on disk ends.
@@ -75,9 +76,13 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private var report: @Sendable (StorageReport) -> Void = { _ in }
 
     init(
-        log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership,
+        log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership, logSizeMax: Int,
         fileSystem: any FileSystem, directory: String
     ) {
+        var retention = LogRetention()
+        retention.bytes = min(retention.bytes, logSizeMax / 2)
+        self.retention = retention
+        self.logSizeMax = logSizeMax
         self.log = log
         self.state = state
         self.snapshots = snapshots
@@ -115,6 +120,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     func snapshot(_ work: SnapshotWork) {
         if case .build = work { stateThread?.add(.snapshotSource) } else { snapshotThread?.add(.work(work)) }
     }
+
+    var logSize: Int { log.log.byteCount }
 
     /// Called twice a second: how far the state is durable, how much space is left, what of the log can go.
     func maintain(compactThrough floor: LogIndex, time: ClusterTime, reserve: Int, lastApplied: LogIndex) {
@@ -208,6 +215,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 case .work(let work):
                     outcomes.append(try state.perform(work, now: Self.now()))
                 case .checkFlush:
+                    try flushIfLogIsLong()
                     stateSize.withLock { $0 = state.machine.engine.statistics.diskBytes }
                     report(.flushed(through: try durableApplied()))
                 case .snapshotSource: snapshotThread?.add(.build(try state.snapshotSource()))
@@ -223,6 +231,19 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             report(.failed(NodeFailure(message: "the state cannot be kept: \(error)")))
         }
         if !outcomes.isEmpty { report(.outcomes(outcomes)) }
+    }
+
+    /// The log is cut only to what is flushed. RocksDB flushes by itself when enough has gathered; where the bound on the
+    /// log is smaller than that, it is told to.
+    private func flushIfLogIsLong() throws(MachineError) {
+        guard !state.home.isVolatile, log.log.byteCount > logSizeMax / 2,
+            try state.machine.durableApplied() < state.machine.applied.last.index
+        else { return }
+        do throws(EngineError) {
+            try state.machine.engine.flush()
+        } catch {
+            throw .engine(error)
+        }
     }
 
     /// A volatile state is as durable as the newest snapshot of it.

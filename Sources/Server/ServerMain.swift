@@ -31,17 +31,21 @@ package enum ServerMain {
             return source
         }
         let code: Int32
+        var process: NodeProcess?
         do {
-            let process = try NodeProcess(configuration, loop: group.next(), logger: logger, exit: exit)
-            try await process.start()
+            let started = try NodeProcess(configuration, loop: group.next(), logger: logger, exit: exit)
+            process = started
+            try await started.start()
             code = await exit.wait()
-            await process.stop(gracefully: code == 0)
+            await started.stop(gracefully: code == 0)
         } catch {
             logger.error("\(error)")
             code = 1
         }
         for source in sources { source.cancel() }
         try? await group.shutdownGracefully()
+        // Connections that end while the loop winds up still tell it so.
+        withExtendedLifetime(process) {}
         return code
     }
 

@@ -107,7 +107,12 @@ extension World {
         guard let entry = oracle.entry(at: revision) else {
             return fail("client \(client.number) is answered by entry \(revision), which nobody has applied")
         }
-        if entry.content != content { fail("client \(client.number) is answered by entry \(revision), which is not its own") }
+        if entry.content != content {
+            let places = oracle.entries.filter { $0.content == content }.map { "\($0.id.index) \($0.origin)" }
+            fail(
+                "client \(client.number) is answered by entry \(revision), which is another command than its own; "
+                    + "that is \(entry.origin), its own at \(places)")
+        }
         if !entry.tookEffect { fail("client \(client.number)'s mutation at \(revision) was acknowledged without effect") }
     }
 

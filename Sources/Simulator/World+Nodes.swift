@@ -382,7 +382,7 @@ extension World {
             process.stateThread.add(.snapshotSource)
         }
         goOn(node, state: process)
-        process.logThread.add(.compact(through: process.replica.compactionFloor, time: node.clock.wall(at: now)))
+        process.logThread.add(.compact(through: process.replica.compactionFloor(isLogFull: false), time: node.clock.wall(at: now)))
         goOn(node, log: process)
         let free = max(0, node.disk.quota - node.disk.usedBytes)
         let usage = DiskUsage(used: UInt64(node.disk.usedBytes), free: UInt64(free))

@@ -195,7 +195,8 @@ struct CommandTests {
 
     @Test("the report covers its range, with the cluster time of the last entry")
     func report() throws {
-        _ = try rig.applyTogether([rig.next(put("a")), Housekeeping.tick.encoded()])
+        let answers = try rig.applyTogether([rig.next(put("a")), rig.next(put("b"))])
+        #expect(answers.map(\.revision) == [LogIndex(1), LogIndex(2)])
         rig.pass(.seconds(5))
         try rig.housekeep(.tick)
         #expect(rig.lastReport?.range == LogIndex(3)...LogIndex(3))

@@ -11,6 +11,8 @@ struct CommitOracle {
         var replyChecksum: UInt32
         /// The command without its header; empty for what no client sent.
         var content: [UInt8]
+        /// Whose command it is, which of theirs, and the revision that its answer names.
+        var origin = ""
         /// It took effect here, for the first and only time.
         var tookEffect: Bool
         /// When the first node applied it.
@@ -85,8 +87,10 @@ struct CommitOracle {
             var contentReader = reader
             entries[entries.count - 1].content = [header.kind.rawValue] + [UInt8](contentReader.readRemaining())
             var replyReader = ByteReader(reply)
+            entries[entries.count - 1].origin = "\(header.session)/\(header.sequence)"
             // A repeated mutation gets the first reply again, with the revision of then.
             guard case .success(let revision) = try ReplyHead(decoding: &replyReader) else { return nil }
+            entries[entries.count - 1].origin += " -> \(revision)"
             guard revision == index else {
                 duplicatesSeen += 1
                 return nil

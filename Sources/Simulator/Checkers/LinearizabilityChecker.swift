@@ -208,6 +208,8 @@ package struct LinearizabilityChecker {
             guard operations[number].called <= bound else { break }
             found.append(number)
         }
+        // Most take effect shortly before they return.
+        found.sort { (operations[$0].returned ?? 0, $0) < (operations[$1].returned ?? 0, $1) }
         for number in pending where !placed[number] {
             guard operations[number].called <= bound else { break }
             found.append(number)

@@ -168,9 +168,10 @@ final class Cluster {
 
     // MARK: The end
 
+    func log(_ name: String) throws -> String { try String(contentsOfFile: logPath(name), encoding: .utf8) }
+
     func logTail(_ name: String, lines: Int = 12) -> String {
-        let text = (try? String(contentsOfFile: logPath(name), encoding: .utf8)) ?? ""
-        let tail = text.split(separator: "\n").suffix(lines).joined(separator: "\n  ")
+        let tail = ((try? log(name)) ?? "").split(separator: "\n").suffix(lines).joined(separator: "\n  ")
         return "\(name).log ends with:\n  \(tail)"
     }
 

@@ -2,19 +2,24 @@ import Foundation
 
 /// The log of a stopped node, as bytes.
 enum LogFiles {
+    struct Place: Hashable {
+        var path: String
+        var offset: Int
+    }
+
     static func segments(of nodeDirectory: String) throws -> [String] {
         let directory = "\(nodeDirectory)/log"
         return try FileManager.default.contentsOfDirectory(atPath: directory).sorted().map { "\(directory)/\($0)" }
     }
 
     /// The file and offset where `text` stands in the log; it must be there once.
-    static func find(_ text: String, in nodeDirectory: String) throws -> (path: String, offset: Int) {
-        var found: [(String, Int)] = []
+    static func find(_ text: String, in nodeDirectory: String) throws -> Place {
+        var found: [Place] = []
         for path in try segments(of: nodeDirectory) {
             let bytes = try Data(contentsOf: URL(filePath: path))
             var rest = bytes.startIndex..<bytes.endIndex
             while let range = bytes.range(of: Data(text.utf8), in: rest) {
-                found.append((path, range.lowerBound))
+                found.append(Place(path: path, offset: range.lowerBound))
                 rest = range.upperBound..<bytes.endIndex
             }
         }

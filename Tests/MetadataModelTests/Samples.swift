@@ -1,0 +1,136 @@
+import Basics
+import MetadataModel
+
+/// One value of every form that is stored or sent, with fields that are easy to find again in the bytes.
+enum Samples {
+    static let session = SessionID(0x0706_0504_0302_0100, 0x0F0E_0D0C_0B0A_0908)
+    static let opening = SessionOpening(openedAt: ClusterTime(nanoseconds: 0x1122), timeout: .seconds(10))
+    static let key = Array("a/b".utf8)
+    static let value: [UInt8] = [0xDE, 0xAD]
+
+    static let transaction = Transaction(
+        comparisons: [
+            .revision(key: key, equals: LogIndex(7)), .value(key: key, equals: value), .exists(key: key, true),
+            .unchanged(prefix: Array("a/".utf8), since: LogIndex(5)),
+        ],
+        then: [.put(key: key, value: value), .get(key: key)],
+        otherwise: [.delete(key: key), .deletePrefix(Array("c/".utf8))])
+
+    static let mutations: [(name: String, mutation: Mutation)] = [
+        ("put", .put(key: key, value: value)),
+        ("put over a condition", .put(key: key, value: value, expectedRevision: LogIndex(7))),
+        ("delete", .delete(key: key)),
+        ("delete over a condition", .delete(key: key, expectedRevision: LogIndex(7))),
+        ("delete a prefix", .deleteRange(.prefix(Array("a/".utf8)))),
+        ("delete a range", .deleteRange(.range(from: Array("a".utf8), to: Array("b".utf8)), limit: 9)),
+        ("delete to the end", .deleteRange(.range(from: Array("a".utf8), to: nil), limit: 9)),
+        ("create sequential", .createSequential(prefix: Array("q/".utf8), value: value)),
+        ("transaction", .transaction(transaction)),
+        ("end session", .endSession),
+    ]
+
+    static let housekeeping: [(name: String, command: Housekeeping)] = [
+        ("tick", .tick),
+        ("expire sessions", .expireSessions([session, SessionID(1, 2)])),
+        (
+            "digest verdict",
+            .digestVerdict(
+                DigestVerdict(
+                    index: LogIndex(4_096), majority: 0xAABB,
+                    votes: [.init(node: NodeID(1), digest: 0xAABB), .init(node: NodeID(2), digest: 0xCC)]))
+        ),
+        (
+            "digest verdict without majority",
+            .digestVerdict(DigestVerdict(index: LogIndex(4_096), majority: nil, votes: []))
+        ),
+        ("delete floor", .deleteFloor(LogIndex(0x0102))),
+        (
+            "member info",
+            .memberInfo(MemberInfo(node: NodeID(0xA1), clientAddress: "h:7", version: "1.0", featureLevel: 2))
+        ),
+        ("feature level", .featureLevel(3)),
+    ]
+
+    static let page = PageRequest(after: Array("a".utf8), limit: 5, isKeysOnly: true, pinsView: true)
+
+    static let queries: [(name: String, query: Query)] = [
+        ("get", .get(key: key)),
+        ("list", .list(.prefix(Array("a/".utf8)), page)),
+        ("count", .list(.range(from: Array("a".utf8), to: Array("b".utf8)), PageRequest(isCountOnly: true))),
+        ("page of a view", .page(view: 0x99, .range(from: Array("a".utf8), to: nil), page)),
+        ("release view", .releaseView(0x99)),
+    ]
+
+    static let membership = Membership(
+        members: [
+            Member(id: NodeID(3), name: "n3", peerAddress: "h:3"), Member(id: NodeID(1), name: "n1", peerAddress: "h:1"),
+            Member(id: NodeID(2), name: "n2", peerAddress: "h:2"),
+        ], incoming: [NodeID(2), NodeID(1)], outgoing: [NodeID(1)], learners: [NodeID(3)])
+
+    static let founding = FoundingRecord(
+        identity: ClusterIdentity(id: 0x11, generation: 2, generationTag: 0x33), createdAt: ClusterTime(nanoseconds: 4),
+        membership: Membership(
+            members: [Member(id: NodeID(1), name: "n1", peerAddress: "h:1")], incoming: [NodeID(1)]))
+
+    /// With every field that an error may carry.
+    static let error = ReplyError(
+        .conflict, "no", currentRevision: LogIndex(7), expectedSequence: 3, limit: 9, retryAfter: .milliseconds(250),
+        leaderName: "n1", leaderAddress: "h:1", succeeded: true)
+
+    static let result = TransactionResult(
+        succeeded: true,
+        results: [
+            .put, .delete, .deletePrefix(rowCount: 4), .get(nil),
+            .get(RowResult(revision: LogIndex(7), value: value)),
+        ])
+
+    static let listing = Page(
+        view: 0x99, hasMore: true, cursor: key, count: 1, rows: [.init(key: key, revision: LogIndex(7), value: value)])
+
+    // MARK: Bytes
+
+    static func bytes(_ write: (inout ByteWriter) -> Void) -> [UInt8] {
+        var writer = ByteWriter()
+        write(&writer)
+        return writer.takeBytes()
+    }
+
+    static func command(_ mutation: Mutation, opens: Bool = false, oneShot: Bool = false) -> [UInt8] {
+        bytes { writer in
+            CommandHeader(
+                kind: mutation.kind, session: session, sequence: oneShot ? 1 : 5, acknowledgedThrough: oneShot ? 0 : 4,
+                opening: opens || oneShot ? opening : nil, isOneShot: oneShot
+            ).encode(into: &writer)
+            mutation.encodeBody(into: &writer)
+        }
+    }
+
+    /// Every form, by name.
+    static var all: [(name: String, bytes: [UInt8])] {
+        var all: [(name: String, bytes: [UInt8])] = mutations.map { ("command " + $0.name, command($0.mutation)) }
+        all.append(("command that opens a session", command(mutations[0].mutation, opens: true)))
+        all.append(("one-shot command", command(mutations[0].mutation, oneShot: true)))
+        all += housekeeping.map { ("housekeeping " + $0.name, $0.command.encoded()) }
+        all += queries.map { ("query " + $0.name, $0.query.encoded()) }
+        all.append(("membership", membership.encoded()))
+        all.append(("founding record", founding.encoded()))
+        all.append(("reply success", bytes { Reply.writeSuccess(revision: LogIndex(7), into: &$0) }))
+        all.append(("reply error", bytes { error.encode(revision: LogIndex(8), into: &$0) }))
+        all.append(("reply plain error", bytes { ReplyError(.diskFull, "x").encode(revision: .zero, into: &$0) }))
+        all.append(("result of delete range", bytes { DeleteRangeResult(rowCount: 4, hasMore: true).encode(into: &$0) }))
+        all.append(("result of transaction", bytes { result.encode(into: &$0) }))
+        all.append(("result of get", bytes { $0.write(RowResult(revision: LogIndex(7), value: value)) }))
+        all.append(("result of get, nothing", bytes { $0.write(RowResult?.none) }))
+        all.append(("result of list", bytes { listing.encode(into: &$0) }))
+        return all
+    }
+}
+
+extension Array where Element == UInt8 {
+    var hex: String {
+        map { byte in
+            let digits = String(byte, radix: 16)
+            return digits.count == 1 ? "0" + digits : digits
+        }.joined()
+    }
+}
