@@ -121,6 +121,7 @@ let package = Package(
         tests(
             "QuorateCommandTests",
             ["quorate", "Basics", "Client", "MetadataModel", "Server", "Wire", argumentParser, crypto]),
+        tests("ServerTests", ["Basics", "Client", "MetadataModel", "Wire"]),
         tests(
             "SimulationTests",
             [

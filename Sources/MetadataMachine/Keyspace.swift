@@ -1,7 +1,8 @@
 package import Basics
 package import StateEngine
 
-/// Every row prefix of the service, in one table. A key is the table's byte, then the fields in order, numbers big-endian.
+/// Every row prefix of the service, in one table. A key is the table's byte, then the fields in order, numbers
+/// big-endian.
 ///
 ///     01              membership in force: u64 index of its entry | Membership
 ///     02 u64 node     what a member tells of itself: MemberInfo

@@ -20,14 +20,20 @@ extension Machine {
             reply.write(into: &replies)
             outcome.add(Effect(form: .noChange), at: entry.index)
         case .refuse(let refusal): refuse(refusal.error, entry)
-        case .open: try applyMutation(header, reader.readRemaining(), slot: nil, entry, &report)
-        case .apply(let slot): try applyMutation(header, reader.readRemaining(), slot: slot, entry, &report)
+        case .open(let timeout):
+            let slot = sessions.open(header.session, timeout: timeout)
+            try applyMutation(header, reader.readRemaining(), in: slot, opening: timeout, entry, &report)
+        case .apply(let slot):
+            try applyMutation(header, reader.readRemaining(), in: slot, opening: nil, entry, &report)
         }
     }
 
-    /// - Parameter slot: of the command's session; nil when the command opens it.
+    /// - Parameters:
+    ///   - slot: of the command's session.
+    ///   - timeout: of the session, when the command opens it.
     private func applyMutation(
-        _ header: CommandHeader, _ body: RawSpan, slot: Int?, _ entry: Entry, _ report: inout ApplyReport
+        _ header: CommandHeader, _ body: RawSpan, in slot: Int, opening timeout: Interval?, _ entry: Entry,
+        _ report: inout ApplyReport
     ) throws(MachineError) {
         let start = replies.count
         let succeeded: Bool?
@@ -38,20 +44,17 @@ extension Machine {
         } catch {
             throw .malformed("entry \(entry.index): \(error)")
         }
-        let timeout = slot == nil ? header.opening?.timeout : nil
         let change = SessionChange(
             id: header.session, timeout: timeout, acknowledgedThrough: header.acknowledgedThrough,
             ends: header.isOneShot || header.kind == .endSession, time: entry.time,
             reply: keptReply(from: start, succeeded: succeeded, entry))
-        if let slot {
-            sessions.record(change, in: slot)
-            if change.ends { report.sessionsEnded.append(change.id) }
-        } else {
-            let timeout = timeout ?? Limits.sessionTimeoutDefault
-            sessions.record(change, in: sessions.open(change.id, timeout: timeout))
-            if !change.ends { report.sessionsOpened.append(OpenSession(id: change.id, timeout: timeout)) }
-        }
+        sessions.record(change, in: slot)
         outcome.add(change)
+        switch (timeout, change.ends) {
+        case (let timeout?, false): report.sessionsOpened.append(OpenSession(id: change.id, timeout: timeout))
+        case (nil, true): report.sessionsEnded.append(change.id)
+        case (_?, true), (nil, false): break
+        }
     }
 
     /// Of the reply that begins at `start`, what a retry will be told.

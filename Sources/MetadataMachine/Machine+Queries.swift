@@ -2,8 +2,8 @@ package import Basics
 internal import MetadataModel
 internal import StateEngine
 
-/// Reads: of the live state, or of a *view* that an earlier page of a listing has pinned, so that all its pages show one
-/// revision.
+/// Reads: of the live state, or of a *view* that an earlier page of a listing has pinned, so that all its pages show
+/// one revision.
 extension Machine {
     /// Appends the body of the reply. Any barrier has been waited for. `now` only bounds how long views live.
     package func answer(_ query: RawSpan, at now: Instant, into writer: inout ByteWriter) {

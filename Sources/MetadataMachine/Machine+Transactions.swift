@@ -33,8 +33,8 @@ extension Machine {
         return succeeded
     }
 
-    /// What a branch comes to. Made before anything is staged, so that a refusal leaves nothing behind, and so that gets
-    /// see the state that the comparisons saw.
+    /// What a branch comes to. Made before anything is staged, so that a refusal leaves nothing behind, and so that
+    /// gets see the state that the comparisons saw.
     private struct BranchPlan {
         var results: [TransactionResult.Result] = []
         /// Of each prefix delete in order.

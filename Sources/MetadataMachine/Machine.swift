@@ -3,12 +3,12 @@ package import LogFormat
 package import MetadataModel
 package import StateEngine
 
-/// The state machine: log entries in, rows and replies out. A function of (entry, state); what it takes for "now" is the
-/// entry's own cluster time.
+/// The state machine: log entries in, rows and replies out. A function of (entry, state); what it takes for "now" is
+/// the entry's own cluster time.
 ///
-/// Entries are applied in groups, and a group becomes one batch: the rows, the row that says how far the log was applied,
-/// and the outcome row. So a crash leaves the state as it was after some entry, whole, and the log is applied again from
-/// there. A plain put reads nothing and writes one row.
+/// Entries are applied in groups, and a group becomes one batch: the rows, the row that says how far the log was
+/// applied, and the outcome row. So a crash leaves the state as it was after some entry, whole, and the log is applied
+/// again from there. A plain put reads nothing and writes one row.
 ///
 /// Not thread-safe: the apply thread owns it.
 package final class Machine<E: Engine> {
@@ -45,7 +45,8 @@ package final class Machine<E: Engine> {
         let key = Keyspace.applied
         let row = try onEngine { () throws(EngineError) in try engine.getDurable(key.rawSpan) }
         guard let row else { return .zero }
-        return try decoding("the applied row") { () throws(DecodeError) in try Applied(decoding: row.rawSpan) }.last.index
+        return try decoding("the applied row") { () throws(DecodeError) in try Applied(decoding: row.rawSpan) }.last
+            .index
     }
 
     package func openSessions() -> [OpenSession] { sessions.openSessions() }
@@ -69,7 +70,8 @@ package final class Machine<E: Engine> {
             }
         }
         invariant(applied.last.index == range.upperBound, "\(range) was not all in the slabs")
-        let crossed = applied.last.index.rawValue / Limits.sessionCheckpointInterval
+        let crossed =
+            applied.last.index.rawValue / Limits.sessionCheckpointInterval
             > checkpointed.rawValue / Limits.sessionCheckpointInterval
         try commit(withCheckpoint: crossed)
         report.replyBytes = replies.takeBytes()
@@ -116,7 +118,8 @@ package final class Machine<E: Engine> {
     private func applyMembership(
         _ payload: RawSpan, _ entry: Entry, _ report: inout ApplyReport
     ) throws(MachineError) {
-        let found = try decoding("a configuration entry") { () throws(DecodeError) in try Membership(decoding: payload) }
+        let found = try decoding("a configuration entry") { () throws(DecodeError) in try Membership(decoding: payload)
+        }
         let stored = StoredMembership(index: entry.index, membership: found)
         stage.batch.put(Keyspace.membership, stored.encoded())
         membership = stored
@@ -185,7 +188,9 @@ package final class Machine<E: Engine> {
         do throws(EngineError) {
             var broken: DecodeError?
             if let checkpoint {
-                do throws(DecodeError) { sessions = try SessionTable(decoding: checkpoint.bytes.rawSpan) } catch { broken = error }
+                do throws(DecodeError) { sessions = try SessionTable(decoding: checkpoint.bytes.rawSpan) } catch {
+                    broken = error
+                }
             }
             let from = Keyspace.outcome((checkpoint?.index ?? .zero).next)
             try engine.scan(from: from, to: Keyspace.outcome(applied.last.index.next), reversed: false) {

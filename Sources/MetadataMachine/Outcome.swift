@@ -2,8 +2,8 @@ internal import Basics
 internal import MetadataModel
 
 /// What an apply group brought besides its rows, for two readers: a start after a crash, which goes on from the last
-/// checkpoint of the sessions with the changes that came after it, and the change feed, to which a command alone does not
-/// say what it did. One row for each group, in the same batch as the group's rows.
+/// checkpoint of the sessions with the changes that came after it, and the change feed, to which a command alone does
+/// not say what it did. One row for each group, in the same batch as the group's rows.
 ///
 /// A row is a list of items:
 ///
@@ -105,7 +105,9 @@ struct OutcomeWriter {
             guard sessions.slot(of: change.id) == nil else { throw .invalid("session opened twice") }
             sessions.record(change, in: sessions.open(change.id, timeout: timeout))
         } else {
-            guard let slot = sessions.slot(of: change.id) else { throw .invalid("change of a session that is not there") }
+            guard let slot = sessions.slot(of: change.id) else {
+                throw .invalid("change of a session that is not there")
+            }
             sessions.record(change, in: slot)
         }
     }

@@ -1,8 +1,8 @@
 internal import Basics
 internal import MetadataModel
 
-/// The sessions and, for each, the replies that its client may still ask for again: what makes a retry, to any node, after
-/// any failover, return the first result instead of being done a second time.
+/// The sessions and, for each, the replies that its client may still ask for again: what makes a retry, to any node,
+/// after any failover, return the first result instead of being done a second time.
 ///
 /// A function of the log alone: replies leave a window only because the client acknowledged them, sessions only because
 /// an entry ended them and cluster time has gone on. The same on every replica at the same index.
@@ -24,7 +24,7 @@ struct SessionTable: ~Copyable {
     /// What is to be done with a command.
     enum Verdict {
         /// It is the first one of a new session.
-        case open
+        case open(timeout: Interval)
         /// It is the next one of the session in this slot.
         case apply(slot: Int)
         case answer(KeptReply)
@@ -49,8 +49,8 @@ struct SessionTable: ~Copyable {
         }
     }
 
-    /// Sessions stay in their slot, so that one lookup serves both the verdict and the change, and the change is made in
-    /// place.
+    /// Sessions stay in their slot, so that one lookup serves both the verdict and the change, and the change is made
+    /// in place.
     private var slots: [Session] = []
     private var slotOf: [SessionID: Int] = [:]
     private var freeSlots: [Int] = []
@@ -64,10 +64,12 @@ struct SessionTable: ~Copyable {
 
     func verdict(on header: CommandHeader, time: ClusterTime) -> Verdict {
         guard let slot = slotOf[header.session] else {
-            guard let opening = header.opening, Self.isRecent(opening.openedAt, at: time) else { return .refuse(.expired) }
+            guard let opening = header.opening, Self.isRecent(opening.openedAt, at: time) else {
+                return .refuse(.expired)
+            }
             guard slotOf.count < Limits.sessionsMax else { return .refuse(.tooManySessions) }
             guard header.sequence == 1 else { return .refuse(.gap(expected: 1)) }
-            return .open
+            return .open(timeout: opening.timeout)
         }
         let acknowledged = slots[slot].acknowledgedThrough
         if header.sequence <= acknowledged { return .refuse(.tooOld) }
@@ -84,16 +86,16 @@ struct SessionTable: ~Copyable {
         return .apply(slot: slot)
     }
 
-    /// A copy of an opening command must find the session remembered for as long as its time counts as recent. So a time
-    /// that lies as far ahead is refused too: it would be recent for longer than an ended session is remembered.
+    /// A copy of an opening command must find the session remembered for as long as its time counts as recent. So a
+    /// time that lies as far ahead is refused too: it would be recent for longer than an ended session is remembered.
     private static func isRecent(_ openedAt: ClusterTime, at time: ClusterTime) -> Bool {
         time < openedAt + Limits.sessionOpeningAgeMax && openedAt < time + Limits.sessionOpeningAgeMax
     }
 
     // MARK: Changing
 
-    /// What an applied command does to its session, which is in `slot`; the same call when it is read back from an outcome
-    /// row.
+    /// What an applied command does to its session, which is in `slot`; the same call when it is read back from an
+    /// outcome row.
     mutating func record(_ change: SessionChange, in slot: Int) {
         slots[slot].replies.append(change.reply)
         if change.acknowledgedThrough > slots[slot].acknowledgedThrough {
@@ -221,7 +223,8 @@ struct SessionChange {
     var reply: KeptReply
 }
 
-/// A reply that may be asked for again. Most say "well, at this revision" and no more: these need no memory of their own.
+/// A reply that may be asked for again. Most say "well, at this revision" and no more: these need no memory of their
+/// own.
 struct KeptReply {
     /// Only when `bytes` is empty: the whole of a plain reply.
     private let revision: LogIndex
@@ -259,7 +262,9 @@ struct KeptReply {
     private static func plainRevision(_ body: RawSpan) -> LogIndex? {
         guard body.byteCount == Reply.headSize else { return nil }
         var reader = ByteReader(body)
-        guard let code = try? reader.readUInt16(), code == 0, let revision = try? reader.readUInt64() else { return nil }
+        guard let code = try? reader.readUInt16(), code == 0, let revision = try? reader.readUInt64() else {
+            return nil
+        }
         return LogIndex(revision)
     }
 }
@@ -278,12 +283,8 @@ private struct ReplyWindow {
 
     mutating func removeFirst(_ count: Int) {
         head += count
-        if head == replies.count {
-            replies.removeAll(keepingCapacity: true)
-            head = 0
-        } else if head >= 16, head * 2 >= replies.count {
-            replies.removeFirst(head)
-            head = 0
-        }
+        guard head >= 16, head * 2 >= replies.count else { return }
+        replies.removeFirst(head)
+        head = 0
     }
 }

@@ -6,8 +6,8 @@ package struct ApplyReport: Sendable {
     package var range: ClosedRange<LogIndex>
     /// Reply bodies of all entries, back to back.
     package var replyBytes: [UInt8] = []
-    /// Where each entry's reply ends in `replyBytes`; it begins where the one before ends. One for each entry of `range`;
-    /// an entry that nobody waits for has an empty reply.
+    /// Where each entry's reply ends in `replyBytes`; it begins where the one before ends. One for each entry of
+    /// `range`; an entry that nobody waits for has an empty reply.
     package var replyEnds: [Int] = []
     package var sessionsOpened: [OpenSession] = []
     package var sessionsEnded: [SessionID] = []

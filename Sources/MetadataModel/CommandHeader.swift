@@ -93,7 +93,9 @@ package struct CommandHeader: Hashable, Sendable {
             opening = SessionOpening(openedAt: openedAt, timeout: timeout)
         }
         if kind.isHousekeeping {
-            guard session == .housekeeping, sequence == 0, acknowledgedThrough == 0, flags == 0 else { throw .invalid("housekeeping header") }
+            guard session == .housekeeping, sequence == 0, acknowledgedThrough == 0, flags == 0 else {
+                throw .invalid("housekeeping header")
+            }
         } else {
             guard session != .housekeeping else { throw .invalid("session id: it may not be zero") }
             guard sequence > acknowledgedThrough, sequence < .max else { throw .invalid("sequence") }
@@ -109,8 +111,9 @@ package struct CommandHeader: Hashable, Sendable {
     }
 }
 
-/// Carried by a session's mutations until one of them has been answered. The session is opened only if the time named is
-/// recent, so that a copy of the command that turns up minutes later cannot open it a second time.
+/// Carried by a session's mutations until one of them has been answered. The session is opened only if the time named
+/// is recent, within `Limits.sessionOpeningAgeMax` of the entry's, so that a copy of the command that turns up minutes
+/// later cannot open it a second time.
 package struct SessionOpening: Hashable, Sendable {
     package var openedAt: ClusterTime
     package var timeout: Interval

@@ -63,8 +63,8 @@ package struct Membership: Hashable, Sendable {
         return writer.takeBytes()
     }
 
-    /// Refuses lists in which an id or a name is there twice, or that count in somebody who is not a member, or a learner
-    /// among the voters.
+    /// Refuses lists in which an id or a name is there twice, or that count in somebody who is not a member, or a
+    /// learner among the voters.
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
         var members: [Member] = []
         for _ in 0..<(try Self.readCount(&reader)) {

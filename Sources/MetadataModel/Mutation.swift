@@ -9,7 +9,7 @@ package enum Mutation: Hashable, Sendable {
     /// With `limit` 0 all rows at once or, above `Limits.rangeDeleteRowsMax`, none (`tooLarge`); else the first `limit`
     /// rows in key order, and the reply says whether there are more.
     case deleteRange(KeySpan, limit: UInt32 = 0)
-    /// Makes the key `Key.sequential(prefix:revision:)`.
+    /// Makes the key `Key.sequential(prefix:revision:)`; `conflict` if somebody has put that very key by name.
     case createSequential(prefix: [UInt8], value: [UInt8])
     case transaction(Transaction)
     /// The session is over once this is applied.

@@ -9,7 +9,8 @@ package import Basics
 package enum Query: Hashable, Sendable {
     case get(key: [UInt8])
     case list(KeySpan, PageRequest)
-    /// As `list`, from a view that an earlier page pinned: all pages of one view show one revision.
+    /// As `list`, from a view that an earlier page pinned: all pages of one view show one revision. The last page lets
+    /// go of the view.
     case page(view: UInt64, KeySpan, PageRequest)
     case releaseView(UInt64)
 

@@ -1,6 +1,7 @@
 package import Basics
 
-/// Names a session: 16 random bytes that the client drew. All zero is the leader's own housekeeping; no client may use it.
+/// Names a session: 16 random bytes that the client drew. All zero is the leader's own housekeeping; no client may use
+/// it.
 package struct SessionID: Hashable, Comparable, Sendable, CustomStringConvertible {
     /// Bytes 0 … 7 and 8 … 15, each read little-endian.
     package var first: UInt64

@@ -15,8 +15,12 @@ package import Basics
 ///                 u8 4 | u16 size, key                         get
 ///
 /// A get answers from the state that the comparisons saw, before the operations change it. Puts and deletes then happen
-/// in order. No key may be put or deleted by name twice in one branch: the transaction is one change, so a key has one
-/// outcome.
+/// in order: a prefix delete takes what was put before it in the branch, and spares what is put after it. No key may be
+/// put or deleted by name twice in one branch: the transaction is one change, so a key has one outcome.
+///
+/// Apply refuses with `tooLarge`, and changes nothing, when comparisons look at more than `Limits.comparisonRowsMax`
+/// rows, prefix deletes together at more than `Limits.rangeDeleteRowsMax`, or several gets answer more than
+/// `Limits.transactionReadSizeMax` bytes; with `compacted` when "unchanged since" asks below the delete floor.
 package struct Transaction: Hashable, Sendable {
     package enum Comparison: Hashable, Sendable {
         case revision(key: [UInt8], equals: LogIndex)

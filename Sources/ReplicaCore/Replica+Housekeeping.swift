@@ -72,7 +72,7 @@ extension Replica {
     private mutating func sendTouches() {
         if let leader = raft.leader, leader != id, let position = links.position(of: leader), links[position].isUp {
             lastForwardToken += 1
-            let sessions = touches.send(token: lastForwardToken)
+            let sessions = touches.send(token: lastForwardToken, deadline: now + settings.requestTimeout)
             links[position].send(.sessionTouches(sessions), requestID: lastForwardToken)
         } else {
             for waiting in touches.takeAll() { answerKeepAlive(waiting, notOpen: touch(waiting.sessions)) }

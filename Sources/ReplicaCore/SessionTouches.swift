@@ -12,7 +12,7 @@ struct SessionTouches: ~Copyable {
     }
 
     private var gathering: [Waiting] = []
-    private var sent: [(token: UInt64, waiting: [Waiting])] = []
+    private var sent: [(token: UInt64, waiting: [Waiting], deadline: Instant)] = []
 
     var isGathering: Bool { !gathering.isEmpty }
 
@@ -20,7 +20,7 @@ struct SessionTouches: ~Copyable {
 
     /// Sessions to ask the leader about, each once, in order; of what has gathered as much as one message may list. One
     /// client's frame lists no more than that, so somebody is always taken.
-    mutating func send(token: UInt64) -> [SessionID] {
+    mutating func send(token: UInt64, deadline: Instant) -> [SessionID] {
         var waiting: [Waiting] = []
         var count = 0
         for next in gathering {
@@ -29,7 +29,7 @@ struct SessionTouches: ~Copyable {
             waiting.append(next)
         }
         gathering.removeFirst(waiting.count)
-        sent.append((token, waiting))
+        sent.append((token, waiting, deadline))
         var sessions: [SessionID] = []
         for id in waiting.flatMap(\.sessions).sorted() where sessions.last != id { sessions.append(id) }
         return sessions
@@ -39,6 +39,13 @@ struct SessionTouches: ~Copyable {
     mutating func finish(token: UInt64) -> [Waiting] {
         guard let position = sent.firstIndex(where: { $0.token == token }) else { return [] }
         return sent.remove(at: position).waiting
+    }
+
+    /// Whoever has waited too long: the leader's answer is lost.
+    mutating func takeExpired(now: Instant) -> [Waiting] {
+        let expired = sent.filter { $0.deadline <= now }.flatMap(\.waiting)
+        sent.removeAll { $0.deadline <= now }
+        return expired
     }
 
     mutating func takeAll() -> [Waiting] {

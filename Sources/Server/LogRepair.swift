@@ -60,6 +60,8 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
         ticker?.cancel()
         ticker = nil
         peers.handler = nil
+        // What peers sent meanwhile was not taken, and the replica counts on no connection: both sides start anew.
+        peers.setMembers([])
     }
 
     private func askEveryone() {

@@ -154,6 +154,7 @@ extension World {
             }
             client.revisionSeen = max(client.revisionSeen, revision)
             checkRealTime(item, revision, client)
+            item.operation.rank = revision.rawValue
             switch item.expectation {
             case .mutation(let content):
                 ackedMutations += 1

@@ -37,6 +37,7 @@ package enum Simulation {
         settle(world, "ten election timeouts after the last fault")
         probe(world)
         settle(world, "after a last write of each client")
+        rest(world)
         world.checkEnd()
         world.countDiskFaults()
         return Result(
@@ -52,6 +53,14 @@ package enum Simulation {
             guard world.now < end else { return world.fail("not settled \(when): \(world.unrest)") }
             world.run(until: world.now + .milliseconds(100))
         }
+    }
+
+    /// Without faults, leadership does not change, and whatever waits for an answer has one before long.
+    private static func rest(_ world: World) {
+        guard world.violation == nil else { return }
+        let terms = world.leaders.count
+        world.run(until: world.now + .seconds(8))
+        if world.leaders.count != terms { world.fail("leadership changed without a fault") }
     }
 
     /// The cluster serves everybody again.

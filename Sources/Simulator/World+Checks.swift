@@ -113,6 +113,7 @@ extension World {
                 "client \(client.number) is answered by entry \(revision), which is another command than its own; "
                     + "that is \(entry.origin), its own at \(places)")
         }
+        acknowledged.insert(revision)
         if !entry.tookEffect { fail("client \(client.number)'s mutation at \(revision) was acknowledged without effect") }
     }
 
@@ -140,18 +141,23 @@ extension World {
         for node in nodes where node.process?.replica.isDrained == false {
             if node.process?.replica.raft.isLeader != true { fail("\(node.name) still has requests pending") }
         }
-        var effectiveAt: [[UInt8]: Instant] = [:]
-        for entry in oracle.entries where entry.tookEffect { effectiveAt[entry.content] = entry.appliedAt }
-        for content in refusedContents where effectiveAt[content] != nil {
+        checkHistories()
+    }
+
+    private func checkHistories() {
+        // What took effect and nobody was told so: the mutations of unknown outcome.
+        var untold: [[UInt8]: [CommitOracle.Entry]] = [:]
+        for entry in oracle.entries where entry.tookEffect && !acknowledged.contains(entry.id.index) {
+            untold[entry.content, default: []].append(entry)
+        }
+        for content in refusedContents where untold[content] != nil {
             fail("a mutation took effect that its client was told had none")
         }
         for group in history.indices {
-            let operations = history[group] + unknown[group].compactMap { operation, content in
-                resolved(operation, effectiveAt[content])
-            }
+            let operations = history[group] + resolvedUnknown(group, untold)
             switch LinearizabilityChecker.check(operations) {
             case .linearizable: break
-            case .undecided: fail("the history of group \(group), \(operations.count) operations, is undecided")
+            case .undecided: fail("the history of group \(group), \(operations.count) operations, \(operations.count { $0.returned == nil }) of them of unknown outcome, is undecided")
             case .violation(let placed, let stuckAt):
                 let list = stuckAt.prefix(8).map(\.description).joined(separator: "\n    ")
                 fail("group \(group) is not linearizable after \(placed) of \(operations.count) operations:\n    \(list)")
@@ -159,13 +165,20 @@ extension World {
         }
     }
 
-    /// By now nothing of unknown outcome is still on its way: what is not in the log will never be, and what is was there
-    /// when the first node applied it. Only of a deletion nobody can say whose it was.
-    private func resolved(_ operation: Operation, _ appliedAt: Instant?) -> Operation? {
-        guard let appliedAt else { return nil }
-        guard operation.writes.contains(where: { $0.value != 0 }) else { return operation }
-        var resolved = operation
-        resolved.returned = appliedAt.nanoseconds
-        return resolved
+    /// By now nothing of unknown outcome is still on its way: what is not in the log will never be, and what is there took
+    /// effect before the first node applied it.
+    private func resolvedUnknown(_ group: Int, _ untold: [[UInt8]: [CommitOracle.Entry]]) -> [Operation] {
+        var counts: [[UInt8]: Int] = [:]
+        for item in unknown[group] { counts[item.content, default: 0] += 1 }
+        return unknown[group].compactMap { operation, content in
+            guard let entries = untold[content], let last = entries.last else { return nil }
+            // Of equal deletions nobody can say which of them it was.
+            guard entries.count == counts[content] else { return operation }
+            var resolved = operation
+            resolved.returned = last.appliedAt.nanoseconds
+            resolved.conditionsHeld = last.succeeded
+            resolved.rank = last.id.index.rawValue
+            return resolved
+        }
     }
 }

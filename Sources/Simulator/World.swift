@@ -72,6 +72,8 @@ package final class World {
     var answeredReads = 0
     var unknownOutcomes = 0
     var lastValueNumber: UInt32 = 0
+    /// Revisions of mutations that their clients know of.
+    var acknowledged: Set<LogIndex> = []
     /// Commands that clients were told to have had no effect.
     var refusedContents: [[UInt8]] = []
     /// Connections whose bytes this world has damaged.

@@ -138,7 +138,9 @@ struct CommandTests {
         try rig.mutate(.deleteRange(.range(from: Array("b".utf8), to: nil)))
         #expect(try rig.keys() == ["a"])
         #expect(try rig.mutate(.deleteRange(prefix("x"))).deleteRange().rowCount == 0)
-        #expect(try rig.mutate(.deleteRange(.range(from: Array("z".utf8), to: Array("a".utf8)))).deleteRange().rowCount == 0)
+        #expect(
+            try rig.mutate(.deleteRange(.range(from: Array("z".utf8), to: Array("a".utf8)))).deleteRange().rowCount == 0
+        )
         #expect(try rig.mutate(.deleteRange(prefix(""))).deleteRange().rowCount == 1)
         #expect(try tombstones() == ["a", "a/1", "a/2", "a/3", "b", "c"])
     }

@@ -10,7 +10,9 @@ struct QueryTests {
 
     init() throws { rig = try Rig() }
 
-    private func page(_ span: KeySpan, _ request: PageRequest, view: UInt64? = nil, at now: Instant = .zero) throws -> Page {
+    private func page(_ span: KeySpan, _ request: PageRequest, view: UInt64? = nil, at now: Instant = .zero) throws
+        -> Page
+    {
         let query = if let view { Query.page(view: view, span, request) } else { Query.list(span, request) }
         return try rig.ask(query, at: now).page(for: request)
     }

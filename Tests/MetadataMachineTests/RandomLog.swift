@@ -177,8 +177,10 @@ struct RandomLog {
         switch below(4) {
         case 0: append(.tick)
         case 1:
-            let ids = (0...below(2)).map { _ in clients[below(clients.count)].session }
-            append(.expireSessions(ids))
+            let position = below(clients.count)
+            append(.expireSessions([clients[position].session, clients[below(clients.count)].session]))
+            // Some clients learn that their session is over, others go on for a while.
+            if happens(percent: 70) { clients[position] = newClient() }
         case 2:
             let floor = LogIndex(index.rawValue - min(index.rawValue, 60))
             append(.deleteFloor(floor))

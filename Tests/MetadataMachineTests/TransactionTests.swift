@@ -90,7 +90,8 @@ struct TransactionTests {
         try rig.mutate(delete("p/1"))
         try rig.mutate(delete("p/2"))
         try rig.housekeep(.deleteFloor(LogIndex(1)))
-        let below = try run([.unchanged(prefix: Array("p/".utf8), since: .zero)], then: [put("x")], otherwise: [put("y")])
+        let below = try run(
+            [.unchanged(prefix: Array("p/".utf8), since: .zero)], then: [put("x")], otherwise: [put("y")])
         #expect(below.code == .compacted)
         #expect(below.error?.currentRevision == LogIndex(1))
         #expect(try rig.keys().isEmpty)

@@ -63,7 +63,8 @@ enum Samples {
 
     static let membership = Membership(
         members: [
-            Member(id: NodeID(3), name: "n3", peerAddress: "h:3"), Member(id: NodeID(1), name: "n1", peerAddress: "h:1"),
+            Member(id: NodeID(3), name: "n3", peerAddress: "h:3"),
+            Member(id: NodeID(1), name: "n1", peerAddress: "h:1"),
             Member(id: NodeID(2), name: "n2", peerAddress: "h:2"),
         ], incoming: [NodeID(2), NodeID(1)], outgoing: [NodeID(1)], learners: [NodeID(3)])
 
@@ -117,7 +118,8 @@ enum Samples {
         all.append(("reply success", bytes { Reply.writeSuccess(revision: LogIndex(7), into: &$0) }))
         all.append(("reply error", bytes { error.encode(revision: LogIndex(8), into: &$0) }))
         all.append(("reply plain error", bytes { ReplyError(.diskFull, "x").encode(revision: .zero, into: &$0) }))
-        all.append(("result of delete range", bytes { DeleteRangeResult(rowCount: 4, hasMore: true).encode(into: &$0) }))
+        all.append(
+            ("result of delete range", bytes { DeleteRangeResult(rowCount: 4, hasMore: true).encode(into: &$0) }))
         all.append(("result of transaction", bytes { result.encode(into: &$0) }))
         all.append(("result of get", bytes { $0.write(RowResult(revision: LogIndex(7), value: value)) }))
         all.append(("result of get, nothing", bytes { $0.write(RowResult?.none) }))

@@ -141,7 +141,7 @@ extension ServerTests {
                 }
 
                 refused("another process uses this directory", try await serve("n1", node.directory))
-                #expect(try await cluster.stop("n1") == .exited(0))
+                #expect(try await cluster.stop("n1") == [.exited(0)])
                 refused("belongs to node \"n1\", not to \"n2\"", try await serve("n2", node.directory))
 
                 let files = FileManager.default

@@ -22,6 +22,7 @@ final class LoadConnection: FrameConnectionDelegate {
     private var helloAt = NIODeadline.distantPast
     private var awaiting = 0
     private var isReady = false
+    private var hasAskedForAll = false
     /// When each request under way was sent, by request id modulo the size.
     private var sentAt: [NIODeadline]
     private var output = ByteWriter()
@@ -40,17 +41,20 @@ final class LoadConnection: FrameConnectionDelegate {
     private func fill() {
         guard isReady else { return }
         let now = NIODeadline.now()
-        while awaiting < inFlight, run.mayAsk, let key = run.workload.takeKey() {
+        while awaiting < inFlight, run.mayAsk {
+            guard let key = run.workload.takeKey() else {
+                hasAskedForAll = true
+                break
+            }
             sentAt[Int(nextRequestID % UInt64(inFlight))] = now
             if run.workload.operation == .read { writeQuery(key) } else { writeMutation(key) }
             nextRequestID += 1
             awaiting += 1
         }
         send()
-        if awaiting == 0, !run.mayAsk { run.finished(self) }
+        if awaiting == 0, hasAskedForAll { run.finished(self) }
     }
 
-    /// Asks again after a reply; called when the workload may have come to its end too.
     private func send() {
         guard output.count > 0 else { return }
         connection?.send(output.takeBytes())

@@ -32,6 +32,7 @@ final class LoadRun {
     private var phase = Phase.seekingLeader
     private var connections: [LoadConnection] = []
     private var readyCount = 0
+    private var searchesLeft = 100
     private var random = SystemRandomNumberGenerator()
     private var latencies = Histogram()
     private var operations = 0
@@ -66,7 +67,7 @@ final class LoadRun {
             return
         }
         connection.close()
-        guard let leader = leader.flatMap({ HostPort($0) }) else { return abort("the cluster has no leader") }
+        guard let leader = leader.flatMap({ HostPort($0) }) else { return seekAgain() }
         phase = .connecting
         let targets = plan.usesAllNodes ? plan.endpoints : [leader]
         for number in 0..<plan.connectionCount {
@@ -74,6 +75,13 @@ final class LoadRun {
             connections.append(connection)
             dial(targets[number % targets.count], connection)
         }
+    }
+
+    /// The node does not know yet who leads, or where clients find the leader.
+    private func seekAgain() {
+        searchesLeft -= 1
+        guard searchesLeft > 0 else { return abort("\(plan.endpoints[0]) knows no leader") }
+        after(.milliseconds(100)) { $0.start() }
     }
 
     func succeeded(after nanoseconds: Int64) {

@@ -15,6 +15,8 @@ struct CommitOracle {
         var origin = ""
         /// It took effect here, for the first and only time.
         var tookEffect: Bool
+        /// For a transaction, whether its comparisons held.
+        var succeeded = true
         /// When the first node applied it.
         var appliedAt: Instant
     }
@@ -103,7 +105,10 @@ struct CommitOracle {
             entries[entries.count - 1].tookEffect = true
             guard let mutation = try AppliedMutation(kind: header.kind, decoding: &reader) else { return nil }
             var result: TransactionResult?
-            if case .transaction = mutation { result = try TransactionResult(decoding: &replyReader) }
+            if case .transaction = mutation {
+                result = try TransactionResult(decoding: &replyReader)
+                entries[entries.count - 1].succeeded = result?.succeeded ?? false
+            }
             return model.apply(mutation, reply: result, at: index).map { "entry \(index): \($0)" }
         } catch {
             return "entry \(index) or its reply does not decode: \(error)"

@@ -24,6 +24,8 @@ package struct Operation: Hashable, Sendable {
     package var conditionsHeld: Bool?
     package var writes: [Cell]
     package var otherwise: [Cell]
+    /// Where it is likely to come among the others. It tells a search where to look first and is never believed.
+    package var rank: UInt64 = .max
 
     package init(
         client: Int, called: UInt64, returned: UInt64?, reads: [Cell] = [], conditions: [Cell] = [],

@@ -5,7 +5,7 @@ internal import Basics
 ///
 /// The search of Wing and Gong with Lowe's memo: at each step any operation that was called before the earliest return
 /// among those still to be placed may come next; a set of placed operations together with the state that it led to is
-/// tried only once. Linearizability is local (Herlihy and Wing 1990), so groups of keys are checked apart.
+/// tried only once. What fits and never writes is placed at once: it can come nowhere better. Linearizability is local (Herlihy and Wing 1990), so groups of keys are checked apart.
 ///
 /// An operation whose outcome nobody knows may come anywhere or nowhere, and a few of them would make the search endless.
 /// It need not be tried everywhere: if the next operation neither sees its effect nor hides it for good, the two can change
@@ -147,6 +147,15 @@ package struct LinearizabilityChecker {
         var next = 0
         while left > 0 {
             var advanced = false
+            if next == 0,
+                let free = candidates.first(where: { number in
+                    // Not so a deletion of what is not there: it may have to delete something later.
+                    operations[number].returned != nil && footprints[number].written == 0
+                        && apply(operations[number], to: state) != nil && settle(owed, by: number) != nil
+                })
+            {
+                candidates = [free]
+            }
             while next < candidates.count {
                 let number = candidates[next]
                 next += 1
@@ -209,7 +218,10 @@ package struct LinearizabilityChecker {
             found.append(number)
         }
         // Most take effect shortly before they return.
-        found.sort { (operations[$0].returned ?? 0, $0) < (operations[$1].returned ?? 0, $1) }
+        found.sort { first, second in
+            let (left, right) = (operations[first], operations[second])
+            return (left.rank, left.returned ?? 0, first) < (right.rank, right.returned ?? 0, second)
+        }
         for number in pending where !placed[number] {
             guard operations[number].called <= bound else { break }
             found.append(number)

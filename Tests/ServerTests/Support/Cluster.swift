@@ -80,13 +80,16 @@ final class Cluster {
         for name in names { nodes[position(name)].process = nil }
     }
 
-    /// SIGTERM.
-    func stop(_ name: String) async throws -> ChildProcess.Ending {
-        let process = try process(name)
-        process.send(SIGTERM)
-        let ending = try await process.waitUntilEnded()
-        nodes[position(name)].process = nil
-        return ending
+    /// SIGTERM to all of `names` at once; how they ended.
+    func stop(_ names: String...) async throws -> [ChildProcess.Ending] { try await stop(names) }
+
+    func stop(_ names: [String]) async throws -> [ChildProcess.Ending] {
+        let processes = try names.map(process)
+        for process in processes { process.send(SIGTERM) }
+        var endings: [ChildProcess.Ending] = []
+        for process in processes { endings.append(try await process.waitUntilEnded()) }
+        for name in names { nodes[position(name)].process = nil }
+        return endings
     }
 
     /// The directory of a stopped node is lost.
@@ -149,11 +152,19 @@ final class Cluster {
         try await eventually("all nodes follow one leader and have caught up", within: timeout) {
             var reports: [NodeReport] = []
             for name in self.names { reports.append(try await self.status(name)) }
-            guard let leader = reports.first(where: { $0.role == "leader" }) else { return false }
-            return reports.allSatisfy {
-                $0.term == leader.term && $0.leaderName == leader.name && $0.state == "ok"
-                    && $0.appliedIndex >= leader.commitIndex
+            guard let leader = reports.first(where: { $0.role == "leader" }) else { throw TestFailure("nobody leads") }
+            for report in reports {
+                let isInLine =
+                    report.term == leader.term && report.leaderName == leader.name && report.state == "ok"
+                    && report.appliedIndex >= leader.commitIndex
+                guard isInLine else {
+                    throw TestFailure(
+                        "\(report.name) is \(report.role ?? "no member") of \(report.leaderName ?? "nobody"), "
+                            + "\(report.state), term \(report.term), applied \(report.appliedIndex), while "
+                            + "\(leader.name) leads in term \(leader.term) and has committed \(leader.commitIndex)")
+                }
             }
+            return true
         }
     }
 
