@@ -110,6 +110,7 @@ let package = Package(
         tests("RaftCoreTests", ["Basics", "RaftCore"], exclude: ["Scripts"]),
         tests("MetadataModelTests", ["Basics", "MetadataModel"]),
         tests("MetadataMachineTests", ["Basics", "LogFormat", "MetadataMachine", "MetadataModel", "StateEngine"]),
+        tests("ReplicaCoreTests", ["Basics", "LogFormat", "MetadataModel", "RaftCore", "ReplicaCore", "Wire"]),
         tests("EngineConformanceTests", ["Basics", "RocksEngine", "StateEngine"]),
         tests("RocksEngineTests", ["Basics", "RocksEngine", "StateEngine"]),
         tests("SnapshotsTests", ["Basics", "RocksEngine", "Snapshots", "StateEngine"]),

@@ -256,12 +256,18 @@ extension ClientState {
             case .keepAlive(let reply): keepAliveAnswered(requestID, reply)
             case .failed(let error, _):
                 switch target {
-                case .hello: refusedAsForeign(place, error)
+                case .hello: refusedAsForeign(place, error, reason: "refused: \(error.message)")
                 case .keepAlive: keepAliveFailed(requestID, error, from: place)
                 case .ping: nodes[place].hasPinged = false
-                case .call, .mutation: break
+                case .members, .call, .mutation: break
                 }
             case .status, .initialized: throw .invalid("reply to another request")
+            }
+        case .members:
+            switch try ControlReply.decode(kind: kind, body: body) {
+            case .status(let reply): membersAnswered(reply, from: place)
+            case .failed: membersRefused(by: place)
+            case .hello, .pong, .keepAlive, .initialized: throw .invalid("reply to another request")
             }
         case .mutation(let sessionNumber, let sequence, let sentAt):
             let answer = try readAnswer(body)

@@ -65,11 +65,12 @@ extension ClientState {
             // The node refuses a client of another cluster itself; one that does not is not to be believed either.
             if let ours = identity, ours != theirs {
                 let code: ErrorCode = ours.id == theirs.id ? .generationChanged : .clusterMismatch
-                return refusedAsForeign(place, .madeHere(code))
+                return refusedAsForeign(place, .madeHere(code), reason: "belongs to another cluster")
             }
             identity = theirs
         }
         nodes[place].link = .ready(connection, hello)
+        nodes[place].membersQuestion = MembersQuestion()
         nodes[place].failures = 0
         nodes[place].failure = hello.identity == nil ? "belongs to no cluster yet" : nil
         nodes[place].retryAt = hello.identity == nil ? now + .milliseconds(250) : now
@@ -91,8 +92,9 @@ extension ClientState {
 
     /// A node refused the greeting, or should have. After a restore nothing of this cluster is the same: every call
     /// ends with that error rather than with an answer from the wrong state. One node of another cluster among the
-    /// endpoints is only a node that is of no use.
-    mutating func refusedAsForeign(_ place: Int, _ error: ReplyError) {
+    /// endpoints is only a node that is of no use; so is one whose directory was emptied. Which of them it is, the node
+    /// says best.
+    mutating func refusedAsForeign(_ place: Int, _ error: ReplyError, reason: String) {
         if error.code == .generationChanged {
             foreign = error
             for id in calls.keys.sorted() {
@@ -105,7 +107,7 @@ extension ClientState {
             endSession()
             closeAll()
         } else {
-            giveUp(place, error.code == .clusterMismatch ? "belongs to another cluster" : error.message)
+            giveUp(place, reason)
             nodes[place].retryAt = now + .seconds(1)
         }
     }
@@ -115,8 +117,11 @@ extension ClientState {
     /// Takes a node's word for who leads; nil: it knows nobody.
     mutating func follow(_ hint: LeaderHint?) {
         guard let hint, !hint.clientAddress.isEmpty else { return }
+        let former = leader
         leader = makeNode(hint.clientAddress)
-        if let leader, nodes[leader].name == nil { nodes[leader].name = hint.name }
+        guard let leader else { return }
+        if nodes[leader].name == nil { nodes[leader].name = hint.name }
+        if leader != former { askForMembersSoon(leader) }
     }
 
     /// Place of the node with that address; made when there is none and room for it.
@@ -201,7 +206,7 @@ extension ClientState {
             case .call(let id): connectionLost(under: id, requestID: requestID)
             case .keepAlive:
                 if session?.keepAlive?.requestID == requestID { session?.keepAlive = nil }
-            case .hello, .ping, .mutation, nil: break
+            case .hello, .ping, .members, .mutation, nil: break
             }
         }
         failAddressed(to: place)
@@ -287,7 +292,12 @@ extension ClientState {
 
     /// "reached 1 of 3; n2 refused the connection, n3 timed out".
     var reachability: String {
-        let named = nodes.filter(\.isConfigured)
+        let configured = nodes.filter(\.isConfigured)
+        // A member may have been named by another address than its own.
+        let members = nodes.filter { node in
+            node.isMember && !node.isConfigured && !configured.contains { $0.name != nil && $0.name == node.name }
+        }
+        let named = configured + members
         let reached = named.count { $0.hello != nil }
         let failures = named.filter { $0.failure != nil }.map { "\($0.displayName) \($0.failure ?? "")" }
         let summary = "reached \(reached) of \(named.count)"

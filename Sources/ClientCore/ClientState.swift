@@ -15,7 +15,7 @@ package import Wire
 /// - Whether the session still holds: *suspended* at 2/3 of its timeout since it was last known to be heard, *lost* at
 ///   all of it. The cluster waits longer than that, so a client knows of the end before anybody else can act on it.
 ///
-/// Topics: `+Nodes` connections and the leader, `+Session` ordered mutations, `+Calls` everything without an order.
+/// Topics: `+Nodes` connections and the leader, `+Members` who belongs to the cluster, `+Session` ordered mutations, `+Calls` everything without an order.
 package struct ClientState: Sendable {
     package let settings: ClientSettings
     var random: SplitMix64
@@ -28,7 +28,8 @@ package struct ClientState: Sendable {
     /// Something has happened since the last turn.
     private var needsTurn = false
 
-    // Nodes: `+Nodes`. A node keeps its place in `nodes`.
+    // Nodes: `+Nodes`, `+Members`. Those that the caller named come first. A node keeps its place in `nodes` until one
+    // before it is found to have left the cluster.
     var nodes: [Node] = []
     var nodeOfConnection: [ConnectionID: Int] = [:]
     /// Place of the node that is believed to lead.
@@ -126,6 +127,7 @@ package struct ClientState: Sendable {
         if isClosing, calls.isEmpty { return closeAll() }
         watchSession()
         watchConnections()
+        askForMembers()
         sendMutations()
         sendCalls()
         sendKeepAlive()

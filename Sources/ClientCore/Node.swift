@@ -16,8 +16,10 @@ struct Node: Sendable {
     private static let commandHeaderSizeMax = 46
 
     let address: String
-    /// The caller named it; the others were found through hints.
+    /// The caller named it; the others were found through what nodes say.
     let isConfigured: Bool
+    /// The cluster counts it among its members.
+    var isMember = false
     var name: String?
     var link = Link.idle
     /// Why it cannot be used; nil after a success.
@@ -33,6 +35,7 @@ struct Node: Sendable {
     var silentSince = Instant.zero
     /// A ping is among the outstanding requests.
     var hasPinged = false
+    var membersQuestion = MembersQuestion()
     /// Frames on their way out.
     var outbox = ByteWriter()
 
@@ -59,11 +62,11 @@ struct Node: Sendable {
     /// It answers reads and mutations.
     var isUsable: Bool { hello?.identity != nil && !isLeaving }
 
-    /// It takes one more call. Two places are kept free, for a ping and a keep-alive: under full load the session must
-    /// not starve, and a node closes the connection of whoever goes beyond its limit.
+    /// It takes one more call. Three places are kept free, for a ping, a keep-alive and the question for the members:
+    /// under full load the session must not starve, and a node closes the connection of whoever goes beyond its limit.
     var hasRoom: Bool {
         guard let hello else { return false }
-        return outstanding.count < max(1, Int(hello.limits.requestsMax) - 2)
+        return outstanding.count < max(1, Int(hello.limits.requestsMax) - 3)
     }
 
     /// Why a command with a body of `size` bytes cannot be sent there: the node would close the connection, and every
@@ -83,6 +86,8 @@ enum RequestTarget: Sendable {
     case hello
     case ping
     case keepAlive
+    /// A status that the client asks for itself, to learn the members.
+    case members
     /// A call without an order.
     case call(CallID)
     /// The mutation of that sequence, if the session is still that one.

@@ -20,9 +20,9 @@ extension Machine {
             reply.write(into: &replies)
             outcome.add(Effect(form: .noChange), at: entry.index)
         case .refuse(let refusal): refuse(refusal.error, entry)
-        case .open(let timeout):
-            let slot = sessions.open(header.session, timeout: timeout)
-            try applyMutation(header, reader.readRemaining(), in: slot, opening: timeout, entry, &report)
+        case .open(let opening):
+            let slot = sessions.open(header.session, opening)
+            try applyMutation(header, reader.readRemaining(), in: slot, opening: opening, entry, &report)
         case .apply(let slot):
             try applyMutation(header, reader.readRemaining(), in: slot, opening: nil, entry, &report)
         }
@@ -30,9 +30,9 @@ extension Machine {
 
     /// - Parameters:
     ///   - slot: of the command's session.
-    ///   - timeout: of the session, when the command opens it.
+    ///   - opening: when the command opens it.
     private func applyMutation(
-        _ header: CommandHeader, _ body: RawSpan, in slot: Int, opening timeout: Interval?, _ entry: Entry,
+        _ header: CommandHeader, _ body: RawSpan, in slot: Int, opening: SessionOpening?, _ entry: Entry,
         _ report: inout ApplyReport
     ) throws(MachineError) {
         let start = replies.count
@@ -45,13 +45,14 @@ extension Machine {
             throw .malformed("entry \(entry.index): \(error)")
         }
         let change = SessionChange(
-            id: header.session, timeout: timeout, acknowledgedThrough: header.acknowledgedThrough,
+            id: header.session, opening: opening, acknowledgedThrough: header.acknowledgedThrough,
             ends: header.isOneShot || header.kind == .endSession, time: entry.time,
             reply: keptReply(from: start, succeeded: succeeded, entry))
         sessions.record(change, in: slot)
         outcome.add(change)
-        switch (timeout, change.ends) {
-        case (let timeout?, false): report.sessionsOpened.append(OpenSession(id: change.id, timeout: timeout))
+        switch (opening, change.ends) {
+        case (let opening?, false):
+            report.sessionsOpened.append(OpenSession(id: change.id, timeout: opening.timeout))
         case (nil, true): report.sessionsEnded.append(change.id)
         case (_?, true), (nil, false): break
         }

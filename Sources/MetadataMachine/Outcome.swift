@@ -8,7 +8,8 @@ internal import MetadataModel
 /// A row is a list of items:
 ///
 ///     u8 1 change    16 B session | u8 flags: 1 opened, 2 ended | u64 acknowledgedThrough
-///                    | with a flag: u64 time of the entry, ns | opened: u64 timeout, ns | u16 size, reply
+///                    | with a flag: u64 time of the entry, ns | opened: u64 opened at, ns | u64 timeout, ns
+///                    | u16 size, reply
 ///     u8 2 expired   u64 ended at, ns | u16 count | 16 B each
 ///     u8 3 effect    u64 index | u8 what: 0 no change, 1 then, 2 else, 3 neither command nor branch says all
 ///                    | u32 count | (u16 size, deleted key) each
@@ -25,7 +26,7 @@ struct OutcomeWriter {
     mutating func removeAll() { writer.removeAll() }
 
     mutating func add(_ change: SessionChange) {
-        if let revision = change.reply.plainRevision, change.timeout == nil, !change.ends {
+        if let revision = change.reply.plainRevision, change.opening == nil, !change.ends {
             let fields: InlineArray<4, UInt64> = [
                 change.id.first.littleEndian, change.id.second.littleEndian,
                 change.acknowledgedThrough.littleEndian, revision.rawValue.littleEndian,
@@ -36,10 +37,13 @@ struct OutcomeWriter {
         }
         writer.write(UInt8(1))
         writer.write(change.id)
-        writer.write(UInt8((change.timeout != nil ? 1 : 0) | (change.ends ? 2 : 0)))
+        writer.write(UInt8((change.opening != nil ? 1 : 0) | (change.ends ? 2 : 0)))
         writer.write(change.acknowledgedThrough)
-        if change.timeout != nil || change.ends { writer.write(change.time.nanoseconds) }
-        if let timeout = change.timeout { writer.write(UInt64(timeout.nanoseconds)) }
+        if change.opening != nil || change.ends { writer.write(change.time.nanoseconds) }
+        if let opening = change.opening {
+            writer.write(opening.openedAt.nanoseconds)
+            writer.write(UInt64(opening.timeout.nanoseconds))
+        }
         change.reply.writeSized(into: &writer)
     }
 
@@ -77,7 +81,7 @@ struct OutcomeWriter {
                 let reply = KeptReply(plainAt: LogIndex(try reader.readUInt64()))
                 try record(
                     SessionChange(
-                        id: id, timeout: nil, acknowledgedThrough: acknowledged, ends: false, time: .zero,
+                        id: id, opening: nil, acknowledgedThrough: acknowledged, ends: false, time: .zero,
                         reply: reply), in: &sessions)
             default: throw .unknown("outcome item", UInt64(form))
             }
@@ -91,19 +95,24 @@ struct OutcomeWriter {
         let flags = try reader.readUInt8()
         let acknowledged = try reader.readUInt64()
         let time = flags & 3 != 0 ? ClusterTime(nanoseconds: try reader.readUInt64()) : .zero
-        let timeout = flags & 1 != 0 ? Interval.nanoseconds(Int64(clamping: try reader.readUInt64())) : nil
+        var opening: SessionOpening?
+        if flags & 1 != 0 {
+            let openedAt = ClusterTime(nanoseconds: try reader.readUInt64())
+            let timeout = Interval.nanoseconds(Int64(clamping: try reader.readUInt64()))
+            opening = SessionOpening(openedAt: openedAt, timeout: timeout)
+        }
         try record(
             SessionChange(
-                id: id, timeout: timeout, acknowledgedThrough: acknowledged, ends: flags & 2 != 0, time: time,
+                id: id, opening: opening, acknowledgedThrough: acknowledged, ends: flags & 2 != 0, time: time,
                 reply: KeptReply(try reader.readBytes16(max: Limits.storedReplySizeMax))), in: &sessions)
     }
 
     private static func record(_ change: SessionChange, in sessions: inout SessionTable) throws(DecodeError) {
-        if let timeout = change.timeout {
+        if let opening = change.opening {
             // The id may have been in use before, by a session that was forgotten when this one was opened.
             sessions.prune(at: change.time)
             guard sessions.slot(of: change.id) == nil else { throw .invalid("session opened twice") }
-            sessions.record(change, in: sessions.open(change.id, timeout: timeout))
+            sessions.record(change, in: sessions.open(change.id, opening))
         } else {
             guard let slot = sessions.slot(of: change.id) else {
                 throw .invalid("change of a session that is not there")

@@ -10,6 +10,8 @@ struct SessionTable: ~Copyable {
     private struct Session {
         var id: SessionID
         var timeout: Interval
+        /// What its opening named.
+        var openedAt: ClusterTime
         /// Replies through here will not be asked for again.
         var acknowledgedThrough: UInt64 = 0
         /// Replies to `acknowledgedThrough + 1 …`, oldest first.
@@ -18,13 +20,19 @@ struct SessionTable: ~Copyable {
         /// opens it again.
         var endedAt: ClusterTime?
 
+        /// When no copy of the opening is recent any more. The opening may name a time ahead of the log's: the node
+        /// that the client asked for it need not be the leader.
+        func forgottenAt(endedAt: ClusterTime) -> ClusterTime {
+            max(endedAt + Limits.endedSessionKept, openedAt + Limits.sessionOpeningAgeMax)
+        }
+
         var expected: UInt64 { acknowledgedThrough + UInt64(replies.count) + 1 }
     }
 
     /// What is to be done with a command.
     enum Verdict {
         /// It is the first one of a new session.
-        case open(timeout: Interval)
+        case open(SessionOpening)
         /// It is the next one of the session in this slot.
         case apply(slot: Int)
         case answer(KeptReply)
@@ -54,9 +62,7 @@ struct SessionTable: ~Copyable {
     private var slots: [Session] = []
     private var slotOf: [SessionID: Int] = [:]
     private var freeSlots: [Int] = []
-    /// Ended sessions in the order of their end; those before `endedHead` are forgotten.
-    private var ended: [(id: SessionID, at: ClusterTime)] = []
-    private var endedHead = 0
+    private var ended = ForgettingQueue()
 
     init() {}
 
@@ -64,12 +70,12 @@ struct SessionTable: ~Copyable {
 
     func verdict(on header: CommandHeader, time: ClusterTime) -> Verdict {
         guard let slot = slotOf[header.session] else {
-            guard let opening = header.opening, Self.isRecent(opening.openedAt, at: time) else {
+            guard let opening = header.opening, time < opening.openedAt + Limits.sessionOpeningAgeMax else {
                 return .refuse(.expired)
             }
             guard slotOf.count < Limits.sessionsMax else { return .refuse(.tooManySessions) }
             guard header.sequence == 1 else { return .refuse(.gap(expected: 1)) }
-            return .open(timeout: opening.timeout)
+            return .open(opening)
         }
         let acknowledged = slots[slot].acknowledgedThrough
         if header.sequence <= acknowledged { return .refuse(.tooOld) }
@@ -86,12 +92,6 @@ struct SessionTable: ~Copyable {
         return .apply(slot: slot)
     }
 
-    /// A copy of an opening command must find the session remembered for as long as its time counts as recent. So a
-    /// time that lies as far ahead is refused too: it would be recent for longer than an ended session is remembered.
-    private static func isRecent(_ openedAt: ClusterTime, at time: ClusterTime) -> Bool {
-        time < openedAt + Limits.sessionOpeningAgeMax && openedAt < time + Limits.sessionOpeningAgeMax
-    }
-
     // MARK: Changing
 
     /// What an applied command does to its session, which is in `slot`; the same call when it is read back from an
@@ -104,16 +104,13 @@ struct SessionTable: ~Copyable {
             slots[slot].replies.removeFirst(dropped)
             slots[slot].acknowledgedThrough += UInt64(dropped)
         }
-        if change.ends {
-            slots[slot].endedAt = change.time
-            ended.append((change.id, change.time))
-        }
+        if change.ends { end(slot, at: change.time) }
     }
 
     /// Makes room for a session that is not there yet.
     /// - Returns: its slot.
-    mutating func open(_ id: SessionID, timeout: Interval) -> Int {
-        let session = Session(id: id, timeout: timeout)
+    mutating func open(_ id: SessionID, _ opening: SessionOpening) -> Int {
+        let session = Session(id: id, timeout: opening.timeout, openedAt: opening.openedAt)
         let slot: Int
         if let free = freeSlots.popLast() {
             slot = free
@@ -131,23 +128,21 @@ struct SessionTable: ~Copyable {
     /// - Returns: false when there is no such session, or it has ended before.
     mutating func end(_ id: SessionID, at time: ClusterTime) -> Bool {
         guard let slot = slotOf[id], slots[slot].endedAt == nil else { return false }
-        slots[slot].endedAt = time
-        ended.append((id, time))
+        end(slot, at: time)
         return true
+    }
+
+    private mutating func end(_ slot: Int, at time: ClusterTime) {
+        slots[slot].endedAt = time
+        ended.add(slots[slot].id, forgottenAt: slots[slot].forgottenAt(endedAt: time))
     }
 
     /// Forgets sessions that ended long enough ago that no copy of their commands can open them again.
     mutating func prune(at time: ClusterTime) {
-        while endedHead < ended.count, time - ended[endedHead].at > Limits.endedSessionKept {
-            if let slot = slotOf.removeValue(forKey: ended[endedHead].id) {
-                slots[slot].replies = ReplyWindow()
-                freeSlots.append(slot)
-            }
-            endedHead += 1
-        }
-        if endedHead > 1_024, endedHead * 2 > ended.count {
-            ended.removeFirst(endedHead)
-            endedHead = 0
+        while let id = ended.takeFirst(before: time) {
+            guard let slot = slotOf.removeValue(forKey: id) else { continue }
+            slots[slot].replies = ReplyWindow()
+            freeSlots.append(slot)
         }
     }
 
@@ -163,32 +158,34 @@ struct SessionTable: ~Copyable {
     /// Everything, in one canonical form:
     ///
     ///     u32 count, then ordered by id:
-    ///       16 B id | u64 timeout, ns | u64 acknowledgedThrough | u16 count | (u16 size, reply) each
-    ///     u32 count, then in order of their end: 16 B id | u64 ended at, ns
+    ///       16 B id | u64 timeout, ns | u64 opened at, ns | u8 has ended | [u64 ended at, ns]
+    ///       | u64 acknowledgedThrough | u16 count | (u16 size, reply) each
     func encoded() -> [UInt8] {
         var writer = ByteWriter(reservingCapacity: 64 + slotOf.count * 64)
         writer.write(UInt32(slotOf.count))
         for (id, slot) in slotOf.sorted(by: { $0.key < $1.key }) {
             writer.write(id)
             writer.write(UInt64(slots[slot].timeout.nanoseconds))
+            writer.write(slots[slot].openedAt.nanoseconds)
+            writer.write(slots[slot].endedAt != nil)
+            if let endedAt = slots[slot].endedAt { writer.write(endedAt.nanoseconds) }
             writer.write(slots[slot].acknowledgedThrough)
             let count = slots[slot].replies.count
             writer.write(UInt16(count))
             for position in 0..<count { slots[slot].replies[position].writeSized(into: &writer) }
-        }
-        writer.write(UInt32(ended.count - endedHead))
-        for entry in ended[endedHead...] {
-            writer.write(entry.id)
-            writer.write(entry.at.nanoseconds)
         }
         return writer.takeBytes()
     }
 
     init(decoding bytes: RawSpan) throws(DecodeError) {
         var reader = ByteReader(bytes)
-        for _ in 0..<(try reader.readCount32(itemSizeMin: 34)) {
+        for _ in 0..<(try reader.readCount32(itemSizeMin: 43)) {
             let id = try reader.readSessionID()
-            let slot = open(id, timeout: .nanoseconds(Int64(clamping: try reader.readUInt64())))
+            guard slotOf[id] == nil else { throw .invalid("a session that is there twice") }
+            let timeout = Interval.nanoseconds(Int64(clamping: try reader.readUInt64()))
+            let openedAt = ClusterTime(nanoseconds: try reader.readUInt64())
+            let slot = open(id, SessionOpening(openedAt: openedAt, timeout: timeout))
+            if try reader.readBool() { end(slot, at: ClusterTime(nanoseconds: try reader.readUInt64())) }
             let acknowledged = try reader.readUInt64()
             guard acknowledged < .max - UInt64(UInt16.max) else { throw .invalid("acknowledged sequence") }
             slots[slot].acknowledgedThrough = acknowledged
@@ -196,13 +193,6 @@ struct SessionTable: ~Copyable {
             guard count <= Limits.sessionWindowMax else { throw .tooLarge(UInt64(count)) }
             for _ in 0..<count {
                 slots[slot].replies.append(KeptReply(try reader.readBytes16(max: Limits.storedReplySizeMax)))
-            }
-        }
-        guard slotOf.count == slots.count else { throw .invalid("a session that is there twice") }
-        for _ in 0..<(try reader.readCount32(itemSizeMin: 24)) {
-            let id = try reader.readSessionID()
-            guard end(id, at: ClusterTime(nanoseconds: try reader.readUInt64())) else {
-                throw .invalid("end of a session that is not open")
             }
         }
         guard reader.isAtEnd else { throw .invalid("bytes after the sessions") }
@@ -213,7 +203,7 @@ struct SessionTable: ~Copyable {
 struct SessionChange {
     var id: SessionID
     /// Only of the command that opens it.
-    var timeout: Interval?
+    var opening: SessionOpening?
     var acknowledgedThrough: UInt64
     /// The session is over.
     var ends: Bool
@@ -286,5 +276,40 @@ private struct ReplyWindow {
         guard head >= 16, head * 2 >= replies.count else { return }
         replies.removeFirst(head)
         head = 0
+    }
+}
+
+/// Ended sessions by the time at which they are forgotten: a binary heap. Most are added in that order, which costs one
+/// comparison.
+private struct ForgettingQueue {
+    private var heap: [(at: ClusterTime, id: SessionID)] = []
+
+    mutating func add(_ id: SessionID, forgottenAt at: ClusterTime) {
+        var position = heap.count
+        heap.append((at, id))
+        while position > 0, isBefore(position, (position - 1) / 2) {
+            heap.swapAt(position, (position - 1) / 2)
+            position = (position - 1) / 2
+        }
+    }
+
+    /// The next session that is forgotten before `time`.
+    mutating func takeFirst(before time: ClusterTime) -> SessionID? {
+        guard let first = heap.first, first.at < time else { return nil }
+        heap.swapAt(0, heap.count - 1)
+        heap.removeLast()
+        var position = 0
+        while true {
+            var child = position * 2 + 1
+            guard child < heap.count else { return first.id }
+            if child + 1 < heap.count, isBefore(child + 1, child) { child += 1 }
+            guard isBefore(child, position) else { return first.id }
+            heap.swapAt(child, position)
+            position = child
+        }
+    }
+
+    private func isBefore(_ left: Int, _ right: Int) -> Bool {
+        (heap[left].at, heap[left].id) < (heap[right].at, heap[right].id)
     }
 }

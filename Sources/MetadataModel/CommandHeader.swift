@@ -112,8 +112,7 @@ package struct CommandHeader: Hashable, Sendable {
 }
 
 /// Carried by a session's mutations until one of them has been answered. The session is opened only if the time named
-/// is recent, within `Limits.sessionOpeningAgeMax` of the entry's, so that a copy of the command that turns up minutes
-/// later cannot open it a second time.
+/// is recent, so that a copy of the command that turns up minutes later cannot open it a second time.
 package struct SessionOpening: Hashable, Sendable {
     package var openedAt: ClusterTime
     package var timeout: Interval

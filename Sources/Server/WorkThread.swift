@@ -22,8 +22,11 @@ final class WorkThread<Item: Sendable>: @unchecked Sendable {
         self.body = body
         self.idle = idle
         self.idleAfter = idleAfter
-        let thread = Thread { [self] in run() }
-        thread.name = name
+        let thread = Thread { [self] in
+            // Set from outside, before the start, the name would not reach the kernel.
+            Thread.current.name = name
+            run()
+        }
         thread.stackSize = 4 * 1_024 * 1_024
         thread.start()
     }
@@ -35,8 +38,9 @@ final class WorkThread<Item: Sendable>: @unchecked Sendable {
         condition.lock()
         let wasEmpty = waiting.isEmpty
         waiting.append(contentsOf: items)
-        if wasEmpty { condition.signal() }
         condition.unlock()
+        // After the unlock: a thread woken before it would wait a second time, for the lock.
+        if wasEmpty { condition.signal() }
     }
 
     /// Ends the thread once everything handed over is done, and waits for that.

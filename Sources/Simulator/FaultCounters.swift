@@ -30,7 +30,6 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case clockDrift = "clock.drift"
     case transfer = "membership.transfer"
     case snapshotInstalled = "snapshot.installed"
-    case retry = "client.retry"
     case duplicate = "client.duplicate"
     case moveNode = "client.moveNode"
     case unknownOutcome = "client.unknown"

@@ -75,7 +75,7 @@ struct NetworkSettings {
     /// Of a hundred pieces of bytes, how many arrive in two parts.
     var splitPercent = 5
     /// Unsent bytes of a way above which its sender is told to wait.
-    var highWaterMark = 256 * 1_024
+    var highWaterMark = 8 * 1_024
     /// A connection whose way is blocked breaks after this long.
     var breakAfterMin = Interval.seconds(1)
     var breakAfterMax = Interval.seconds(6)

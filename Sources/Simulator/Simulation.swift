@@ -32,6 +32,17 @@ package enum Simulation {
         let world = World(seed: seed, settings: settings)
         world.trace = trace
         world.run(until: .zero + world.settings.faultyTime)
+        finish(world)
+        world.countDiskFaults()
+        return Result(
+            seed: seed, nodeCount: world.nodes.count, violation: world.violation, eventHash: world.eventHash,
+            eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
+            mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
+            outcomesUnknown: world.unknownOutcomes, faults: world.counters)
+    }
+
+    /// The second phase: everything is healed, and the cluster has to get well.
+    static func finish(_ world: World) {
         world.heal()
         world.run(until: world.awakeAt)
         settle(world, "ten election timeouts after the last fault")
@@ -39,12 +50,6 @@ package enum Simulation {
         settle(world, "after a last write of each client")
         rest(world)
         world.checkEnd()
-        world.countDiskFaults()
-        return Result(
-            seed: seed, nodeCount: world.nodes.count, violation: world.violation, eventHash: world.eventHash,
-            eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
-            mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
-            outcomesUnknown: world.unknownOutcomes, faults: world.counters)
     }
 
     private static func settle(_ world: World, _ when: String) {

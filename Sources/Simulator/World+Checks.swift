@@ -172,9 +172,12 @@ extension World {
         for item in unknown[group] { counts[item.content, default: 0] += 1 }
         return unknown[group].compactMap { operation, content in
             guard let entries = untold[content], let last = entries.last else { return nil }
-            // Of equal deletions nobody can say which of them it was.
-            guard entries.count == counts[content] else { return operation }
             var resolved = operation
+            // Of equal deletions nobody can say which of them it was.
+            guard entries.count == counts[content] else {
+                resolved.rank = last.id.index.rawValue
+                return resolved
+            }
             resolved.returned = last.appliedAt.nanoseconds
             resolved.conditionsHeld = last.succeeded
             resolved.rank = last.id.index.rawValue

@@ -108,11 +108,13 @@ struct RandomLog {
         _ client: Client, sequence: UInt64, _ mutation: Mutation, isOneShot: Bool = false
     ) -> Request {
         let opens = isOneShot || sequence < 4 || happens(percent: 20)
+        // The node that the client asked for the time may have been ahead of the log.
+        let openedAt = happens(percent: 80) ? time : time + .seconds(Int64(below(300)))
         var writer = ByteWriter()
         CommandHeader(
             kind: mutation.kind, session: client.session, sequence: sequence,
             acknowledgedThrough: min(client.acknowledged, sequence - 1),
-            opening: opens ? SessionOpening(openedAt: time, timeout: .seconds(1 + Int64(below(20)))) : nil,
+            opening: opens ? SessionOpening(openedAt: openedAt, timeout: .seconds(1 + Int64(below(20)))) : nil,
             isOneShot: isOneShot
         ).encode(into: &writer)
         mutation.encodeBody(into: &writer)

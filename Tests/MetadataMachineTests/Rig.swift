@@ -87,7 +87,7 @@ final class Rig {
         let engine = MemoryEngine()
         guard base > .zero else { return engine }
         let applied = Applied(last: EntryID(term: Term(1), index: base), time: start, changeDigest: 0)
-        try Machine.prepare(engine, applied: applied, sessions: [UInt8](repeating: 0, count: 8))
+        try Machine.prepare(engine, applied: applied, sessions: [UInt8](repeating: 0, count: 4))
         return engine
     }
 

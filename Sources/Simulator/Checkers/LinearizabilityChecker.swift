@@ -207,7 +207,7 @@ package struct LinearizabilityChecker {
         return .linearizable
     }
 
-    /// What may come next: completed operations first, because those whose outcome nobody knows are rarely needed.
+    /// What may come next, the likeliest first; those whose outcome nobody knows last, because they are rarely needed.
     private func candidates(placed: [Bool], edge: inout Edge) -> [Int] {
         while edge.byReturn < byReturn.count, placed[byReturn[edge.byReturn]] { edge.byReturn += 1 }
         while edge.byCall < byCall.count, placed[byCall[edge.byCall]] { edge.byCall += 1 }
@@ -217,14 +217,14 @@ package struct LinearizabilityChecker {
             guard operations[number].called <= bound else { break }
             found.append(number)
         }
-        // Most take effect shortly before they return.
-        found.sort { first, second in
-            let (left, right) = (operations[first], operations[second])
-            return (left.rank, left.returned ?? 0, first) < (right.rank, right.returned ?? 0, second)
-        }
         for number in pending where !placed[number] {
             guard operations[number].called <= bound else { break }
             found.append(number)
+        }
+        // Where nothing is known, most take effect shortly before they return.
+        found.sort { first, second in
+            let (left, right) = (operations[first], operations[second])
+            return (left.rank, left.returned ?? .max, first) < (right.rank, right.returned ?? .max, second)
         }
         return found
     }

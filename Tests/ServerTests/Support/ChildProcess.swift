@@ -84,6 +84,18 @@ final class ChildProcess {
         kill(processID, signal)
     }
 
+    /// SIGSTOP, and no thread of it runs any more when this returns.
+    func pause() async throws {
+        send(SIGSTOP)
+        let tasks = "/proc/\(processID)/task"
+        try await eventually("process \(processID) stands still") {
+            try FileManager.default.contentsOfDirectory(atPath: tasks).allSatisfy { task in
+                let status = try String(contentsOfFile: "\(tasks)/\(task)/status", encoding: .utf8)
+                return status.contains("State:\tT")
+            }
+        }
+    }
+
     @discardableResult
     func waitUntilEnded(_ timeout: Duration = .seconds(20)) async throws -> Ending {
         try await eventually("process \(processID) (\(arguments.first ?? "")) ends", within: timeout) { self.poll() }

@@ -1,0 +1,57 @@
+package import Basics
+internal import RaftCore
+internal import ReplicaCore
+
+/// A world whose faults are chosen by hand: for tests that tell one story.
+extension World {
+    package static func quiet(seed: UInt64, _ adjust: (inout WorldSettings) -> Void = { _ in }) -> World {
+        var settings = WorldSettings()
+        settings.nodeCount = 3
+        settings.injectsFaults = false
+        settings.driftsClocks = false
+        settings.networkDelayMax = .milliseconds(2)
+        adjust(&settings)
+        return World(seed: seed, settings: settings)
+    }
+
+    package func advance(_ interval: Interval) { run(until: now + interval) }
+
+    /// Number of the node that leads, if exactly one does.
+    package var leaderNumber: Int? {
+        let leading = nodes.filter { $0.process?.replica.raft.isLeader == true }
+        return leading.count == 1 ? leading[0].number : nil
+    }
+
+    package var nodeCount: Int { nodes.count }
+    package var entryCount: UInt64 { oracle.lastIndex.rawValue }
+    package var mutationsAcknowledged: Int { ackedMutations }
+    package var readsAnswered: Int { answeredReads }
+    /// Copies of mutations that were logged again and took no effect.
+    package var duplicatesSeen: Int { oracle.duplicatesSeen }
+    /// Names that a power loss has taken back, on all disks.
+    package var namesDropped: Int { nodes.reduce(0) { $0 + $1.disk.faults.namesDropped } }
+
+    package func stop(node: Int, losingPower: Bool) { stopProcess(of: nodes[node], losingPower: losingPower) }
+    package func startAll() { for node in nodes { schedule(.start(node: node.number), after: .zero) } }
+
+    /// Nothing gets to the node or comes from it, not from clients either.
+    package func isolate(node: Int) {
+        for host in 0..<nodes.count + clients.count where host != node {
+            reachability.block(node, host)
+            reachability.block(host, node)
+        }
+        waysBlocked()
+    }
+
+    package func reconnect() {
+        reachability = Reachability(hosts: nodes.count + clients.count)
+        waysFreed()
+    }
+
+    /// Heals everything, and demands what every run has to end with.
+    /// - Returns: what is wrong; nil when nothing is.
+    package func finish() -> String? {
+        Simulation.finish(self)
+        return violation
+    }
+}
