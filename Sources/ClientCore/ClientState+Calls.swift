@@ -264,8 +264,15 @@ extension ClientState {
             case .status, .initialized: throw .invalid("reply to another request")
             }
         case .members:
-            switch try ControlReply.decode(kind: kind, body: body) {
-            case .status(let reply): membersAnswered(reply, from: place)
+            let reply: ControlReply
+            do throws(DecodeError) {
+                reply = try ControlReply.decode(kind: kind, body: body)
+            } catch .unknown {
+                // A role or state of a later release. The members are not worth the connection.
+                return membersRefused(by: place)
+            }
+            switch reply {
+            case .status(let status): membersAnswered(status, from: place)
             case .failed: membersRefused(by: place)
             case .hello, .pong, .keepAlive, .initialized: throw .invalid("reply to another request")
             }

@@ -40,8 +40,8 @@ extension ClientState {
         askForMembersSoon(place)
     }
 
-    /// Remembers every member that has an address. The leader's list, if it is complete, also says who has left; that of
-    /// another node may be older than what is known already.
+    /// Remembers every member that has an address. The leader's list, if it is complete, also says who has left; that
+    /// of another node may be older than what is known already.
     mutating func membersAnswered(_ reply: StatusReply, from place: Int) {
         nodes[place].membersQuestion.isUnderWay = false
         saw(reply.revision)

@@ -15,7 +15,8 @@ package import Wire
 /// - Whether the session still holds: *suspended* at 2/3 of its timeout since it was last known to be heard, *lost* at
 ///   all of it. The cluster waits longer than that, so a client knows of the end before anybody else can act on it.
 ///
-/// Topics: `+Nodes` connections and the leader, `+Members` who belongs to the cluster, `+Session` ordered mutations, `+Calls` everything without an order.
+/// Topics: `+Nodes` connections and the leader, `+Members` who belongs to the cluster, `+Session` ordered mutations,
+/// `+Calls` everything without an order.
 package struct ClientState: Sendable {
     package let settings: ClientSettings
     var random: SplitMix64

@@ -22,8 +22,10 @@ struct OutcomeWriter {
 
     var bytes: [UInt8] { writer.bytes }
 
-    /// The room is kept for the next group.
-    mutating func removeAll() { writer.removeAll() }
+    /// The room is kept for the next group, unless an unusual one made it large.
+    mutating func removeAll() { writer.removeAll(keepingCapacity: writer.count <= Self.roomKeptMax) }
+
+    private static let roomKeptMax = 1_024 * 1_024
 
     mutating func add(_ change: SessionChange) {
         if let revision = change.reply.plainRevision, change.opening == nil, !change.ends {

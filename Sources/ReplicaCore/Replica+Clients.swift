@@ -148,7 +148,7 @@ extension Replica {
         leases.touch(header.session, now: now)
         if isStopping {
             answer(requester, ReplyError(.shuttingDown, "this node is stopping: ask another one"))
-        } else if raft.canPropose {
+        } else if raft.isLeader {
             if isDiskLow {
                 answer(requester, diskFullError)
             } else if pending.count + openRequesters.count >= settings.requestsPendingMax {
@@ -156,8 +156,6 @@ extension Replica {
             } else {
                 propose(command, requester: requester, principal: principal)
             }
-        } else if raft.isLeader {
-            answer(requester, overloadedError)
         } else if mayForward, case .client(let slot) = requester.origin,
             forwarded.count < settings.requestsPendingMax,
             forward(command, from: slot, requestID: requester.requestID)

@@ -43,6 +43,8 @@ extension Replica {
             nextReport = now + settings.reportInterval
             expireForwarded()
             tellOfMyself()
+            // Cluster time goes on while nothing is written, or the next leader would start from a time long past.
+            if raft.canPropose, lastStatus.hasCommittedInTerm, clusterTime - lastTime > Self.silenceMax { log(.tick) }
         }
     }
 
@@ -152,6 +154,9 @@ extension Replica {
         memberInfo[node] = info
         log(.memberInfo(info))
     }
+
+    /// Well below the age at which a session is no longer opened (`Limits.sessionOpeningAgeMax`).
+    private static var silenceMax: Interval { .seconds(20) }
 
     /// The highest feature level that this release knows.
     package static var featureLevel: UInt32 { 1 }

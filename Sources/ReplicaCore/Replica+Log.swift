@@ -8,7 +8,7 @@ internal import Wire
 extension Replica {
     // MARK: - Proposing
 
-    /// Copies a command into the open slab. Only while `raft.canPropose`.
+    /// Copies a command into the open slab. Only while this node leads.
     mutating func propose(_ command: RawSpan, requester: Requester?, principal: UInt64 = 0) {
         if openSlab == nil {
             openSlab = SlabBuilder(term: raft.currentTerm, firstIndex: raft.lastIndex.next, salt: salt)
@@ -18,8 +18,10 @@ extension Replica {
         if (openSlab?.byteCount ?? 0) >= Limits.slabSizeMax { closeSlab() }
     }
 
-    /// What gathers while a sync is under way becomes the next slab; group commit needs no timer.
+    /// What gathers while a sync is under way becomes the next slab; group commit needs no timer. While leadership is being
+    /// handed over, or too much is uncommitted, what has come waits: either this goes on, or the next leader is named.
     mutating func closeSlabIfLogIsFree() {
+        guard !raft.isLeader || raft.canPropose else { return }
         if !isLogBusy, queuedWrites.isEmpty { closeSlab() }
     }
 
@@ -47,6 +49,7 @@ extension Replica {
 
     private mutating func append(_ slab: Slab) {
         lastTime = max(lastTime, slab.record(at: slab.lastIndex).header.time)
+        if !raft.isLeader { clock = ClusterClock(last: lastTime, wall: wall, now: now) }
         tail.append(slab)
     }
 

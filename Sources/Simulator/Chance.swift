@@ -20,7 +20,9 @@ struct Chance {
         return range.lowerBound + Int(generator.next() % count)
     }
 
-    mutating func interval(_ low: Interval, _ high: Interval) -> Interval { generator.interval(from: low, through: high) }
+    mutating func interval(_ low: Interval, _ high: Interval) -> Interval {
+        generator.interval(from: low, through: high)
+    }
 
     /// Mostly near `low`, now and then up to `high`: as latencies are.
     mutating func skewed(_ low: Interval, _ high: Interval) -> Interval {

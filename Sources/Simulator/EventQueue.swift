@@ -1,7 +1,7 @@
 internal import Basics
 
-/// What is still to happen, earliest first; equal instants in the order in which they were added. So a run is a function of
-/// its seed alone.
+/// What is still to happen, earliest first; equal instants in the order in which they were added. So a run is a
+/// function of its seed alone.
 struct EventQueue<Event> {
     private struct Slot {
         var time: Instant

@@ -114,10 +114,14 @@ extension World {
         case 0, 1:
             counters.add(.partitionSymmetric)
             let minority = hosts.prefix(faultChance.number(in: 1...nodes.count / 2))
-            for one in minority { for other in hosts where !minority.contains(other) { ways += [(one, other), (other, one)] } }
+            for one in minority {
+                for other in hosts where !minority.contains(other) { ways += [(one, other), (other, one)] }
+            }
         case 2:
             counters.add(.partitionOneWay)
-            for other in hosts.dropFirst() { ways.append(faultChance.happens(percent: 50) ? (hosts[0], other) : (other, hosts[0])) }
+            for other in hosts.dropFirst() {
+                ways.append(faultChance.happens(percent: 50) ? (hosts[0], other) : (other, hosts[0]))
+            }
         default:
             counters.add(.partitionNonTransitive)
             ways = [(hosts[0], hosts[1]), (hosts[1], hosts[0])]
@@ -190,8 +194,8 @@ extension World {
         lasts(.milliseconds(500), .seconds(6), .fullDisk(node: node.number))
     }
 
-    /// A bit turns in the log of a node that is down. One node at a time, and never while another one is away: the fault
-    /// must leave a majority of whole logs.
+    /// A bit turns in the log of a node that is down. One node at a time, and never while another one is away: the
+    /// fault must leave a majority of whole logs.
     private func flipBit() {
         guard nodes.allSatisfy({ $0.repairs.isEmpty }), let node = nodes.first(where: { $0.process == nil }),
             nodes.count(where: { $0.process == nil }) == 1
@@ -211,6 +215,11 @@ extension World {
     // MARK: - The end of a fault
 
     func end(_ fault: Fault) {
+        if case .stopping(let node, let life) = fault.kind {
+            guard isRunning(node, life) else { return }
+            stopProcess(of: nodes[node], losingPower: false)
+            return schedule(.start(node: node), after: faultChance.interval(.milliseconds(100), .seconds(1)))
+        }
         guard isFaulty else { return }
         switch fault.kind {
         case .blocked(let ways):
@@ -221,10 +230,7 @@ extension World {
             waysFreed()
         case .slowDisk(let node): nodes[node].diskLatencyMax = .milliseconds(4)
         case .fullDisk(let node): nodes[node].disk.quota = .max
-        case .stopping(let node, let life):
-            guard isRunning(node, life) else { return }
-            stopProcess(of: nodes[node], losingPower: false)
-            schedule(.start(node: node), after: faultChance.interval(.milliseconds(100), .seconds(1)))
+        case .stopping: break
         }
     }
 }

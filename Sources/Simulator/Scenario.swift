@@ -1,4 +1,6 @@
 package import Basics
+internal import MetadataMachine
+internal import StateEngine
 internal import RaftCore
 internal import ReplicaCore
 
@@ -32,6 +34,14 @@ extension World {
     package var namesDropped: Int { nodes.reduce(0) { $0 + $1.disk.faults.namesDropped } }
 
     package func stop(node: Int, losingPower: Bool) { stopProcess(of: nodes[node], losingPower: losingPower) }
+    /// Makes the state of a node another one than its log says, as a bug or bad memory would; it starts again with it.
+    package func diverge(node number: Int) {
+        let node = nodes[number]
+        stopProcess(of: node, losingPower: false)
+        Keyspace.corruptDigest(in: node.home.live)
+        diverged.insert(number)
+        schedule(.start(node: number), after: .zero)
+    }
     package func startAll() { for node in nodes { schedule(.start(node: node.number), after: .zero) } }
 
     /// Nothing gets to the node or comes from it, not from clients either.
@@ -53,5 +63,18 @@ extension World {
     package func finish() -> String? {
         Simulation.finish(self)
         return violation
+    }
+}
+
+extension Keyspace {
+    /// Flips a bit of the rolling digest, durably. The row is the term, index, time and digest of what was applied.
+    fileprivate static func corruptDigest(in engine: MemoryEngine) {
+        let key: [UInt8] = [0xF0]
+        guard var row = try? engine.get(key.rawSpan), row.count == 32 else { return }
+        row[24] ^= 1
+        var batch = WriteBatch()
+        batch.put(key, row)
+        engine.write(batch)
+        engine.flush()
     }
 }

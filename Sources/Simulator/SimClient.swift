@@ -38,7 +38,8 @@ extension World {
 
     func clientThinks(_ client: SimClient) {
         guard client.isWorking else { return }
-        schedule(.clientThinks(client: client.number), after: workChance.interval(.milliseconds(1), settings.thinkTimeMax))
+        schedule(
+            .clientThinks(client: client.number), after: workChance.interval(.milliseconds(1), settings.thinkTimeMax))
         guard client.items.count < Self.callsAtOnceMax else { return }
         submit(nextItem(for: client), by: client, within: workChance.interval(.milliseconds(500), .seconds(8)))
     }
@@ -169,8 +170,9 @@ extension World {
             case .get(let key):
                 answeredReads += 1
                 let row = try reader.readRowResult()
-                guard row == oracle.model.row(key, at: revision) else {
-                    return fail("a get at revision \(revision) found \(describe(row)), not \(describe(oracle.model.row(key, at: revision)))")
+                let expected = oracle.model.row(key, at: revision)
+                guard row == expected else {
+                    return fail("a get at revision \(revision) found \(describe(row)), not \(describe(expected))")
                 }
                 let number = row.map { Workload.number(of: $0.value) } ?? 0
                 if let group = item.group {
@@ -182,7 +184,7 @@ extension World {
                 answeredReads += 1
                 let page = try Page(decoding: &reader, for: request)
                 guard page.rows == oracle.model.rows(prefix: prefix, at: revision) else {
-                    return fail("a listing at revision \(revision) shows \(page.rows.count) rows that are not those of then")
+                    return fail("a listing at revision \(revision) shows \(page.rows.count) rows, not those of then")
                 }
                 if let group = item.group { note(page, in: &item, group, client) }
             }
@@ -192,14 +194,14 @@ extension World {
         if let group = item.group, !item.isStale { history[group].append(item.operation) }
     }
 
-    /// Revisions order everything: what was answered before this call was made must lie before it. (Linearizability of the
-    /// whole keyspace at once, given that the revisions are true; the histories do not rely on that.)
+    /// Revisions order everything: what was answered before this call was made must lie before it. (Linearizability of
+    /// the whole keyspace at once, given that the revisions are true; the histories do not rely on that.)
     private func checkRealTime(_ item: WorkItem, _ revision: LogIndex, _ client: SimClient) {
         guard !item.isStale else { return }
         switch item.expectation {
         case .mutation, .transaction:
             if revision <= item.realTimeFloor {
-                fail("client \(client.number)'s mutation took effect at \(revision), after \(item.realTimeFloor) was answered")
+                fail("client \(client.number)'s mutation is of \(revision), after \(item.realTimeFloor) was answered")
             }
         case .get, .list:
             if revision < item.realTimeFloor {

@@ -1,7 +1,7 @@
 internal import Basics
 
-/// The clocks of one machine: a monotonic one that starts anywhere and runs a little fast or slow, and a wall clock that an
-/// operator may set.
+/// The clocks of one machine: a monotonic one that starts anywhere and runs a little fast or slow, and a wall clock
+/// that an operator may set.
 struct SimClock {
     /// What the monotonic clock showed when the world began.
     private var base: UInt64

@@ -3,10 +3,10 @@ package import Disk
 
 /// A disk that keeps every promise of `FileSystem` and, when the power fails, breaks everything that was not promised.
 ///
-/// A file has the bytes that a process sees and those that are on the platter; what was written since the last sync is in
-/// sectors of 512 bytes, each of which a power loss keeps or drops by itself. Names are the same: a create, rename or
-/// remove since the last sync of the directory may or may not have happened. A killed process loses nothing, because the
-/// operating system lives on.
+/// A file has the bytes that a process sees and those that are on the platter; what was written since the last sync is
+/// in sectors of 512 bytes, each of which a power loss keeps or drops by itself. Names are the same: a create, rename
+/// or remove since the last sync of the directory may or may not have happened. A killed process loses nothing, because
+/// the operating system lives on.
 package final class SimDisk: FileSystem, @unchecked Sendable {
     // `@unchecked`: a world runs on one thread.
 

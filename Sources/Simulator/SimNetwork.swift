@@ -1,7 +1,7 @@
 internal import Basics
 
-/// One TCP connection. Bytes arrive in order and whole or not at all; it may be slow, stall while its way is blocked, be
-/// cut at any byte, and each end learns of its end by itself.
+/// One TCP connection. Bytes arrive in order and whole or not at all; it may be slow, stall while its way is blocked,
+/// be cut at any byte, and each end learns of its end by itself.
 final class SimConnection {
     enum End: Hashable {
         /// A node's process; `life` tells it from those before it.
@@ -45,8 +45,8 @@ final class SimConnection {
     func end(called: Bool) -> End { called ? self.called : caller }
 }
 
-/// Which hosts reach which. Nodes come first, then clients. Several faults may block one way; it is free when the last of
-/// them has ended.
+/// Which hosts reach which. Nodes come first, then clients. Several faults may block one way; it is free when the last
+/// of them has ended.
 struct Reachability {
     private let count: Int
     private var blocks: [Int]
@@ -205,7 +205,8 @@ extension World {
             let called = host(of: connection.called)
             guard reachability.isBlocked(caller, called) || reachability.isBlocked(called, caller) else { continue }
             schedule(
-                .blockedTooLong(connection), after: networkChance.interval(network.breakAfterMin, network.breakAfterMax))
+                .blockedTooLong(connection),
+                after: networkChance.interval(network.breakAfterMin, network.breakAfterMax))
         }
     }
 

@@ -12,7 +12,7 @@ internal import StateEngine
 /// Where a simulated node keeps its state: a `MemoryEngine` that forgets what no flush has made durable.
 final class SimEngineHome: EngineHome, @unchecked Sendable {
     // `@unchecked`: a world runs on one thread.
-    private var live = MemoryEngine()
+    private(set) var live = MemoryEngine()
     private var successor: MemoryEngine?
     /// The whole state is gone when the process ends.
     let isVolatile: Bool

@@ -108,7 +108,9 @@ extension World {
     /// Why it is not settled, for whoever reads the violation.
     var unrest: String {
         var parts: [String] = []
-        for client in clients where !client.items.isEmpty { parts.append("client \(client.number) waits for \(client.items.count)") }
+        for client in clients where !client.items.isEmpty {
+            parts.append("client \(client.number) waits for \(client.items.count)")
+        }
         for node in nodes {
             guard let process = node.process else {
                 parts.append("\(node.name) is down")
@@ -116,8 +118,9 @@ extension World {
             }
             let raft = process.replica.raft
             parts.append(
-                "\(node.name) \(raft.status.role.rawValue) term \(raft.currentTerm) log \(raft.firstIndex)-\(raft.lastIndex)"
-                    + " commit \(raft.commitIndex) applied \(process.state.machine.applied.last)")
+                "\(node.name) \(raft.status.role.rawValue) term \(raft.currentTerm)"
+                    + " log \(raft.firstIndex)-\(raft.lastIndex) commit \(raft.commitIndex)"
+                    + " applied \(process.state.machine.applied.last)")
         }
         return parts.joined(separator: "; ")
     }

@@ -3,8 +3,8 @@ internal import ClientCore
 internal import MetadataModel
 internal import Wire
 
-/// What clients do: a few hot keys in groups of four, so that everything conflicts with everything; every value is written
-/// once, so that whoever reads it knows which write he sees.
+/// What clients do: a few hot keys in groups of four, so that everything conflicts with everything; every value is
+/// written once, so that whoever reads it knows which write he sees.
 struct Workload {
     static let groupCount = 3
     static let keysPerGroup = LinearizabilityChecker.keysMax
@@ -187,7 +187,9 @@ extension World {
     }
 
     /// Half of the reads go to a node by name, so that followers serve too.
-    private func anyAddress() -> String? { workChance.happens(percent: 50) ? workChance.pick(nodes).clientAddress : nil }
+    private func anyAddress() -> String? {
+        workChance.happens(percent: 50) ? workChance.pick(nodes).clientAddress : nil
+    }
 
     private func sequentialItem(_ client: SimClient) -> WorkItem {
         let (call, content) = mutation(.createSequential(prefix: Workload.queuePrefix, value: newValue(newNumber())))

@@ -45,7 +45,6 @@ extension World {
     }
 
     func checkReopened(_ node: SimNode, _ log: SegmentedLog) {
-        node.repairs = []
         checkPromise(log.hardState, of: node)
         if let before = node.log, before.last.index > log.lastIndex || log.last.term < before.last.term {
             // What it held when it stopped; a truncation that reached the disk unheard is seen in the term.
@@ -86,7 +85,7 @@ extension World {
         if applied.index > process.log.log.lastIndex {
             fail("\(node.name) has applied \(applied), its log ends at \(process.log.log.last)")
         }
-        for digest in report.digests {
+        for digest in report.digests where !diverged.contains(node.number) {
             if let violation = oracle.digest(digest.digest, at: digest.index) { fail("\(node.name): \(violation)") }
         }
     }
@@ -95,7 +94,9 @@ extension World {
 
     private func checkState(_ node: SimNode, _ process: SimProcess) {
         let applied = process.state.machine.applied
-        if let violation = oracle.digest(applied.changeDigest, at: applied.last.index) {
+        if !diverged.contains(node.number),
+            let violation = oracle.digest(applied.changeDigest, at: applied.last.index)
+        {
             fail("\(node.name): \(violation)")
         }
     }
@@ -114,14 +115,17 @@ extension World {
                     + "that is \(entry.origin), its own at \(places)")
         }
         acknowledged.insert(revision)
-        if !entry.tookEffect { fail("client \(client.number)'s mutation at \(revision) was acknowledged without effect") }
+        if !entry.tookEffect {
+            fail("client \(client.number)'s mutation at \(revision) was acknowledged without effect")
+        }
     }
 
     /// Bytes that cannot be read are a fault only where this world has damaged them.
     func badBytes(from connection: SimConnection, _ reason: String) {
         tell("bad bytes: \(reason)")
         guard let place = damagedConnections.firstIndex(where: { $0 === connection }) else {
-            return fail("host \(host(of: connection.caller)) or \(host(of: connection.called)) sends what cannot be read: \(reason)")
+            let hosts = "\(host(of: connection.caller)) or \(host(of: connection.called))"
+            return fail("host \(hosts) sends what cannot be read: \(reason)")
         }
         damagedConnections.remove(at: place)
     }
@@ -157,16 +161,16 @@ extension World {
             let operations = history[group] + resolvedUnknown(group, untold)
             switch LinearizabilityChecker.check(operations) {
             case .linearizable: break
-            case .undecided: fail("the history of group \(group), \(operations.count) operations, \(operations.count { $0.returned == nil }) of them of unknown outcome, is undecided")
+            case .undecided: fail("the history of group \(group), \(operations.count) operations, is undecided")
             case .violation(let placed, let stuckAt):
                 let list = stuckAt.prefix(8).map(\.description).joined(separator: "\n    ")
-                fail("group \(group) is not linearizable after \(placed) of \(operations.count) operations:\n    \(list)")
+                fail("group \(group) is not linearizable after \(placed) of \(operations.count):\n    \(list)")
             }
         }
     }
 
-    /// By now nothing of unknown outcome is still on its way: what is not in the log will never be, and what is there took
-    /// effect before the first node applied it.
+    /// By now nothing of unknown outcome is still on its way: what is not in the log will never be, and what is there
+    /// took effect before the first node applied it.
     private func resolvedUnknown(_ group: Int, _ untold: [[UInt8]: [CommitOracle.Entry]]) -> [Operation] {
         var counts: [[UInt8]: Int] = [:]
         for item in unknown[group] { counts[item.content, default: 0] += 1 }

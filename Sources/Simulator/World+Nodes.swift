@@ -1,5 +1,4 @@
 internal import Basics
-internal import ClientCore
 internal import Disk
 internal import LogFormat
 internal import LogStore
@@ -9,10 +8,9 @@ internal import RaftCore
 internal import ReplicaCore
 internal import ReplicaStorage
 internal import StateEngine
-internal import Wire
 
-/// Processes: how they start, what their threads do, how they end. The threads do what those of the server do, by the same
-/// keepers of log, state and snapshots; here each job happens at the end of the time that it takes.
+/// Processes: how they start, what their threads do, how they end. The threads do what those of the server do, by the
+/// same keepers of log, state and snapshots; here each job happens at the end of the time that it takes.
 extension World {
     private static let directory = "/data"
 
@@ -49,8 +47,8 @@ extension World {
         turn(node) { _ in }
     }
 
-    /// Right where the disk failed or bytes were damaged, wrong everywhere else. Damage is then taken back, as an operator
-    /// would bring in a mirrored copy, and the node has to start.
+    /// Right where the disk failed or bytes were damaged, wrong everywhere else. Damage is then taken back, as an
+    /// operator would bring in a mirrored copy, and the node has to start.
     private func refusedToStart(_ node: SimNode, _ error: any Error) {
         tell("\(node.name) does not start: \(error)")
         if Self.diskError(in: error) != nil {
@@ -151,8 +149,8 @@ extension World {
             let raft = process.replica.raft
             let clock = node.clock.monotonic(at: now)
             return fail(
-                "\(node.name) (\(raft.status.role.rawValue)) wants to be woken again and again: it is \(clock.nanoseconds), "
-                    + "its core waits for \(raft.nextDeadline.nanoseconds)")
+                "\(node.name) (\(raft.status.role.rawValue)) wants to be woken again and again: "
+                    + "it is \(clock.nanoseconds), its core waits for \(raft.nextDeadline.nanoseconds)")
         }
         turn(node) { _ in }
     }
@@ -161,7 +159,9 @@ extension World {
         switch notice {
         case .snapshotInstalled: counters.add(.snapshotInstalled)
         case .conflictBelowCommit(let peer): fail("\(node.name) says that \(peer) contradicts a committed entry")
-        case .quarantined(let index, _, _): fail("\(node.name) quarantines itself at \(index)")
+        case .quarantined(let index, _, _):
+            if !diverged.contains(node.number) { fail("\(node.name) quarantines itself at \(index)") }
+        case .stateRebuilt: diverged.remove(node.number)
         case .digestsDiffer(let index): fail("digests differ at \(index)")
         default: break
         }
@@ -382,7 +382,8 @@ extension World {
             process.stateThread.add(.snapshotSource)
         }
         goOn(node, state: process)
-        process.logThread.add(.compact(through: process.replica.compactionFloor(isLogFull: false), time: node.clock.wall(at: now)))
+        let floor = process.replica.compactionFloor(isLogFull: false)
+        process.logThread.add(.compact(through: floor, time: node.clock.wall(at: now)))
         goOn(node, log: process)
         let free = max(0, node.disk.quota - node.disk.usedBytes)
         let usage = DiskUsage(used: UInt64(node.disk.usedBytes), free: UInt64(free))
@@ -452,156 +453,5 @@ extension World {
             }
             node.disk.fuse = nil
         }
-    }
-}
-
-// MARK: - Connections of nodes
-
-extension World {
-    func dialPeer(_ node: SimNode, _ peer: Int) {
-        guard let process = node.process, process.outgoing[peer] == nil else { return }
-        dial(
-            SimConnection(
-                caller: .node(node.number, life: node.life), called: .node(peer, life: nodes[peer].life)))
-    }
-
-    private func redial(_ node: SimNode, _ peer: Int) {
-        schedule(
-            .dialPeer(node: node.number, life: node.life, peer: peer),
-            after: networkChance.interval(network.redialMin, network.redialMax))
-    }
-
-    /// The called node takes the connection.
-    func accepted(_ connection: SimConnection) {
-        guard case .node(let number, _) = connection.called, let process = nodes[number].process else { return }
-        switch connection.caller {
-        case .node(let peer, _): process.incoming[peer] = connection
-        case .client:
-            turn(nodes[number]) { replica in
-                let slot = replica.clientConnected()
-                connection.slotNumber = UInt64(slot.position)
-                while process.clients.count <= Int(slot.position) {
-                    process.clients.append(nil)
-                    process.slots.append(nil)
-                }
-                process.clients[Int(slot.position)] = connection
-                process.slots[Int(slot.position)] = slot
-            }
-        }
-    }
-
-    func dialSucceeded(_ connection: SimConnection) {
-        guard connection.isOpenAtCaller, isAlive(connection.caller) else { return }
-        switch connection.caller {
-        case .client(let number, let id): clientConnected(clients[number], id)
-        case .node(let number, _):
-            guard case .node(let peer, _) = connection.called, let process = nodes[number].process else { return }
-            process.outgoing[peer] = connection
-            let id = nodes[peer].id
-            turn(nodes[number]) { $0.peerUp(id) }
-        }
-    }
-
-    func dialFailed(_ connection: SimConnection, isRefused: Bool) {
-        guard connection.isOpenAtCaller, isAlive(connection.caller) else { return }
-        connection.isOpenAtCaller = false
-        switch connection.caller {
-        case .client(let number, let id): clientDisconnected(clients[number], id, isRefused ? .refused : .timedOut)
-        case .node(let number, _):
-            if case .node(let peer, _) = connection.called { redial(nodes[number], peer) }
-        }
-    }
-
-    /// One end learns that the connection is gone.
-    func endReached(_ connection: SimConnection, atCalled: Bool) {
-        guard connection.isOpen(atCalled: atCalled) else { return }
-        if atCalled { connection.isOpenAtCalled = false } else { connection.isOpenAtCaller = false }
-        endReachedLocally(connection, atCalled: atCalled)
-    }
-
-    func endReachedLocally(_ connection: SimConnection, atCalled: Bool) {
-        let end = connection.end(called: atCalled)
-        guard isAlive(end) else { return }
-        switch end {
-        case .client(let number, let id): clientDisconnected(clients[number], id, .closed)
-        case .node(let number, _):
-            guard let process = nodes[number].process else { return }
-            switch connection.end(called: !atCalled) {
-            case .client:
-                let position = Int(connection.slotNumber)
-                guard process.clients[position] === connection, let slot = process.slots[position] else { return }
-                process.clients[position] = nil
-                process.slots[position] = nil
-                turn(nodes[number]) { $0.clientDisconnected(slot) }
-            case .node(let peer, _):
-                let id = nodes[peer].id
-                if atCalled {
-                    guard process.incoming[peer] === connection else { return }
-                    process.incoming[peer] = nil
-                    turn(nodes[number]) { $0.peerInboundLost(id) }
-                } else {
-                    let wasUp = process.outgoing[peer] === connection
-                    if wasUp { process.outgoing[peer] = nil }
-                    redial(nodes[number], peer)
-                    if wasUp { turn(nodes[number]) { $0.peerDown(id) } }
-                }
-            }
-        }
-    }
-
-    func writabilityChanged(_ connection: SimConnection, toCalled: Bool, isWritable: Bool) {
-        guard toCalled, case .node(let number, _) = connection.caller, isAlive(connection.caller),
-            case .node(let peer, _) = connection.called
-        else { return }
-        let id = nodes[peer].id
-        turn(nodes[number]) { $0.peerWritable(id, isWritable) }
-    }
-
-    /// Bytes have arrived: whole frames are handed over, the rest waits for more.
-    func delivered(_ bytes: [UInt8], over connection: SimConnection, toCalled: Bool) {
-        let end = connection.end(called: toCalled)
-        guard connection.isOpen(atCalled: toCalled), isAlive(end) else { return }
-        var inbox = toCalled ? connection.toCalled.inbox : connection.toCaller.inbox
-        inbox.append(contentsOf: bytes)
-        let isSound: Bool
-        switch end {
-        case .client(let number, let id): isSound = clientReceived(clients[number], id, &inbox)
-        case .node(let number, _): isSound = nodeReceived(nodes[number], connection, &inbox)
-        }
-        if toCalled { connection.toCalled.inbox = inbox } else { connection.toCaller.inbox = inbox }
-        guard !isSound else { return }
-        close(connection, atCalled: toCalled)
-        endReachedLocally(connection, atCalled: toCalled)
-    }
-
-    private func nodeReceived(_ node: SimNode, _ connection: SimConnection, _ inbox: inout [UInt8]) -> Bool {
-        var slot: ConnectionSlot?
-        var peer: NodeID?
-        switch connection.caller {
-        case .client: slot = node.process?.slots[Int(connection.slotNumber)]
-        case .node(let number, _): peer = nodes[number].id
-        }
-        var isSound = true
-        let received = inbox
-        var consumed = 0
-        turn(node) { replica in
-            do {
-                while let frame = try FrameHeader.scan(
-                    received.rawSpan.extracting(consumed..<received.count), sizeMax: Limits.frameSizeMaxDefault)
-                {
-                    consumed += frame.totalSize
-                    if let slot {
-                        try replica.receiveClientFrame(frame.header, body: frame.body, from: slot)
-                    } else if let peer {
-                        try replica.receivePeerFrame(frame.header, body: frame.body, from: peer)
-                    }
-                }
-            } catch {
-                isSound = false
-                badBytes(from: connection, "\(error)")
-            }
-        }
-        inbox.removeFirst(consumed)
-        return isSound
     }
 }

@@ -8,13 +8,13 @@ internal import ReplicaCore
 
 /// A cluster, its clients, its network and its disks in one value of time, all of it a function of one seed.
 ///
-/// What runs here is what ships: `Replica`, `SegmentedLog`, the snapshot and state rooms, `ClientState`. What is simulated is
-/// everything below them: machines that crash, disks that tear, connections that stall, clocks that drift. There is one
-/// queue of events; each is taken at its time, and everything that follows from it is put back into the queue. After each,
-/// the checkers look at what no single node can see.
+/// What runs here is what ships: `Replica`, `SegmentedLog`, the snapshot and state rooms, `ClientState`. What is
+/// simulated is everything below them: machines that crash, disks that tear, connections that stall, clocks that drift.
+/// There is one queue of events; each is taken at its time, and everything that follows from it is put back into the
+/// queue. After each, the checkers look at what no single node can see.
 ///
-/// A run has two phases. In the first, faults strike (World+Faults). Then everything is healed, the workload ends, and the
-/// cluster has to get well within a bound: one leader, every call ended, all states equal.
+/// A run has two phases. In the first, faults strike (World+Faults). Then everything is healed, the workload ends, and
+/// the cluster has to get well within a bound: one leader, every call ended, all states equal.
 ///
 /// Topics: SimNetwork (connections), World+Nodes (processes and their threads), World+Clients, World+Faults,
 /// World+Checks.
@@ -81,6 +81,8 @@ package final class World {
 
     package internal(set) var counters = FaultCounters()
     package internal(set) var violation: String?
+    /// Nodes whose state a scenario has made wrong, until they have found out and rebuilt it.
+    package internal(set) var diverged: Set<Int> = []
     /// Of everything that happened, in order.
     package private(set) var eventHash: UInt64 = 0xCBF2_9CE4_8422_2325
     package private(set) var eventCount = 0

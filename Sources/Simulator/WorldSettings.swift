@@ -24,7 +24,8 @@ package struct WorldSettings: Sendable {
 
     package init() {}
 
-    /// Each optional class of faults is on or off for a whole seed, so that rare mixtures come up as well as all at once.
+    /// Each optional class of faults is on or off for a whole seed, so that rare mixtures come up as well as all at
+    /// once.
     func drawn(_ chance: inout Chance) -> WorldSettings {
         var drawn = self
         let isFive = chance.happens(percent: 25)

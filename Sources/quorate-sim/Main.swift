@@ -74,8 +74,9 @@ struct QuorateSim: ParsableCommand {
         } else if isOne {
             print(
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "
-                    + "\(result.entryCount) entries, \(result.mutationsAcknowledged) writes and \(result.readsAnswered) "
-                    + "reads answered, \(result.outcomesUnknown) unknown, \(result.faults.total) faults")
+                    + "\(result.entryCount) entries, \(result.mutationsAcknowledged) writes and "
+                    + "\(result.readsAnswered) reads answered, \(result.outcomesUnknown) unknown, "
+                    + "\(result.faults.total) faults")
         }
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)

@@ -42,7 +42,9 @@ struct Summary {
             let name = kind.rawValue
             print("  \(name)\(String(repeating: " ", count: max(1, 28 - name.utf8.count)))\(faults[kind])")
         }
-        print("simulated \(seconds) s in \(events) events; \(writes) writes, \(reads) reads, \(unknown) unknown outcomes")
+        print(
+            "simulated \(seconds) s in \(events) events; \(writes) writes, \(reads) reads, "
+                + "\(unknown) unknown outcomes")
         print("\(passed) passed, \(failed) failed")
     }
 }

@@ -596,7 +596,7 @@ import Wire
         var harness = connected()
         for number in 0..<1_500 { harness.put("k\(number)", within: .seconds(60)) }
         let sent = harness.take(.mutate)
-        #expect(sent.count == ConnectionLimits().requestsMax - 2)
+        #expect(sent.count == ConnectionLimits().requestsMax - 3)
         for position in 0..<3 {
             harness.wait(.milliseconds(1_200))
             harness.answer(sent[position], revision: 11 + UInt64(position))
@@ -604,7 +604,8 @@ import Wire
         #expect(harness.take(.keepAlive).count == 1)
     }
 
-    @Test("a mutation that no frame of the node can hold is refused here, and the others go on", arguments: [true, false])
+    @Test(
+        "a mutation that no frame of the node can hold is refused here, and the others go on", arguments: [true, false])
     func tooLargeForTheNode(once: Bool) throws {
         var harness = connected()
         let value = [UInt8](repeating: 0, count: Limits.frameSizeMaxDefault)

@@ -32,6 +32,11 @@ struct Harness {
     var dialed: [(id: ConnectionID, address: String)] = []
     var open: [(id: ConnectionID, address: String)] = []
     var nextCall: UInt64 = 1
+    /// What a node answers, by its address, when the client asks who belongs to the cluster; nil: nothing at all. Calls
+    /// for a node's status are answered alike.
+    var members: (String) -> StatusReply? = { Harness.status(of: $0, members: []) }
+    /// Who was asked.
+    var statusAsked: [String] = []
 
     init(endpoints: [String] = ["n1:1", "n2:1", "n3:1"], change: (inout ClientSettings) -> Void = { _ in }) {
         var settings = ClientSettings(endpoints: endpoints, clientName: "test", clientVersion: "1")
@@ -108,10 +113,10 @@ struct Harness {
         answer(hello, with: refusal.map { .failed($0, .hello) } ?? .hello(reply))
     }
 
-    /// Nobody listens at any address that is dialed from now until the list is empty.
-    mutating func refuseAll() {
-        while let connection = dialed.first {
-            dialed.removeFirst()
+    /// Nobody listens at any address that is dialed from now until the list is empty, but for the one named.
+    mutating func refuseAll(but excepted: String? = nil) {
+        while let place = dialed.firstIndex(where: { $0.address != excepted }) {
+            let connection = dialed.remove(at: place)
             step(.disconnected(connection.id, .refused))
         }
     }
@@ -123,6 +128,29 @@ struct Harness {
         }
         let connection = open.remove(at: place)
         step(.disconnected(connection.id, end))
+    }
+
+    static func status(of address: String, members: [String], role: NodeRole = .leader) -> StatusReply {
+        let node = NodeStatus(
+            id: NodeID(1), name: String(address.prefix(2)), role: role, state: .ok, term: Term(1),
+            commitIndex: LogIndex(1), lastApplied: LogIndex(1), firstIndex: LogIndex(1), lastIndex: LogIndex(1),
+            digests: [], diskUsed: 0, diskFree: 0, softwareVersion: "t", uptimeSeconds: 0, clientAddress: address,
+            peerAddress: "")
+        let members = members.enumerated().map { position, member in
+            MemberStatus(
+                id: NodeID(UInt64(position + 1)), name: "m\(position + 1)", peerAddress: "", clientAddress: member,
+                softwareVersion: "t", isVoter: true, progress: nil)
+        }
+        return StatusReply(revision: LogIndex(1), identity: identity, node: node, leader: nil, members: members)
+    }
+
+    /// Answers the questions for the members that were sent.
+    private mutating func answerStatus() {
+        while let place = sent.firstIndex(where: { $0.kind == .status }) {
+            let request = sent.remove(at: place)
+            statusAsked.append(request.address)
+            if let reply = members(request.address) { answer(request, with: .status(reply)) }
+        }
     }
 
     mutating func answer(_ request: Sent, with reply: ControlReply) {
@@ -184,6 +212,7 @@ struct Harness {
             case .session(let event): sessions.append(event.state)
             }
         }
+        answerStatus()
     }
 }
 

@@ -50,7 +50,7 @@ struct ModelCluster {
 
     init(seed: UInt64) {
         random = SplitMix64(seed: seed)
-        var settings = ClientSettings(endpoints: Self.addresses)
+        var settings = ClientSettings(endpoints: seed % 2 == 0 ? Self.addresses : [Self.addresses[Int(seed / 2 % 3)]])
         settings.sessionTimeout = .seconds(2)
         client = ClientState(settings: settings, seed: random.next(), idSeed: random.next(), now: now)
         leader = 0
@@ -224,6 +224,11 @@ struct ModelCluster {
             let reply = KeepAliveReply(revision: .zero, notOpen: notOpen, leader: hint)
             answer(id) { ControlReply.keepAlive(reply).encode(requestID: requestID, into: &$0) }
         case .mutate: mutate(id, node, requestID, body)
+        case .status:
+            // Of a member whose address the node has not heard it knows the rest; a deposed leader still says it leads.
+            let known = Self.addresses.map { trouble(20) ? "" : $0 }
+            let reply = Harness.status(of: Self.addresses[node], members: known, role: chance(50) ? .leader : .follower)
+            answer(id) { ControlReply.status(reply).encode(requestID: requestID, into: &$0) }
         default: Issue.record("unexpected kind \(header.kind)")
         }
     }

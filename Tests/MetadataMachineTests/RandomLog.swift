@@ -19,6 +19,7 @@ struct RandomLog {
 
     private struct Client {
         var session: SessionID
+        var openedAt: ClusterTime
         var nextSequence: UInt64 = 1
         var acknowledged: UInt64 = 0
     }
@@ -48,7 +49,10 @@ struct RandomLog {
     private mutating func newClient() -> Client {
         lastSession += 1
         // Order of ids and order of opening have nothing to do with one another.
-        return Client(session: SessionID(lastSession &* 0x9E37_79B9_7F4A_7C15, lastSession))
+        let session = SessionID(lastSession &* 0x9E37_79B9_7F4A_7C15, lastSession)
+        // The node that the client asked for the time may have been ahead of the log.
+        return Client(
+            session: session, openedAt: happens(percent: 80) ? time : time + .seconds(Int64(below(300))))
     }
 
     private mutating func step() {
@@ -108,13 +112,11 @@ struct RandomLog {
         _ client: Client, sequence: UInt64, _ mutation: Mutation, isOneShot: Bool = false
     ) -> Request {
         let opens = isOneShot || sequence < 4 || happens(percent: 20)
-        // The node that the client asked for the time may have been ahead of the log.
-        let openedAt = happens(percent: 80) ? time : time + .seconds(Int64(below(300)))
         var writer = ByteWriter()
         CommandHeader(
             kind: mutation.kind, session: client.session, sequence: sequence,
             acknowledgedThrough: min(client.acknowledged, sequence - 1),
-            opening: opens ? SessionOpening(openedAt: openedAt, timeout: .seconds(1 + Int64(below(20)))) : nil,
+            opening: opens ? SessionOpening(openedAt: client.openedAt, timeout: .seconds(1 + Int64(below(20)))) : nil,
             isOneShot: isOneShot
         ).encode(into: &writer)
         mutation.encodeBody(into: &writer)

@@ -60,7 +60,9 @@ extension ServerTests {
             }
         }
 
-        @Test("singleNodeWaits: a cluster of one answers after its sync, and a kill costs nothing", .timeLimit(.minutes(2)))
+        @Test(
+            "singleNodeWaits: a cluster of one answers after its sync, and a kill costs nothing",
+            .timeLimit(.minutes(2)))
         func singleNodeWaits() async throws {
             try await withCluster(nodes: 1) { cluster in
                 let workload = Workload(cluster, writers: 2)
@@ -74,7 +76,9 @@ extension ServerTests {
             }
         }
 
-        @Test("a follower that was away for longer than the log is kept gets a snapshot and catches up", .timeLimit(.minutes(2)))
+        @Test(
+            "a follower that was away for longer than the log is kept gets a snapshot and catches up",
+            .timeLimit(.minutes(2)))
         func slowFollowerGetsSnapshot() async throws {
             try await withCluster(flags: ["--segment-size", "1MiB", "--log-max", "4MiB"]) { cluster in
                 let client = cluster.client()

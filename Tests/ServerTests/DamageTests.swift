@@ -28,7 +28,9 @@ extension ServerTests {
             print("damage at \(place.offset):", log.split(separator: "\n").first { $0.contains("damaged log") } ?? "")
         }
 
-        @Test("a flipped byte in one node's log: named, repaired from the others, which serve meanwhile", .timeLimit(.minutes(2)))
+        @Test(
+            "a flipped byte in one node's log: named, repaired from the others, which serve meanwhile",
+            .timeLimit(.minutes(2)))
         func damagedNodeIsRepaired() async throws {
             try await withCluster { cluster in
                 let client = cluster.client()
@@ -83,7 +85,9 @@ extension ServerTests {
             }
         }
 
-        @Test("damagedAloneRefuses: a single node with a damaged log does not start, and serves no wrong value", .timeLimit(.minutes(1)))
+        @Test(
+            "damagedAloneRefuses: a single node with a damaged log does not start, and serves no wrong value",
+            .timeLimit(.minutes(1)))
         func damagedAloneRefuses() async throws {
             try await withCluster(nodes: 1) { cluster in
                 let client = cluster.client()
@@ -102,7 +106,9 @@ extension ServerTests {
             }
         }
 
-        @Test("damage in an old segment, below what the state has applied, never becomes a wrong value", .timeLimit(.minutes(1)))
+        @Test(
+            "damage in an old segment, below what the state has applied, never becomes a wrong value",
+            .timeLimit(.minutes(1)))
         func damageBelowApplied() async throws {
             try await withCluster { cluster in
                 let client = cluster.client()

@@ -44,7 +44,9 @@ extension ServerTests {
             }
         }
 
-        @Test("deafLeaderStepsDown: a leader that hears nobody leads no longer, and answers no read", .timeLimit(.minutes(2)))
+        @Test(
+            "deafLeaderStepsDown: a leader that hears nobody leads no longer, and answers no read",
+            .timeLimit(.minutes(2)))
         func deafLeaderStepsDown() async throws {
             try await withCluster { cluster in
                 let client = cluster.client()

@@ -17,7 +17,9 @@ extension ServerTests {
             }
         }
 
-        @Test("three wiped nodes do not form an empty cluster: they wait, and a client gets an error", .timeLimit(.minutes(1)))
+        @Test(
+            "three wiped nodes do not form an empty cluster: they wait, and a client gets an error",
+            .timeLimit(.minutes(1)))
         func wipedNodesFormNothing() async throws {
             try await withCluster { cluster in
                 let client = cluster.client()
@@ -80,7 +82,9 @@ extension ServerTests {
             }
         }
 
-        @Test("foreignPeerRefused: a node of another cluster at a member's address neither votes nor serves", .timeLimit(.minutes(2)))
+        @Test(
+            "foreignPeerRefused: a node of another cluster at a member's address neither votes nor serves",
+            .timeLimit(.minutes(2)))
         func foreignPeerRefused() async throws {
             try await withCluster { cluster in
                 let client = cluster.client()

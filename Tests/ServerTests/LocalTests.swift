@@ -57,7 +57,9 @@ extension ServerTests {
             try await body(directory)
         }
 
-        @Test("one line of JSON when there is a leader; Ctrl-C stops all; run again, everything is there", .timeLimit(.minutes(1)))
+        @Test(
+            "one line of JSON when there is a leader; Ctrl-C stops all; run again, everything is there",
+            .timeLimit(.minutes(1)))
         func contract() async throws {
             try await withDirectory { directory in
                 let basePort = try Ports.freeBase(3, offset: 100)
@@ -89,7 +91,9 @@ extension ServerTests {
             }
         }
 
-        @Test("a node that ends is named; with a majority gone local ends with 1; killed, it leaves no node behind", .timeLimit(.minutes(1)))
+        @Test(
+            "a node that ends is named; with a majority gone local ends with 1; killed, it leaves no node behind",
+            .timeLimit(.minutes(1)))
         func endings() async throws {
             try await withDirectory { directory in
                 let run = try await Run(directory, basePort: try Ports.freeBase(3, offset: 100))
@@ -108,7 +112,9 @@ extension ServerTests {
             }
         }
 
-        @Test("status, put, get, list, delete and txn answer in JSON with the exit codes that scripts rely on", .timeLimit(.minutes(1)))
+        @Test(
+            "status, put, get, list, delete and txn answer in JSON with the exit codes that scripts rely on",
+            .timeLimit(.minutes(1)))
         func commands() async throws {
             try await withCluster { cluster in
                 let endpoints = cluster.endpoints.joined(separator: ",")

@@ -108,7 +108,9 @@ struct LinearizabilityTests {
             name: "an unknown write that takes effect twice",
             history: [write(1, 1, nil), read(1, 2, 3), write(2, 4, 5), read(1, 6, 7)]),
         Case(name: "an unknown write seen before it was called", history: [read(1, 1, 2), write(1, 3, nil)]),
-        Case(name: "two swaps of one value hold", history: [swap(0, 1, 1, 5, held: true), swap(0, 2, 1, 5, held: true)]),
+        Case(
+            name: "two swaps of one value hold",
+            history: [swap(0, 1, 1, 5, held: true), swap(0, 2, 1, 5, held: true)]),
         Case(name: "a swap that holds on another value", history: [write(1, 1, 2), swap(9, 2, 3, 4, held: true)]),
         Case(name: "a swap that was refused for nothing", history: [write(1, 1, 2), swap(1, 2, 3, 4, held: false)]),
         Case(
@@ -166,8 +168,8 @@ struct LinearizabilityTests {
         #expect(LinearizabilityChecker.check(history, stepsMax: 2) == .undecided)
     }
 
-    /// A store that does one thing after the other, driven at random: what it answers is linearizable by construction, and
-    /// turning one answer into another value is found.
+    /// A store that does one thing after the other, driven at random: what it answers is linearizable by construction,
+    /// and turning one answer into another value is found.
     @Test("random histories of a real store are accepted, and one wrong answer among them is found", arguments: 1...30)
     func randomHistories(_ seed: UInt64) {
         var random = SplitMix64(seed: seed)

@@ -15,7 +15,7 @@ struct ScenarioTests {
         #expect(world.readsAnswered > 50)
     }
 
-    @Test("a crash at any moment around a group of entries: each takes effect once", arguments: 0..<12)
+    @Test("a crash at any moment around a group of entries: each takes effect once", arguments: 0..<8)
     func appliedOnce(_ step: Int) {
         let world = World.quiet(seed: UInt64(100 + step))
         world.advance(.milliseconds(2_000 + Int64(step) * 37))
@@ -99,7 +99,7 @@ struct ScenarioTests {
         #expect(world.finish() == nil)
     }
 
-    @Test("a power loss right after files were made or renamed loses no name that matters", arguments: 0..<8)
+    @Test("a power loss right after files were made or renamed loses no name that matters", arguments: 0..<4)
     func directoryEntrySynced(_ step: Int) {
         let world = World.quiet(seed: UInt64(40 + step)) {
             $0.segmentSize = 16 * 1_024

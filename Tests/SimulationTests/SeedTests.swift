@@ -5,12 +5,7 @@ import Testing
 /// Whole runs, each a function of its seed.
 @Suite("Simulated clusters")
 struct SeedTests {
-    @Test("a cluster survives everything that the seed has in store for it", arguments: Array(1...12) as [UInt64])
-    func survives(_ seed: UInt64) {
-        #expect(Simulation.run(seed: seed).violation == nil)
-    }
-
-    @Test("the same seed gives the same events", arguments: [7, 21, 40] as [UInt64])
+    @Test("the same seed gives the same events", arguments: [21, 40] as [UInt64])
     func isDeterministic(_ seed: UInt64) {
         let first = Simulation.run(seed: seed)
         let second = Simulation.run(seed: seed)
@@ -24,13 +19,10 @@ struct SeedTests {
         #expect(Simulation.run(seed: 1).eventHash != Simulation.run(seed: 2).eventHash)
     }
 
-    /// Each of these has once found what it is named after.
+    /// Each of these has once found what it is named after; seeds 1, 3 and 4, which found others, run below.
     @Test(
         "a mistake that was found once stays away",
         arguments: [
-            (1, "a log directory whose name was never made durable is gone after a power loss"),
-            (3, "a forwarded mutation whose answer was lost with its connection is never answered"),
-            (4, "a leader that hands over wakes up again and again for sessions that it may not expire"),
             (17, "a slab that is closed after the hand-over has begun is proposed all the same"),
             (25, "the answer to a request of a former process is taken for that of another client's request"),
         ] as [(UInt64, String)])
@@ -38,15 +30,20 @@ struct SeedTests {
         #expect(Simulation.run(seed: seed).violation == nil, "\(mistake)")
     }
 
-    @Test("the faults are there: each class strikes within a few seeds")
-    func faultsStrike() {
+    @Test("a cluster survives everything that a seed has in store for it, and each class of fault strikes")
+    func survivesAll() {
         var counters = FaultCounters()
-        for seed in 1...12 as ClosedRange<UInt64> { counters.add(Simulation.run(seed: seed).faults) }
+        for seed in 1...12 as ClosedRange<UInt64> {
+            let result = Simulation.run(seed: seed)
+            #expect(result.violation == nil, "seed \(seed)")
+            counters.add(result.faults)
+        }
         let expected: [FaultKind] = [
-            .crashIdle, .crashInPersist, .crashAfterPersist, .crashAllNodes, .powerLoss, .pause, .tornWrite, .writeError,
-            .syncError, .noSpace, .unsyncedDropped, .directoryEntryLost, .slowDisk, .stuckDisk, .bitFlipInLog,
-            .bitFlipOnWire, .clog, .partitionSymmetric, .partitionOneWay, .partitionNonTransitive, .reset, .halfOpen,
-            .wallJump, .clockDrift, .transfer, .snapshotInstalled, .duplicate, .moveNode, .unknownOutcome,
+            .crashIdle, .crashInPersist, .crashAfterPersist, .crashAllNodes, .powerLoss, .pause, .tornWrite,
+            .writeError, .syncError, .noSpace, .unsyncedDropped, .directoryEntryLost, .slowDisk, .stuckDisk,
+            .bitFlipInLog, .bitFlipOnWire, .clog, .partitionSymmetric, .partitionOneWay, .partitionNonTransitive,
+            .reset, .halfOpen, .wallJump, .clockDrift, .transfer, .snapshotInstalled, .duplicate, .moveNode,
+            .unknownOutcome,
         ]
         for kind in expected { #expect(counters[kind] > 0, "\(kind.rawValue) was never hit") }
     }

@@ -2,8 +2,8 @@ internal import Basics
 internal import LogFormat
 internal import MetadataModel
 
-/// What has been committed, kept outside the nodes and for ever: index → entry. Whatever node applies an entry, whenever,
-/// must apply this one, answer it as the first node did, and come to the same digest.
+/// What has been committed, kept outside the nodes and for ever: index → entry. Whatever node applies an entry,
+/// whenever, must apply this one, answer it as the first node did, and come to the same digest.
 struct CommitOracle {
     struct Entry {
         var id: EntryID
@@ -44,7 +44,9 @@ struct CommitOracle {
 
     /// `node` has applied `slabs` within `report.range`.
     /// - Returns: a violation, if there is one, and the entries that nobody had applied before.
-    mutating func applied(_ slabs: [Slab], _ report: ApplyReport, now: Instant) -> (violation: String?, new: [EntryID]) {
+    mutating func applied(
+        _ slabs: [Slab], _ report: ApplyReport, now: Instant
+    ) -> (violation: String?, new: [EntryID]) {
         var new: [EntryID] = []
         for slab in slabs {
             for index in [slab.indexes].compactMap({ $0.overlaps(report.range) ? $0.clamped(to: report.range) : nil })

@@ -1,16 +1,18 @@
 internal import Basics
 
-/// Decides whether a history of one group of keys is linearizable: whether every operation can be given a moment between
-/// its call and its return so that each was told what a single store, doing one after the other, would have told it.
+/// Decides whether a history of one group of keys is linearizable: whether every operation can be given a moment
+/// between its call and its return so that each was told what a single store, doing one after the other, would have
+/// told it.
 ///
 /// The search of Wing and Gong with Lowe's memo: at each step any operation that was called before the earliest return
 /// among those still to be placed may come next; a set of placed operations together with the state that it led to is
-/// tried only once. What fits and never writes is placed at once: it can come nowhere better. Linearizability is local (Herlihy and Wing 1990), so groups of keys are checked apart.
+/// tried only once. What fits and never writes is placed at once: it can come nowhere better. Linearizability is local
+/// (Herlihy and Wing 1990), so groups of keys are checked apart.
 ///
-/// An operation whose outcome nobody knows may come anywhere or nowhere, and a few of them would make the search endless.
-/// It need not be tried everywhere: if the next operation neither sees its effect nor hides it for good, the two can change
-/// places, and if its effect is hidden unseen, it may as well be left out. So it is tried only where what follows depends on
-/// it (`settle`).
+/// An operation whose outcome nobody knows may come anywhere or nowhere, and a few of them would make the search
+/// endless. It need not be tried everywhere: if the next operation neither sees its effect nor hides it for good, the
+/// two can change places, and if its effect is hidden unseen, it may as well be left out. So it is tried only where
+/// what follows depends on it (`settle`).
 package struct LinearizabilityChecker {
     package enum Verdict: Hashable, Sendable {
         case linearizable
@@ -211,7 +213,9 @@ package struct LinearizabilityChecker {
     private func candidates(placed: [Bool], edge: inout Edge) -> [Int] {
         while edge.byReturn < byReturn.count, placed[byReturn[edge.byReturn]] { edge.byReturn += 1 }
         while edge.byCall < byCall.count, placed[byCall[edge.byCall]] { edge.byCall += 1 }
-        guard edge.byReturn < byReturn.count, let bound = operations[byReturn[edge.byReturn]].returned else { return [] }
+        guard edge.byReturn < byReturn.count, let bound = operations[byReturn[edge.byReturn]].returned else {
+            return []
+        }
         var found: [Int] = []
         for number in byCall[edge.byCall...] where !placed[number] {
             guard operations[number].called <= bound else { break }

@@ -2,8 +2,9 @@ internal import Basics
 internal import LogFormat
 internal import MetadataModel
 
-/// What the keyspace must hold, kept outside the nodes by the plainest means: every key with all values it ever had. It is
-/// told which committed mutations took effect; what it then says of a revision must be what any read of that revision says.
+/// What the keyspace must hold, kept outside the nodes by the plainest means: every key with all values it ever had. It
+/// is told which committed mutations took effect; what it then says of a revision must be what any read of that
+/// revision says.
 struct StateModel {
     struct Version {
         var revision: LogIndex
@@ -62,7 +63,9 @@ struct StateModel {
         return nil
     }
 
-    private mutating func apply(_ transaction: Transaction, reply: TransactionResult?, at revision: LogIndex) -> String? {
+    private mutating func apply(
+        _ transaction: Transaction, reply: TransactionResult?, at revision: LogIndex
+    ) -> String? {
         let holds = transaction.comparisons.allSatisfy { comparison in
             switch comparison {
             case .revision(let key, let expected): row(key, at: revision)?.revision ?? .zero == expected

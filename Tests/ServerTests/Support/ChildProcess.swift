@@ -42,6 +42,7 @@ final class ChildProcess {
         } else {
             posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
         }
+        Self.keepDescriptorsHere()
         // Settings of the shell that runs the tests are not to reach the program.
         var variables = ProcessInfo.processInfo.environment.filter { !$0.key.hasPrefix("QUORATE_") }
         variables.merge(environment) { $1 }
@@ -58,6 +59,15 @@ final class ChildProcess {
         self.arguments = arguments
         self.outputPath = outputPath
         standardInput = ends[1]
+    }
+
+    /// Connections of the clients in this process must not live on in the nodes that it starts: a node would never learn
+    /// that one was closed.
+    private static func keepDescriptorsHere() {
+        let descriptors = (try? FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd")) ?? []
+        for descriptor in descriptors.compactMap({ Int32($0) }) where descriptor > STDERR_FILENO {
+            _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC)
+        }
     }
 
     deinit {

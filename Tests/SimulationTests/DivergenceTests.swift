@@ -1,0 +1,27 @@
+import Basics
+import Simulator
+import Testing
+
+@Suite("Divergence")
+struct DivergenceTests {
+    @Test("a member whose state differs from the majority's finds out, serves nothing, and rebuilds it")
+    func divergedMemberRebuilds() throws {
+        // A seed whose nodes keep their state on disk.
+        let world = World.quiet(seed: 2)
+        world.advance(.seconds(3))
+        let leader = try #require(world.leaderNumber)
+        let member = (leader + 1) % world.nodeCount
+        world.diverge(node: member)
+        // The members compare themselves at each 4,096th entry.
+        var waited = 0
+        while world.diverged.contains(member), waited < 60 {
+            world.advance(.seconds(5))
+            waited += 1
+        }
+        #expect(!world.diverged.contains(member), "after \(world.entryCount) entries nobody has noticed")
+        #expect(world.entryCount >= 4_096)
+        world.advance(.seconds(5))
+        // At the end all digests are compared again, this node's among them.
+        #expect(world.finish() == nil)
+    }
+}
