@@ -148,3 +148,12 @@ if fuzzing {
         fuzzTarget("RecordFuzz", ["Basics", "Disk", "LogFormat", "LogStore", "MetadataModel"]),
     ]
 }
+
+// The load generator (BENCH=1) is for measuring, and not part of the product.
+if Context.environment["BENCH"] == "1" {
+    package.targets.append(
+        .executableTarget(
+            name: "quorate-load",
+            dependencies: ["Basics", "MetadataModel", "Transport", "Wire", nioCore, nioPosix, argumentParser],
+            path: "bench/quorate-load", swiftSettings: common))
+}

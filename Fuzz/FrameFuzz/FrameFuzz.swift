@@ -76,8 +76,8 @@ private func readAsPeer(_ header: FrameHeader, _ body: RawSpan) {
 
 // MARK: - Mutation
 
-/// Changes the input, and three times out of four puts lengths and checksums of its frames right again: so what is tried
-/// gets past them, and they are tried too.
+/// Changes the input, and three times out of four puts lengths and checksums of its frames right again: so what is
+/// tried gets past them, and they are tried too.
 @_cdecl("LLVMFuzzerCustomMutator")
 public func mutate(_ data: UnsafeMutablePointer<UInt8>, _ size: Int, _ sizeMax: Int, _ seed: CUnsignedInt) -> Int {
     let size = mutateBytes(data, size, sizeMax)

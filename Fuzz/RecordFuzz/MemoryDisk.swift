@@ -19,7 +19,9 @@ final class MemoryDisk: FileSystem, @unchecked Sendable {
 
     func exists(_ path: String) throws(DiskError) -> Bool { files[path] != nil }
     func createDirectory(_ path: String) throws(DiskError) {}
-    func rename(_ source: String, to target: String) throws(DiskError) { files[target] = files.removeValue(forKey: source) }
+    func rename(_ source: String, to target: String) throws(DiskError) {
+        files[target] = files.removeValue(forKey: source)
+    }
     func remove(_ path: String) throws(DiskError) { files[path] = nil }
     func syncDirectory(_ directory: String) throws(DiskError) {}
     func freeSpace(_ directory: String) throws(DiskError) -> Int { 1 << 40 }

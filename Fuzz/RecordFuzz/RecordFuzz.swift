@@ -66,8 +66,8 @@ private func readPayload(_ choice: UInt8, _ payload: [UInt8]) {
     }
 }
 
-/// A log that opens can be read to its end, or says where it is damaged; and it opens again. One in which nothing was cut
-/// or damaged has the same promises then; of another that was forged, headers may say what no writer would.
+/// A log that opens can be read to its end, or says where it is damaged; and it opens again. One in which nothing was
+/// cut or damaged has the same promises then; of another that was forged, headers may say what no writer would.
 private func openLog(_ bytes: [UInt8]) {
     for acceptingDamage in [false, true] {
         guard let disk = SegmentInput.disk(from: bytes) else { return }
@@ -86,8 +86,8 @@ private func openLog(_ bytes: [UInt8]) {
 
 // MARK: - Mutation
 
-/// Changes the input, and three times out of four puts the checksums of a segment file right again: so what is tried gets
-/// past them, and they are tried too.
+/// Changes the input, and three times out of four puts the checksums of a segment file right again: so what is tried
+/// gets past them, and they are tried too.
 @_cdecl("LLVMFuzzerCustomMutator")
 public func mutate(_ data: UnsafeMutablePointer<UInt8>, _ size: Int, _ sizeMax: Int, _ seed: CUnsignedInt) -> Int {
     let size = mutateBytes(data, size, sizeMax)

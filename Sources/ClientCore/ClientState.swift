@@ -113,7 +113,10 @@ package struct ClientState: Sendable {
     package var nextDeadline: Instant {
         if isClosing, calls.isEmpty { return .never }
         var next = min(calls.isEmpty ? .never : timers.nextDue, nextNodeDeadline)
-        if let session { next = min(next, session.nextDeadline(timeout: settings.sessionTimeout, after: now)) }
+        if let session {
+            let hasUnsent = !unsent.isEmpty
+            next = min(next, session.nextDeadline(timeout: settings.sessionTimeout, hasUnsent: hasUnsent, after: now))
+        }
         return next
     }
 

@@ -80,9 +80,10 @@ struct Session: Sendable {
 
     /// When something is to be done for the session if nothing happens before. What is due already waits for a node,
     /// and that will be an event of its own.
-    func nextDeadline(timeout: Interval, after now: Instant) -> Instant {
+    /// - Parameter hasUnsent: mutations that have no sequence yet wait for the end of a pause too.
+    func nextDeadline(timeout: Interval, hasUnsent: Bool, after now: Instant) -> Instant {
         var next = Instant.never
-        if sentCount < assigned.count, pausedUntil > now { next = pausedUntil }
+        if sentCount < assigned.count || hasUnsent, pausedUntil > now { next = pausedUntil }
         guard isOpen else { return next }
         if keepAlive == nil, nextKeepAlive > now { next = min(next, nextKeepAlive) }
         return min(next, state == .connected ? suspendedAt(timeout: timeout) : lostAt(timeout: timeout))

@@ -43,6 +43,25 @@ import Wire
         #expect(harness.isAnswered(call))
     }
 
+    @Test("a mutation that comes during a pause is sent when the pause ends, whatever became of the one that caused it")
+    func pauseEndsForTheNext() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let first = harness.put("a")
+        harness.accept("n1:1", leader: "n1:1")
+        let request = try #require(harness.take(.mutate).first)
+        let refusal = ReplyError(.overloaded, retryAfter: .milliseconds(500))
+        harness.answer(request, revision: 0, error: refusal)
+        harness.step(.cancelled(first))
+        let second = harness.put("b")
+        // Nothing else happens: only the client's own deadline can end the pause.
+        #expect(harness.core.nextDeadline <= harness.now + .milliseconds(500))
+        harness.wait(.milliseconds(600))
+        let sent = harness.take(.mutate)
+        #expect(sent.count == 1)
+        harness.answer(try #require(sent.first), revision: 5)
+        #expect(harness.isAnswered(second))
+    }
+
     @Test("a node that names an unreachable leader is not asked again at once")
     func staleHintIsNoLoop() throws {
         var harness = Harness(endpoints: ["n1:1"])

@@ -1,5 +1,5 @@
-/// Counts durations in buckets that are never wider than 1/64 of what they hold: exact enough for percentiles, of a size
-/// that does not grow with the run.
+/// Counts durations in buckets that are never wider than 1/64 of what they hold: exact enough for percentiles, of a
+/// size that does not grow with the run.
 struct Histogram {
     private static let subBucketBits = 6
     private static let subBuckets = 1 << subBucketBits

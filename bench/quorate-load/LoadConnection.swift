@@ -4,9 +4,9 @@ internal import NIOCore
 internal import Transport
 internal import Wire
 
-/// One client connection that keeps a number of requests under way: each reply makes room for the next request, and what
-/// the replies of one wake-up have made room for goes out with one write. Its mutations are a session of their own, in
-/// order, as every client's are.
+/// One client connection that keeps a number of requests under way: each reply makes room for the next request, and
+/// what the replies of one wake-up have made room for goes out with one write. Its mutations are a session of their own,
+/// in order, as every client's are.
 final class LoadConnection: FrameConnectionDelegate {
     private let run: LoadRun
     private let inFlight: Int

@@ -7,8 +7,8 @@ internal import NIOPosix
 internal import Transport
 internal import Wire
 
-/// Loads a running cluster and prints what it did as one line of JSON. It speaks the protocol itself, with as little work
-/// per request as it can, because it shares the machine with what it measures.
+/// Loads a running cluster and prints what it did as one line of JSON. It speaks the protocol itself, with as little
+/// work per request as it can, because it shares the machine with what it measures.
 @main
 struct QuorateLoad: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -19,7 +19,8 @@ struct QuorateLoad: AsyncParsableCommand {
     enum Target: String, ExpressibleByArgument { case leader, all }
 
     @Argument(help: "write or read for some seconds, or load: put every key once.") var mode: Mode
-    @Option(help: "Client addresses, separated by commas.") var endpoints = "127.0.0.1:7400,127.0.0.1:7401,127.0.0.1:7402"
+    @Option(help: "Client addresses, separated by commas.")
+    var endpoints = "127.0.0.1:7400,127.0.0.1:7401,127.0.0.1:7402"
     @Option(help: "All connections to the leader, or spread over all endpoints.") var target = Target.leader
     @Option(help: "How many connections.") var connections = 100
     @Option(help: "Requests under way on each.") var inFlight = 10
@@ -52,7 +53,9 @@ struct QuorateLoad: AsyncParsableCommand {
         guard report.errors.isEmpty else { throw ExitCode(1) }
     }
 
-    private static func report(of plan: LoadRun.Plan, _ workload: Workload, on loop: any EventLoop) async throws -> LoadReport {
+    private static func report(
+        of plan: LoadRun.Plan, _ workload: Workload, on loop: any EventLoop
+    ) async throws -> LoadReport {
         let promise = loop.makePromise(of: LoadReport.self)
         loop.execute {
             let context = TransportContext(eventLoop: loop)
