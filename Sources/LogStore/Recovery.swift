@@ -401,10 +401,12 @@ struct Recovery {
                     sequence: found.segmentName.sequence, file: found.scanner.file,
                     capacity: opened.count == state.segment ? capacity : found.scanner.size, lastTime: found.lastTime))
         }
+        // Where something was cut or is damaged, what confirmed the last batch may be gone: it is said again.
+        let isSealed = state.lastKind == .seal && report.tornTail == nil && state.damages.isEmpty
         let isUntouched = state.offset == SegmentHeader.areaSize && segments[state.segment].header != nil
         return SegmentedLog.Opened(
             table: state.table, segments: opened, offset: state.offset, point: state.point,
-            acknowledgedThrough: state.point.number - 1, isSealed: state.lastKind == .seal || isUntouched,
+            acknowledgedThrough: state.point.number - 1, isSealed: isSealed || isUntouched,
             spares: spares)
     }
 

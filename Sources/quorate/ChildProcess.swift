@@ -30,6 +30,8 @@ final class ChildProcess: Sendable {
         posix_spawn_file_actions_adddup2(&actions, ends[0], STDIN_FILENO)
         posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, logPath, O_WRONLY | O_CREAT | O_APPEND, 0o600)
         posix_spawn_file_actions_adddup2(&actions, STDOUT_FILENO, STDERR_FILENO)
+        // Sockets of this process are not the child's: held open there, they would outlive their end here.
+        for descriptor in (STDERR_FILENO + 1)..<1_024 { _ = fcntl(descriptor, F_SETFD, FD_CLOEXEC) }
 
         // A group of its own, so that Ctrl-C reaches only us and nodes are stopped in order; and the signals that we
         // ignore or block are as they were.
