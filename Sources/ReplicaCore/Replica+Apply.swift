@@ -51,10 +51,7 @@ extension Replica {
     }
 
     /// A flush has made the state durable through here; the log below it is not needed to start again.
-    /// What an earlier life of a volatile state had reached does not count before it is reached again.
-    package mutating func flushed(through index: LogIndex) {
-        durableApplied = max(durableApplied, min(index, appliedIndex))
-    }
+    package mutating func flushed(through index: LogIndex) { durableApplied = max(durableApplied, index) }
 
     /// How far the log may be cut: what a flush has made durable here and, while the log is within its bound, what no live
     /// follower still needs. Above the bound a late follower gets a snapshot instead.
@@ -68,9 +65,7 @@ extension Replica {
 
     /// The log no longer holds entries at or below `index`.
     package mutating func compacted(through index: LogIndex) {
-        // A log that was just reset behind an installed snapshot starts later than the core knows yet; it is told with the
-        // snapshot.
-        guard index >= raft.firstIndex, index <= raft.lastApplied else { return }
+        guard index >= raft.firstIndex else { return }
         raft.step(.compacted(through: index), now: now)
         effects.apply.append(.forgetOutcomes(through: index))
         drainReady()

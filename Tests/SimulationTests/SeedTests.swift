@@ -24,7 +24,6 @@ struct SeedTests {
         "a mistake that was found once stays away",
         arguments: [
             (17, "a slab that is closed after the hand-over has begun is proposed all the same"),
-            (196, "a log that was reset behind an installed snapshot is taken for a compaction"),
             (25, "the answer to a request of a former process is taken for that of another client's request"),
         ] as [(UInt64, String)])
     func pinned(_ seed: UInt64, _ mistake: String) {
