@@ -317,6 +317,7 @@ extension ClientState {
     private mutating func callAnswered(_ id: CallID, requestID: UInt64, answer: Answer, from place: Int) {
         guard let call = calls[id] else { return }
         guard let error = answer.error, !(call.isMutation && answer.isFinal) else {
+            nodes[place].hasTurnedUsAway = false
             complete(id, outcome(of: answer, from: place))
             addressed.removeAll { $0 == id }
             return
@@ -326,7 +327,7 @@ extension ClientState {
         guard call.requestID == requestID else { return }
         let isUncertain = (calls[id]?.copiesAlive ?? 0) > 0 && call.isMutation
         if error.code == .notLeader, call.address == nil {
-            turnAway(from: place)
+            turnAway(from: place, namingLeader: error.leaderHint != nil)
             follow(error.leaderHint)
             retry(id, after: pause(afterNotLeaderFrom: place))
         } else if error.code.isWorthRetrying, call.address == nil, !call.isInitialize {

@@ -16,7 +16,7 @@ extension ClientState {
         }
         guard needsNode else { return }
         if let leader, nodes[leader].isIdle, nodes[leader].retryAt <= now { connect(leader) }
-        guard !nodes.contains(where: \.isUsable), nextConnectAt <= now else { return }
+        guard !nodes.contains(where: { $0.isUsable && !$0.hasTurnedUsAway }), nextConnectAt <= now else { return }
         for step in 0..<nodes.count {
             let place = (rotation + step) % nodes.count
             guard nodes[place].isIdle, nodes[place].retryAt <= now else { continue }
@@ -39,6 +39,7 @@ extension ClientState {
         let connection = ConnectionID(nextConnection)
         nextConnection += 1
         nodes[place].link = .connecting(connection, since: now)
+        nodes[place].hasTurnedUsAway = false
         nodes[place].isLeaving = false
         nodeOfConnection[connection] = place
         effects.append(.connect(connection, address: nodes[place].address))
@@ -120,6 +121,7 @@ extension ClientState {
         let former = leader
         leader = makeNode(hint.clientAddress)
         guard let leader else { return }
+        nodes[leader].hasTurnedUsAway = false
         if nodes[leader].name == nil { nodes[leader].name = hint.name }
         if leader != former { askForMembersSoon(leader) }
     }
@@ -161,9 +163,10 @@ extension ClientState {
         ClientRequest.encodeEmpty(.ping, requestID: requestID, into: &nodes[place].outbox)
     }
 
-    /// The node at `place` could not help: let another one try.
-    mutating func turnAway(from place: Int) {
+    /// The node at `place` could not help: let another one try. One that names the leader has helped all the same.
+    mutating func turnAway(from place: Int, namingLeader: Bool = false) {
         if leader == place { leader = nil }
+        nodes[place].hasTurnedUsAway = !namingLeader
         rotation = (place + 1) % nodes.count
     }
 
@@ -266,11 +269,11 @@ extension ClientState {
     var nextNodeDeadline: Instant {
         var next = Instant.never
         let isNeeded = needsNode
-        let hasUsable = nodes.contains(where: \.isUsable)
+        let hasHelper = nodes.contains { $0.isUsable && !$0.hasTurnedUsAway }
         for (place, node) in nodes.enumerated() {
             switch node.link {
             case .idle:
-                if isNeeded, !hasUsable { next = min(next, max(node.retryAt, nextConnectAt)) }
+                if isNeeded, !hasHelper { next = min(next, max(node.retryAt, nextConnectAt)) }
                 if isNeeded, place == leader { next = min(next, node.retryAt) }
                 if addressed.contains(where: { calls[$0]?.address == node.address }) {
                     next = min(next, node.retryAt)

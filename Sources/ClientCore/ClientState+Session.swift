@@ -100,7 +100,7 @@ extension ClientState {
         switch error.code {
         case .sequenceGap: closeGap(expected: error.expectedSequence, at: position, error)
         case .notLeader:
-            turnAway(from: place)
+            turnAway(from: place, namingLeader: error.leaderHint != nil)
             follow(error.leaderHint)
             pauseMutations(from: position, after: pause(afterNotLeaderFrom: place))
         default:
@@ -119,6 +119,7 @@ extension ClientState {
     /// The log has decided: this is the answer, now and for every copy.
     private mutating func mutationLogged(_ position: Int, answer: Answer, sentAt: Instant, from place: Int) {
         guard var current = session.take() else { return }
+        nodes[place].hasTurnedUsAway = false
         current.assigned[position].isAnswered = true
         current.failures = 0
         openingsRefused = 0

@@ -62,6 +62,10 @@ struct Node: Sendable {
     /// It answers reads and mutations.
     var isUsable: Bool { hello?.identity != nil && !isLeaving }
 
+    /// It answers, but could not help the last time: it is cut off from a majority, or about to stop. Until it helps
+    /// again, others are tried beside it.
+    var hasTurnedUsAway = false
+
     /// It takes one more call. Three places are kept free, for a ping, a keep-alive and the question for the members:
     /// under full load the session must not starve, and a node closes the connection of whoever goes beyond its limit.
     var hasRoom: Bool {

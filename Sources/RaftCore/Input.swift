@@ -31,6 +31,8 @@ package enum Input: Sendable {
     case snapshotInstalled(SnapshotPoint)
     /// That snapshot could not be fetched.
     case snapshotFailed(SnapshotPoint)
+    /// The state was replaced by one that ends at this entry of the log, which stays as it is. The entry is durable here.
+    case stateReplaced(EntryID)
     /// The shell forbids or allows this node to campaign: quarantined state, disk below its reserve.
     case campaigningAllowed(Bool)
 }

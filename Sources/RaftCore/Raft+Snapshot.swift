@@ -123,6 +123,18 @@ extension Raft {
         }
     }
 
+    /// A snapshot holds only what is committed, so `last` is, whatever this node has been told of the commit index; and
+    /// what it holds is not handed out again. A state that ends below `lastApplied` changes nothing here: the shell
+    /// applies again what it was handed.
+    mutating func stateReplaced(through last: EntryID) {
+        invariant(log.term(at: last.index) == last.term, "a state through \(last), which is not in the log")
+        invariant(last.index <= durableIndex, "a state through \(last), but the log is durable through \(durableIndex)")
+        if let awaited = awaitedSnapshot, awaited.snapshot.last.index <= last.index { awaitedSnapshot = nil }
+        if last.index > commitIndex { setCommit(last.index) }
+        applyIssued = max(applyIssued, last.index)
+        lastApplied = max(lastApplied, last.index)
+    }
+
     mutating func snapshotFailed(_ point: SnapshotPoint) {
         guard awaitedSnapshot?.snapshot == point else { return }
         awaitedSnapshot = nil

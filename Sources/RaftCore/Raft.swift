@@ -30,7 +30,7 @@ package struct Raft: Sendable {
     var durableHardState: HardState
     var log: TermRuns
     /// Everything through here is on disk and equal to `log`. Falls only with a truncation.
-    var durableIndex: LogIndex
+    package internal(set) var durableIndex: LogIndex
     /// Configurations by log index, ascending. The last is in force (Raft §6); the first is at or below `commitIndex`,
     /// those between are what a truncation may fall back to.
     var configurations: [IndexedConfiguration]
@@ -107,6 +107,7 @@ package struct Raft: Sendable {
         case .snapshotAvailable(let point): snapshotAvailable(point)
         case .snapshotInstalled(let point): snapshotInstalled(point)
         case .snapshotFailed(let point): snapshotFailed(point)
+        case .stateReplaced(let last): stateReplaced(through: last)
         case .campaigningAllowed(let isAllowed): setCampaigningAllowed(isAllowed)
         }
         checkStepInvariants()

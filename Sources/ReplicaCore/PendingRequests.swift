@@ -49,12 +49,14 @@ struct PendingRequests: ~Copyable {
         return (slot.requester, slot.term)
     }
 
-    /// Removes everybody, in log order.
-    mutating func takeAll() -> [Requester] {
+    mutating func takeAll() -> [Requester] { take(through: LogIndex(.max)) }
+
+    /// Removes everybody who waits at or below `index`, in log order.
+    mutating func take(through index: LogIndex) -> [Requester] {
         guard count > 0 else { return [] }
-        let waiting = slots.compactMap { $0 }.sorted { $0.index < $1.index }
+        let waiting = slots.compactMap { $0 }.filter { $0.index <= index }.sorted { $0.index < $1.index }
         for slot in waiting { slots[position(of: slot.index)] = nil }
-        count = 0
+        count -= waiting.count
         return waiting.map(\.requester)
     }
 

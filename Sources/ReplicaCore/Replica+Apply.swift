@@ -58,9 +58,11 @@ extension Replica {
     package func compactionFloor(isLogFull: Bool) -> LogIndex {
         // What a rebuilt state has to go on from stays.
         guard !isQuarantined else { return .zero }
-        guard raft.isLeader, !isLogFull else { return durableApplied }
-        let needed = raft.peers.filter(\.isActive).map(\.matchIndex).min() ?? durableApplied
-        return min(durableApplied, needed)
+        // A state that was taken from a peer is durable a moment before the log is reset to go on from it.
+        let floor = min(durableApplied, raft.lastApplied)
+        guard raft.isLeader, !isLogFull else { return floor }
+        let needed = raft.peers.filter(\.isActive).map(\.matchIndex).min() ?? floor
+        return min(floor, needed)
     }
 
     /// The log no longer holds entries at or below `index`.

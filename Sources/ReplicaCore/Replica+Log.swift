@@ -197,7 +197,8 @@ extension Replica {
             send(.logEntriesReply(from: read.range.lowerBound), to: peer, payload: bytes.rawSpan)
         case .apply:
             isReadingForApply = false
-            guard !isQuarantined, applyFed < applyTarget else { return }
+            // A state that was replaced meanwhile goes on elsewhere.
+            guard !isQuarantined, applyFed < applyTarget, read.range.lowerBound == applyFed.next else { return }
             invariant(slabs.first?.firstIndex == applyFed.next, "entry \(applyFed.next) is not in the log")
             handToApply(slabs.compactMap { $0.slice(applyFed.next...applyTarget) })
         case .peer(let id):

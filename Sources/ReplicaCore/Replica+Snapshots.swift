@@ -54,7 +54,11 @@ extension Replica {
     // MARK: - Taking
 
     mutating func fetchSnapshot(_ fetch: SnapshotFetch) {
-        guard snapshots.fetch?.point != fetch.snapshot || snapshots.fetch?.isInstalling == false else { return }
+        if let current = snapshots.fetch, current.isInstalling {
+            // What is being installed stays what it is, also whether it resets the log.
+            snapshots.postponed = fetch
+            return
+        }
         effects.notices.append(.snapshotOffered(from: fetch.from, last: fetch.snapshot.last))
         snapshots.fetch = SnapshotTransfer.Fetch(
             point: fetch.snapshot, from: fetch.from, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: true)
@@ -109,7 +113,9 @@ extension Replica {
         if fetch.resetsLog {
             guard fetch.point.last == point.last else { return fetchFailed("the manifest is of another snapshot") }
         } else {
-            guard point.last.index >= raft.firstIndex.previous, raft.term(at: point.last.index) == point.last.term else {
+            guard point.last.index >= raft.firstIndex.previous, point.last.index <= raft.durableIndex,
+                raft.term(at: point.last.index) == point.last.term
+            else {
                 return fetchFailed("the snapshot at \(point.last) does not fit the log that is kept here")
             }
         }
@@ -150,9 +156,17 @@ extension Replica {
         guard let fetch = snapshots.fetch else { return }
         snapshots.fetch = nil
         effects.notices.append(.snapshotFailed(reason: reason))
-        guard fetch.resetsLog else { return }
-        raft.step(.snapshotFailed(fetch.point), now: now)
-        drainReady()
+        if fetch.resetsLog {
+            raft.step(.snapshotFailed(fetch.point), now: now)
+            drainReady()
+        }
+        fetchPostponed()
+    }
+
+    private mutating func fetchPostponed() {
+        guard snapshots.fetch == nil, let next = snapshots.postponed else { return }
+        snapshots.postponed = nil
+        if next.snapshot.last.index > raft.commitIndex { fetchSnapshot(next) }
     }
 
     /// The state is that of the snapshot; where the log was reset, it starts after it.
@@ -164,23 +178,27 @@ extension Replica {
         isReadingForApply = false
         appliedIndex = point.last.index
         applyFed = point.last.index
+        durableApplied = point.last.index
         if fetch.resetsLog {
             for requester in pending.takeAll() { answer(requester, outcomeUnknownError) }
             tail.removeAll()
             applyTarget = point.last.index
             lastTime = max(lastTime, time)
-            durableApplied = point.last.index
             adopt(membership, at: point.configuration.index)
             raft.step(.snapshotInstalled(point), now: now)
         } else {
-            // Entries after the snapshot are applied again, from the log that was kept.
+            // Entries after the snapshot are applied again, from the log that was kept; those before it never.
+            for requester in pending.take(through: point.last.index) { answer(requester, outcomeUnknownError) }
+            applyTarget = max(applyTarget, point.last.index)
             isQuarantined = false
             snapshots.askForStateAt = .never
             recentDigests.removeAll { $0.index > point.last.index }
             effects.notices.append(.stateRebuilt(through: point.last.index))
+            raft.step(.stateReplaced(point.last), now: now)
             raft.step(.campaigningAllowed(mayCampaign), now: now)
         }
         drainReady()
+        fetchPostponed()
     }
 
     package mutating func snapshotInstallFailed(reason: String) {

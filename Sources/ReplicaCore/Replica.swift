@@ -83,7 +83,7 @@ package struct Replica: ~Copyable {
     /// Its state differs from the majority's: nothing is served from it until it is rebuilt.
     package internal(set) var isQuarantined = false
     var isStopping = false
-    var isDiskLow = false
+    package internal(set) var isDiskLow = false
     package var disk = DiskUsage(used: 0, free: .max)
     let startedAt: Instant
 

@@ -21,6 +21,8 @@ struct SnapshotTransfer: ~Copyable {
     }
 
     var fetch: Fetch?
+    /// What the core asked for while another one is being installed: fetched after that, where it is still newer.
+    var postponed: SnapshotFetch?
     /// A snapshot is being written, or its pieces are at hand.
     var isBuilding = false
     var built: SnapshotPoint?

@@ -48,7 +48,7 @@ package final class SnapshotKeeper {
             try fileSystem.replaceFile("manifest", in: path, with: builder.manifest().encoded())
             try fileSystem.syncDirectory(directory)
         }
-        for other in try names() where other != name && !other.hasPrefix("incoming") { try removeDirectory(other) }
+        for other in try names() where other != name && !other.hasPrefix(Self.incoming) { try removeDirectory(other) }
         return SnapshotPoint(last: head.revision, configuration: membership.indexed)
     }
 
@@ -64,7 +64,7 @@ package final class SnapshotKeeper {
     /// The newest whole snapshot on disk, from which a volatile state comes back.
     package func newest() throws(SnapshotKeeperError) -> SnapshotManifest? {
         var found: SnapshotManifest?
-        for name in try names() where !name.hasPrefix("incoming") {
+        for name in try names() where !name.hasPrefix(Self.incoming) {
             guard let manifest = try manifest(in: name) else { continue }
             if found.map({ $0.head.revision < manifest.head.revision }) ?? true { found = manifest }
         }
@@ -80,8 +80,8 @@ package final class SnapshotKeeper {
         let manifest = try snapshot { () throws(SnapshotError) in try SnapshotManifest(decoding: bytes.rawSpan) }
         guard manifest.head.cluster == cluster else { throw .foreign(manifest.head.cluster) }
         let point = try manifest.point()
-        let name = "incoming-\(Self.name(of: manifest.head.revision))"
-        for other in try names() where other.hasPrefix("incoming") && other != name { try removeDirectory(other) }
+        let name = Self.incoming + Self.name(of: manifest.head.revision)
+        for other in try names() where other.hasPrefix(Self.incoming) && other != name { try removeDirectory(other) }
         let path = "\(directory)/\(name)"
         var assembler = SnapshotAssembler(manifest)
         try disk { () throws(DiskError) in
@@ -105,7 +105,7 @@ package final class SnapshotKeeper {
             throw .snapshot(.damaged("chunk \(number) without a manifest"))
         }
         try snapshot { () throws(SnapshotError) in try assembler?.accept(bytes.rawSpan, number: Int(number)) }
-        try write(bytes, to: "\(directory)/incoming-\(Self.name(of: revision))/chunk-\(number)")
+        try write(bytes, to: "\(directory)/\(Self.incoming)\(Self.name(of: revision))/chunk-\(number)")
     }
 
     /// Writes the rows of the snapshot that was taken into `engine`, which is empty, and flushes it. After an error the
@@ -116,7 +116,7 @@ package final class SnapshotKeeper {
     ) throws(SnapshotKeeperError) -> (Membership, ClusterTime) {
         guard let manifest = assembler?.manifest else { throw .snapshot(.damaged("no snapshot was taken")) }
         assembler = nil
-        try install(manifest, from: "incoming-\(Self.name(of: manifest.head.revision))", into: engine)
+        try install(manifest, from: Self.incoming + Self.name(of: manifest.head.revision), into: engine)
         return (try manifest.membership().membership, manifest.head.time)
     }
 
@@ -151,10 +151,26 @@ package final class SnapshotKeeper {
 
     /// What was taken is installed; its pieces are not needed any more.
     package func discardTaken() throws(SnapshotKeeperError) {
-        for name in try names() where name.hasPrefix("incoming") { try removeDirectory(name) }
+        for name in try names() where name.hasPrefix(Self.incoming) { try removeDirectory(name) }
+    }
+
+    /// What was taken is installed, and is what a volatile state comes back from after a restart. A snapshot made here
+    /// before goes: the state was replaced because that one's was behind, or wrong.
+    package func keepTaken() throws(SnapshotKeeperError) {
+        guard let taken = try names().first(where: { $0.hasPrefix(Self.incoming) }) else { return }
+        let name = String(taken.dropFirst(Self.incoming.count))
+        for other in try names() where other != taken { try removeDirectory(other) }
+        try disk { () throws(DiskError) in
+            try fileSystem.syncDirectory("\(directory)/\(taken)")
+            try fileSystem.rename("\(directory)/\(taken)", to: "\(directory)/\(name)")
+            try fileSystem.syncDirectory(directory)
+        }
     }
 
     // MARK: - Files
+
+    /// Begins the name of a directory whose snapshot is still being taken.
+    private static let incoming = "incoming-"
 
     private static func name(of last: EntryID) -> String { "\(last.index)-\(last.term)" }
     private static func fileName(of chunk: UInt32?) -> String { chunk.map { "chunk-\($0)" } ?? "manifest" }
@@ -189,6 +205,11 @@ package final class SnapshotKeeper {
         let path = "\(directory)/\(name)"
         try disk { () throws(DiskError) in
             guard try fileSystem.exists(path) else { return }
+            // First what makes it a snapshot, for good: a crash leaves none that lacks chunks.
+            if try fileSystem.exists("\(path)/manifest") {
+                try fileSystem.remove("\(path)/manifest")
+                try fileSystem.syncDirectory(path)
+            }
             for file in try fileSystem.list(path) { try fileSystem.remove("\(path)/\(file)") }
             try fileSystem.remove(path)
         }

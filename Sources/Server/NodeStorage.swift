@@ -67,7 +67,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case work(SnapshotWork)
         case build(SnapshotSource<Home.StateEngineType.View>)
         case checkDisk(reserve: Int)
-        case cleanUp
+        /// The snapshot that was taken is installed.
+        case installed(SnapshotPoint)
     }
     private var logThread: WorkThread<LogJob>?
     private var stateThread: WorkThread<StateJob>?
@@ -223,7 +224,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                     report(.outcomes(outcomes))
                     outcomes = []
                     try state.adopt(engine.value)
-                    snapshotThread?.add(.cleanUp)
+                    snapshotThread?.add(.installed(point))
                     finishInstall(point, membership, time, resetsLog: resetsLog)
                 }
             }
@@ -291,11 +292,25 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .checkDisk(let reserve):
             let usage = diskUsage()
             report(.diskChecked(usage, isLow: usage.free < UInt64(reserve)))
-        case .cleanUp:
-            try? snapshots.discardTaken()
-            try? state.home.removeOthers()
+        case .installed(let point):
+            forgetReplaced(by: point)
         case .work(let work): perform(work)
         }
+    }
+
+    private func forgetReplaced(by point: SnapshotPoint) {
+        do throws(SnapshotKeeperError) {
+            if state.home.isVolatile {
+                try snapshots.keepTaken()
+                snapshotThrough.withLock { $0 = point.last.index }
+                report(.snapshotBuilt(point))
+            } else {
+                try snapshots.discardTaken()
+            }
+        } catch {
+            // What stays is removed before the next attempt; a volatile state is kept by the next snapshot.
+        }
+        try? state.home.removeOthers()
     }
 
     private func perform(_ work: SnapshotWork) {

@@ -260,6 +260,8 @@ extension World {
     var isSettled: Bool {
         guard clients.allSatisfy({ $0.items.isEmpty }), nodes.allSatisfy({ $0.process != nil }) else { return false }
         guard nodes.contains(where: { $0.process?.replica.raft.isLeader == true }) else { return false }
+        // A disk that has room again is noticed with the next look at it.
+        guard nodes.allSatisfy({ $0.process?.replica.isDiskLow == false }) else { return false }
         let applied = nodes.map { $0.process?.state.machine.applied.last }
         let last = nodes.map { $0.process?.replica.raft.lastIndex }
         return zip(applied, last).allSatisfy { $0 == applied[0] && $1 == $0?.index }

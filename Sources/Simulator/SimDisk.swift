@@ -23,6 +23,7 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
         case bind(String, Node)
         case unbind(String)
         case move(from: String, to: String, Node)
+        case moveDirectory(from: String, to: String)
     }
 
     private var names: [String: Node] = [:]
@@ -67,6 +68,10 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
                     continue
                 }
                 apply(change, to: &durableNames)
+                if case .moveDirectory(let source, let target) = change {
+                    durableDirectories.remove(source)
+                    durableDirectories.insert(target)
+                }
             }
         }
         changes = [:]
@@ -143,6 +148,10 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
         case .move(let source, let target, let node):
             table[source] = nil
             table[target] = node
+        case .moveDirectory(let source, let target):
+            for path in table.keys where path.hasPrefix("\(source)/") {
+                table[target + path.dropFirst(source.count)] = table.removeValue(forKey: path)
+            }
         }
     }
 
@@ -203,12 +212,20 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
 
     package func rename(_ source: String, to target: String) throws(DiskError) {
         try burn(.rename, source)
-        guard let node = names[source] else {
-            throw DiskError(.notFound, .rename, path: source, reason: "no such file")
-        }
         let directory = Self.parent(of: target)
         guard Self.parent(of: source) == directory else {
             throw DiskError(.io, .rename, path: source, reason: "to another directory")
+        }
+        if directories.contains(source) {
+            guard changes[source] == nil, !directories.contains(target) else {
+                throw DiskError(.io, .rename, path: source, reason: "not synced, or the target exists")
+            }
+            directories.remove(source)
+            directories.insert(target)
+            return record(.moveDirectory(from: source, to: target), in: directory)
+        }
+        guard let node = names[source] else {
+            throw DiskError(.notFound, .rename, path: source, reason: "no such file")
         }
         record(.move(from: source, to: target, node), in: directory)
     }

@@ -69,7 +69,7 @@ enum StateJob {
 enum SnapshotJob {
     case work(SnapshotWork)
     case build(SnapshotSource<MemoryView>)
-    case cleanUp
+    case installed(SnapshotPoint)
 }
 
 /// A running process: the replica, its storage, and what its threads have to do.

@@ -278,7 +278,7 @@ extension World {
             case .adopt(let engine, let point, let membership, let time, let resetsLog):
                 try process.state.adopt(engine)
                 checkAdopted(node, process)
-                process.snapshotThread.add(.cleanUp)
+                process.snapshotThread.add(.installed(point))
                 goOn(node, snapshots: process)
                 if resetsLog {
                     process.logThread.add(.reset(point, membership, time))
@@ -330,13 +330,26 @@ extension World {
             } catch {
                 turn(node) { $0.snapshotBuildFailed(reason: "\(error)") }
             }
-        case .cleanUp:
-            // What stays is removed before the next attempt.
-            try? process.snapshots.discardTaken()
-            process.state.home.removeOthers()
+        case .installed(let point):
+            forgetReplaced(by: point, node, process)
         case .work(let work): perform(work, node, process)
         }
         if let process = node.process { goOn(node, snapshots: process) }
+    }
+
+    private func forgetReplaced(by point: SnapshotPoint, _ node: SimNode, _ process: SimProcess) {
+        do throws(SnapshotKeeperError) {
+            if process.state.home.isVolatile {
+                try process.snapshots.keepTaken()
+                process.snapshotThrough = point.last.index
+                turn(node) { $0.snapshotBuilt(point) }
+            } else {
+                try process.snapshots.discardTaken()
+            }
+        } catch {
+            // What stays is removed before the next attempt; a volatile state is kept by the next snapshot.
+        }
+        process.state.home.removeOthers()
     }
 
     private func perform(_ work: SnapshotWork, _ node: SimNode, _ process: SimProcess) {
@@ -449,7 +462,7 @@ extension World {
                 } else {
                     _ = try? process.snapshots.begin(bytes)
                 }
-            case .work, .cleanUp: break
+            case .work, .installed: break
             }
             node.disk.fuse = nil
         }

@@ -62,6 +62,26 @@ import Wire
         #expect(harness.isAnswered(second))
     }
 
+    @Test("a node that answers but cannot help is no reason not to try the others")
+    func helplessNodeIsNotEnough() throws {
+        var harness = Harness(endpoints: ["n1:1", "n2:2"])
+        let call = harness.put("a")
+        let helpless = try #require(harness.dialed.first?.address)
+        let other = helpless == "n1:1" ? "n2:2" : "n1:1"
+        harness.accept(helpless, leader: nil)
+        let first = try #require(harness.take(.mutate).first)
+        // It is cut off from the others, and will say this for as long as it is asked.
+        harness.answer(first, revision: 0, error: ReplyError(.unavailable, retryAfter: .milliseconds(100)))
+        harness.wait(.milliseconds(500))
+        #expect(harness.dialed.contains { $0.address == other })
+        harness.accept(other, leader: other)
+        harness.wait(.milliseconds(500))
+        let second = try #require(harness.take(.mutate).last)
+        #expect(second.address == other)
+        harness.answer(second, revision: 5)
+        #expect(harness.isAnswered(call))
+    }
+
     @Test("a node that names an unreachable leader is not asked again at once")
     func staleHintIsNoLoop() throws {
         var harness = Harness(endpoints: ["n1:1"])

@@ -451,6 +451,26 @@ import Testing
         #expect(cluster[3].fetch == nil, "the same offer is not fetched twice")
     }
 
+    @Test("a state taken from a peer counts as applied and committed; the log goes on after it and may be cut through it")
+    func replacedStateIsApplied() {
+        var cluster = TestCluster(3)
+        cluster.campaign(1)
+        cluster.propose(1, count: 20)
+        cluster.settle()
+        let last = EntryID(term: Term(1), index: cluster.raft(3).lastIndex)
+        // It has the entries on disk, and has not heard that they are committed.
+        let restored = RestoredState(
+            hardState: HardState(currentTerm: Term(1), votedFor: nil), log: cluster[3].log.termRuns,
+            lastApplied: LogIndex(1), configurations: [cluster[3].configuration(at: LogIndex(1))])
+        var raft = Raft(id: NodeID(3), settings: RaftSettings(), restored: restored, seed: 1, now: .zero)
+        raft.step(.stateReplaced(last), now: .zero)
+        #expect(raft.lastApplied == last.index)
+        #expect(raft.commitIndex == last.index)
+        while let ready = raft.takeReady() { #expect(ready.apply == nil) }
+        raft.step(.compacted(through: last.index), now: .zero)
+        #expect(raft.firstIndex == last.index.next)
+    }
+
     @Test("a snapshot that cannot be fetched is offered again")
     func failedSnapshotIsOfferedAgain() {
         var cluster = TestCluster(3)

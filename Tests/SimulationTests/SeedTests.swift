@@ -25,6 +25,8 @@ struct SeedTests {
         arguments: [
             (17, "a slab that is closed after the hand-over has begun is proposed all the same"),
             (25, "the answer to a request of a former process is taken for that of another client's request"),
+            (170, "a log is cut where a state that was just taken ends, before it is reset to go on from there"),
+            (196, "a missing state is fetched from a peer, and the core does not hear how far it goes"),
         ] as [(UInt64, String)])
     func pinned(_ seed: UInt64, _ mistake: String) {
         #expect(Simulation.run(seed: seed).violation == nil, "\(mistake)")
