@@ -51,7 +51,7 @@ package struct Raft: Sendable {
     /// End of the last range handed out in `Ready.apply`.
     var applyIssued: LogIndex
     let votingAllowed: Bool
-    var campaigningAllowed = true
+    package internal(set) var campaigningAllowed = true
     /// The election timer of every role but the leader's.
     var electionTimerStart: Instant
     var electionTimeout: Interval

@@ -149,8 +149,8 @@ extension Replica {
         if isStopping {
             answer(requester, ReplyError(.shuttingDown, "this node is stopping: ask another one"))
         } else if raft.isLeader {
-            if isDiskLow {
-                answer(requester, diskFullError)
+            if let refusal = refusalForSpace(header.kind) {
+                answer(requester, refusal)
             } else if pending.count + openRequesters.count >= settings.requestsPendingMax {
                 answer(requester, overloadedError)
             } else {
@@ -256,12 +256,6 @@ extension Replica {
         ReplyError(
             .overloaded, "\(settings.requestsPendingMax) requests are waiting", limit: UInt64(settings.requestsPendingMax),
             retryAfter: .milliseconds(10))
-    }
-
-    var diskFullError: ReplyError {
-        ReplyError(
-            .diskFull, "\(settings.name) has \(disk.free) bytes free, which is below its reserve: free some space",
-            retryAfter: .seconds(1))
     }
 
     var outcomeUnknownError: ReplyError {

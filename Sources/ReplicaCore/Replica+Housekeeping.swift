@@ -142,6 +142,7 @@ extension Replica {
         guard let position = links.position(of: peer) else { return }
         links[position].report = report
         noteMember(peer, report)
+        reviewSpace()
     }
 
     /// The leader logs what a member says of itself when it is news, so that every node can name every other to clients.
@@ -192,6 +193,7 @@ extension Replica {
     private mutating func install(_ membership: Membership) {
         self.membership = membership
         links.setMembers(membership.members.map(\.id).filter { $0 != id })
+        spaceShortage = findSpaceShortage()
         effects.notices.append(.membershipChanged)
     }
 

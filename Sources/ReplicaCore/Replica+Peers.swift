@@ -11,6 +11,9 @@ extension Replica {
         guard let position = links.position(of: peer) else { return }
         links[position].wentDown()
         links[position].isUp = true
+        // It is to know at once what can be expected of this node.
+        nextReport = now
+        reviewSpace()
         peerInboundUp(peer)
     }
 
@@ -19,6 +22,7 @@ extension Replica {
         guard let position = links.position(of: peer) else { return }
         links[position].wentDown()
         if raft.leader == peer { failForwarded() }
+        reviewSpace()
     }
 
     /// A connection on which `peer` sends to this node is up.
@@ -89,6 +93,8 @@ extension Replica {
     private mutating func receive(
         _ message: Message, payload: RawSpan, from peer: NodeID
     ) throws(DecodeError) {
+        // As if lost on the way: the leader asks again, with its heartbeats, until there is space.
+        if case .appendEntries(let append) = message, append.entries != nil, diskLevel == .exhausted { return }
         guard case .appendEntries(var append) = message, append.entries != nil else {
             raft.step(.received(message, from: peer), now: now)
             drainReady()

@@ -59,6 +59,10 @@ extension Replica {
             snapshots.postponed = fetch
             return
         }
+        guard diskLevel != .exhausted else {
+            raft.step(.snapshotFailed(fetch.snapshot), now: now)
+            return
+        }
         effects.notices.append(.snapshotOffered(from: fetch.from, last: fetch.snapshot.last))
         snapshots.fetch = SnapshotTransfer.Fetch(
             point: fetch.snapshot, from: fetch.from, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: true)

@@ -83,7 +83,10 @@ package struct Replica: ~Copyable {
     /// Its state differs from the majority's: nothing is served from it until it is rebuilt.
     package internal(set) var isQuarantined = false
     var isStopping = false
-    package internal(set) var isDiskLow = false
+    package internal(set) var diskLevel = DiskLevel.ample
+    package var isDiskLow: Bool { diskLevel != .ample }
+    /// What commands that take space are refused with, when fewer than a majority of the voters have some.
+    var spaceShortage: ReplyError?
     package var disk = DiskUsage(used: 0, free: .max)
     let startedAt: Instant
 
@@ -188,14 +191,14 @@ package struct Replica: ~Copyable {
     private var hasOtherVoters: Bool { raft.configuration.voters.contains { $0 != id } }
 
     /// Space on the data directory's volume went below its reserve, or came back.
-    package mutating func diskChanged(_ usage: DiskUsage, isLow: Bool) {
+    package mutating func diskChanged(_ usage: DiskUsage, _ level: DiskLevel) {
         disk = usage
-        guard isLow != isDiskLow else { return }
-        isDiskLow = isLow
-        raft.step(.campaigningAllowed(mayCampaign), now: now)
+        guard level != diskLevel else { return }
+        diskLevel = level
+        reviewSpace()
+        // The others decide by it who may lead and what is refused: they hear it now.
+        nextReport = now
     }
-
-    var mayCampaign: Bool { !isDiskLow && !isQuarantined && !isStopping }
 
     var state: NodeState {
         if isStopping { return .stopping }

@@ -19,7 +19,7 @@ enum StorageReport: Sendable {
     case outcomes([StateOutcome])
     case flushed(through: LogIndex)
     case compacted(through: LogIndex)
-    case diskChecked(DiskUsage, isLow: Bool)
+    case diskChecked(DiskUsage, DiskLevel)
     case snapshotBuilt(SnapshotPoint)
     case snapshotBuildFailed(String)
     case snapshotPieceLoaded(SnapshotPiece, [UInt8], for: NodeID)
@@ -145,7 +145,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             for outcome in outcomes { outcome.deliver(to: &replica) }
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
-        case .diskChecked(let usage, let isLow): replica.diskChanged(usage, isLow: isLow)
+        case .diskChecked(let usage, let level): replica.diskChanged(usage, level)
         case .snapshotBuilt(let point): replica.snapshotBuilt(point)
         case .snapshotBuildFailed(let reason): replica.snapshotBuildFailed(reason: reason)
         case .snapshotPieceLoaded(let piece, let bytes, let peer):
@@ -188,7 +188,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             do throws(DiskError) {
                 return try log.perform(work)
             } catch where error.kind == .noSpace {
-                report(.diskChecked(diskUsage(), isLow: true))
+                report(.diskChecked(diskUsage(), .exhausted))
                 Thread.sleep(forTimeInterval: 0.25)
             }
         }
@@ -291,7 +291,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             }
         case .checkDisk(let reserve):
             let usage = diskUsage()
-            report(.diskChecked(usage, isLow: usage.free < UInt64(reserve)))
+            report(.diskChecked(usage, DiskLevel(free: usage.free, reserve: UInt64(reserve))))
         case .installed(let point):
             forgetReplaced(by: point)
         case .work(let work): perform(work)

@@ -213,7 +213,7 @@ extension World {
             case .work:
                 // Nothing was promised: it waits until there is room.
                 schedule(.logDone(node: node.number, life: node.life), after: .milliseconds(250))
-                turn(node) { $0.diskChanged(DiskUsage(used: 0, free: 0), isLow: true) }
+                turn(node) { $0.diskChanged(DiskUsage(used: 0, free: 0), .exhausted) }
             case .compact, .reset, .seal: finishLogJob(node, process)
             }
         } catch {
@@ -400,7 +400,7 @@ extension World {
         goOn(node, log: process)
         let free = max(0, node.disk.quota - node.disk.usedBytes)
         let usage = DiskUsage(used: UInt64(node.disk.usedBytes), free: UInt64(free))
-        turn(node) { $0.diskChanged(usage, isLow: free < 4 * settings.segmentSize) }
+        turn(node) { $0.diskChanged(usage, DiskLevel(free: usage.free, reserve: UInt64(4 * settings.segmentSize))) }
     }
 
     // MARK: - The end of a process

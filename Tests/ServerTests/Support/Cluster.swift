@@ -107,8 +107,11 @@ final class Cluster {
     // MARK: The cluster
 
     /// All nodes up, the cluster formed, a leader found.
-    static func founded(nodes: Int = 3, flags: [String] = []) async throws -> Cluster {
+    static func founded(
+        nodes: Int = 3, flags: [String] = [], prepare: (Cluster) throws -> Void = { _ in }
+    ) async throws -> Cluster {
         let cluster = try Cluster(nodes: nodes, flags: flags)
+        try prepare(cluster)
         for name in cluster.names { try cluster.start(name) }
         for name in cluster.names {
             _ = try await eventually("\(name) answers") { try await cluster.status(name) }
@@ -203,9 +206,10 @@ final class Cluster {
 
 /// A cluster for the length of `body`. Its processes are gone afterwards in any case; its files stay when `body` throws.
 func withCluster(
-    nodes: Int = 3, flags: [String] = [], _ body: (Cluster) async throws -> Void
+    nodes: Int = 3, flags: [String] = [], prepare: (Cluster) throws -> Void = { _ in },
+    _ body: (Cluster) async throws -> Void
 ) async throws {
-    let cluster = try await Cluster.founded(nodes: nodes, flags: flags)
+    let cluster = try await Cluster.founded(nodes: nodes, flags: flags, prepare: prepare)
     do {
         try await body(cluster)
     } catch {

@@ -1,0 +1,67 @@
+internal import Basics
+internal import MetadataModel
+internal import RaftCore
+internal import Wire
+
+/// How much of its reserve a disk has left.
+package enum DiskLevel: Hashable, Sendable {
+    case ample
+    /// Below the reserve: nothing is admitted that takes space and can do without.
+    case low
+    /// Below half of it. The rest is for what was promised already, for votes, and for the state and the log to get
+    /// smaller: no entry is taken any more.
+    case exhausted
+
+    package init(free: UInt64, reserve: UInt64) {
+        self = free >= reserve ? .ample : free >= reserve / 2 ? .low : .exhausted
+    }
+}
+
+/// What becomes of leading and writing when disks fill up. A member below its reserve leaves leading to one that is not;
+/// writes go on while a majority has space, because an entry needs no more; below that only what frees space is
+/// admitted, and members lead all the same, so that reads and deletes go on.
+extension Replica {
+    var mayCampaign: Bool { !isQuarantined && !isStopping && (!isDiskLow || !anotherVoterHasSpace) }
+
+    /// To be called when a disk, a report, a link or the members have changed.
+    mutating func reviewSpace() {
+        spaceShortage = findSpaceShortage()
+        let isAllowed = mayCampaign
+        guard isAllowed != raft.campaigningAllowed else { return }
+        raft.step(.campaigningAllowed(isAllowed), now: now)
+        drainReady()
+    }
+
+    /// Of those that are connected: whoever is not cannot lead either.
+    private var anotherVoterHasSpace: Bool {
+        raft.configuration.voters.contains { voter in
+            guard let position = links.position(of: voter), links[position].isUp else { return false }
+            return links[position].report?.state != .diskLow
+        }
+    }
+
+    /// Why nothing that takes space is admitted; nil while a majority of the voters has some.
+    func findSpaceShortage() -> ReplyError? {
+        let voters = raft.configuration.voters
+        let without = voters.filter { voter in
+            guard voter != id else { return isDiskLow }
+            return links.position(of: voter).map { links[$0].report?.state == .diskLow } ?? false
+        }
+        guard voters.count - without.count <= voters.count / 2, !without.isEmpty else { return nil }
+        let names = without.map { membership.member($0)?.name ?? "\($0)" }.joined(separator: ", ")
+        return ReplyError(
+            .diskFull,
+            "\(without.count) of \(voters.count) voters are below their disk reserve (\(names)): free space there; deletes "
+                + "and reads go on",
+            retryAfter: .seconds(1))
+    }
+
+    /// Why a command of this kind is not admitted now; nil when it is.
+    func refusalForSpace(_ kind: CommandKind) -> ReplyError? {
+        guard let spaceShortage else { return nil }
+        switch kind {
+        case .delete, .deleteRange, .endSession: return diskLevel == .exhausted ? spaceShortage : nil
+        default: return spaceShortage
+        }
+    }
+}
