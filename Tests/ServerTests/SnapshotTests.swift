@@ -220,7 +220,7 @@ extension ServerTests {
 
                 // Cut short, a directory is nobody's.
                 let marker = "\(cluster.directory)/4/restore-unfinished"
-                FileManager.default.createFile(atPath: marker, contents: nil)
+                try Data().write(to: URL(filePath: marker))
                 let ports = try Ports.free(1)
                 let serve = try await cluster.run([
                     "serve", "--name", "b", "--data", "\(cluster.directory)/4", "--client", "127.0.0.1:\(ports[0])",
