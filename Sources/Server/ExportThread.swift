@@ -57,9 +57,11 @@ final class ExportThread<View: EngineView>: Sendable {
         case .begin(let slot, let requestID, let source):
             let reply = exports.begin(slot, source, now: now)
             report(.answered(slot, requestID: requestID, .snapshot(reply), isOver: false))
+            exports.prepareNext(slot)
         case .read(let slot, let requestID, let request):
             let (reply, isOver) = exports.read(slot, request, now: now)
             report(.answered(slot, requestID: requestID, reply, isOver: isOver))
+            exports.prepareNext(slot)
         case .end(let slot): exports.end(slot)
         case .endAll: for slot in exports.endAll() { report(.ended(slot)) }
         case .expire: for slot in exports.expire(now: now) { report(.ended(slot)) }

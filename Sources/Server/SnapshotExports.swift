@@ -8,7 +8,7 @@ internal import StateEngine
 internal import Wire
 
 /// Snapshots on their way to clients, each made chunk by chunk from a pinned view as it is asked for: nothing is written
-/// to disk, and no more than one chunk of each is in memory. Blocking; on a thread of its own.
+/// to disk, and no more than two chunks of each are in memory. Blocking; on a thread of its own.
 final class SnapshotExports<View: EngineView> {
     private struct Export {
         let slot: ConnectionSlot
@@ -18,7 +18,15 @@ final class SnapshotExports<View: EngineView> {
         let begunAt: Instant
         var usedAt: Instant
         /// What was asked for last, whole: a piece may be asked for again.
-        var item: (number: UInt32, kind: SnapshotPieceReply.Item, bytes: [UInt8])?
+        var item: Item?
+        /// What comes after it, made while the client is busy with the last.
+        var next: Result<Item, SnapshotError>?
+    }
+
+    private struct Item {
+        var number: UInt32
+        var kind: SnapshotPieceReply.Item
+        var bytes: [UInt8]
     }
 
     private let cluster: ClusterIdentity
@@ -75,15 +83,27 @@ final class SnapshotExports<View: EngineView> {
         return (.snapshotPiece(piece), isOver)
     }
 
+    /// Makes what the client will ask for next, unless it is there.
+    func prepareNext(_ slot: ConnectionSlot) {
+        guard let place = exports.firstIndex(where: { $0.slot == slot }) else { return }
+        let export = exports[place]
+        guard export.next == nil, export.item?.kind != .manifest else { return }
+        let number = export.item.map { $0.number + 1 } ?? 0
+        exports[place].next = Result { () throws(SnapshotError) in
+            if let chunk = try export.builder.nextChunk() {
+                return Item(number: number, kind: .chunk, bytes: chunk.bytes)
+            }
+            return Item(number: number, kind: .manifest, bytes: export.builder.manifest().encoded())
+        }
+    }
+
     private func advance(_ place: Int, to number: UInt32) throws(SnapshotError) {
         let last = exports[place].item
         guard number == (last.map { $0.number + 1 } ?? 0), last?.kind != .manifest else { return }
-        exports[place].item = nil
-        if let chunk = try exports[place].builder.nextChunk() {
-            exports[place].item = (number, .chunk, chunk.bytes)
-        } else {
-            exports[place].item = (number, .manifest, exports[place].builder.manifest().encoded())
-        }
+        prepareNext(exports[place].slot)
+        guard let next = exports[place].next else { return }
+        exports[place].next = nil
+        exports[place].item = try next.get()
     }
 
     func end(_ slot: ConnectionSlot) { exports.removeAll { $0.slot == slot } }

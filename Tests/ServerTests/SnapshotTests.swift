@@ -235,6 +235,93 @@ extension ServerTests {
             }
         }
 
+        private enum Kind {
+            static let snapshot: UInt16 = 32
+            static let piece: UInt16 = 33
+        }
+
+        private func begin(_ client: RawClient) throws -> (code: UInt16, snapshot: UInt64) {
+            var body = Bytes()
+            body.append(UInt64(0))
+            var reply = try client.receive(client.send(Kind.snapshot, body, mayBeForwarded: false))
+            return (reply.code, reply.code == 0 ? try reply.fields.readUInt64() : 0)
+        }
+
+        private func piece(
+            _ client: RawClient, _ snapshot: UInt64, item: UInt32, offset: UInt32 = 0
+        ) throws -> (code: UInt16, isManifest: Bool, size: UInt32) {
+            var body = Bytes()
+            body.append(snapshot)
+            body.append(item)
+            body.append(offset)
+            var reply = try client.receive(client.send(Kind.piece, body, mayBeForwarded: false))
+            guard reply.code == 0 else { return (reply.code, false, 0) }
+            return (0, try reply.fields.readUInt8() == 1, try reply.fields.readUInt32())
+        }
+
+        @Test(
+            "a client that asks for what it has not begun, out of order, or for too much, gets an answer",
+            .timeLimit(.minutes(1)))
+        func strangeRequests() async throws {
+            let (invalidRequest, overloaded, viewReleased): (UInt16, UInt16, UInt16) = (1, 12, 32)
+            try await withCluster(nodes: 1) { cluster in
+                let client = cluster.client()
+                try await fill(client, 20)
+                let address = cluster.endpoints[0]
+                let raw = try RawClient(address)
+                #expect(try piece(raw, 1, item: 0).code == viewReleased)
+                let first = try begin(raw)
+                #expect(first.code == 0)
+                #expect(try piece(raw, first.snapshot, item: 1).code == invalidRequest)
+                let chunk = try piece(raw, first.snapshot, item: 0)
+                #expect(chunk.code == 0 && !chunk.isManifest && chunk.size > 0)
+                #expect(try piece(raw, first.snapshot, item: 0, offset: chunk.size).code == 0)
+                #expect(try piece(raw, first.snapshot, item: 0, offset: chunk.size + 1).code == invalidRequest)
+                #expect(try piece(raw, first.snapshot, item: .max).code == invalidRequest)
+                // A new one takes the place of the old, at once.
+                let second = try begin(raw)
+                #expect(second.code == 0 && second.snapshot != first.snapshot)
+                #expect(try piece(raw, first.snapshot, item: 0).code == viewReleased)
+                #expect(try piece(raw, second.snapshot, item: 0).code == 0)
+                // Another connection's is not for this one.
+                let other = try RawClient(address)
+                #expect(try piece(other, second.snapshot, item: 0).code == viewReleased)
+                #expect(try piece(raw, second.snapshot, item: 1).isManifest)
+                #expect(try piece(raw, second.snapshot, item: 1).code == viewReleased)
+
+                var crowd = try (0..<4).map { _ in try RawClient(address) }
+                for member in crowd { #expect(try begin(member).code == 0) }
+                #expect(try begin(raw).code == overloaded)
+                crowd.removeLast()
+                try await eventually("a connection that ended makes room") { try self.begin(raw).code == 0 }
+                await client.shutdown()
+            }
+        }
+
+        @Test("a node that is killed while it gives a snapshot: the transfer ends in an error", .timeLimit(.minutes(1)))
+        func killedWhileGiving() async throws {
+            try await withCluster { cluster in
+                let client = cluster.client()
+                try await fill(client, 200, valueSize: 20_000)
+                let follower = try await cluster.followers()[0]
+                try await cluster.waitUntilWhole()
+                var partCount = 0
+                do {
+                    try await client.snapshot(from: cluster[follower].client, timeout: .seconds(5)) { part in
+                        partCount += 1
+                        if partCount == 1 { try await cluster.kill(follower) }
+                    }
+                    Issue.record("the snapshot came to its end from a node that is dead")
+                } catch let error as ClientError {
+                    #expect(error.code == .unavailable || error.code == .viewReleased, "\(error)")
+                }
+                #expect(partCount == 1)
+                try cluster.start(follower)
+                try await cluster.waitUntilWhole()
+                await client.shutdown()
+            }
+        }
+
         @Test("a snapshot that is taken from a node that stops is taken from another", .timeLimit(.minutes(1)))
         func goesToAnotherNode() async throws {
             try await withCluster { cluster in

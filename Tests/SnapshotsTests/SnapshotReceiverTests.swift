@@ -5,9 +5,9 @@ import Testing
 
 @Suite("A snapshot that comes chunks first")
 struct SnapshotReceiverTests {
-    private func taken(_ rows: Int = 6_000) throws -> Taken {
+    private func taken(_ rows: Int = 9_000, valueSize: Int = 256) throws -> Taken {
         let engine = MemoryEngine()
-        try fill(engine, rows: rows)
+        try fill(engine, rows: rows, valueSize: valueSize)
         return try Taken(engine)
     }
 
@@ -36,7 +36,7 @@ struct SnapshotReceiverTests {
 
     @Test("makes the very file that its sender would have written")
     func roundTrip() throws {
-        for rows in [0, 3, 6_000] {
+        for rows in [0, 3, 9_000] {
             let taken = try taken(rows)
             #expect(try receive(taken.chunks.map(\.bytes), taken.manifest) == file(taken))
         }
@@ -44,7 +44,7 @@ struct SnapshotReceiverTests {
 
     @Test("is refused with any flipped bit, a chunk missing, twice, or in another's place")
     func damage() throws {
-        let small = try taken(3)
+        let small = try taken(3, valueSize: 8)
         let stored = small.chunks[0].bytes
         for offset in stored.indices {
             for bit in 0..<8 {
