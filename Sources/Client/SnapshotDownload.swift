@@ -3,8 +3,8 @@ internal import ClientCore
 internal import MetadataModel
 internal import Wire
 
-/// A snapshot as it comes: chunks in key order, then the manifest that names them all. What is in them is described by the
-/// format of snapshots; whoever keeps them is to check them against each other.
+/// A snapshot as it comes: chunks in key order, then the manifest that names them all. What is in them is described by
+/// the format of snapshots; whoever keeps them is to check them against each other.
 public enum SnapshotPart: Hashable, Sendable {
     case chunk([UInt8])
     case manifest([UInt8])

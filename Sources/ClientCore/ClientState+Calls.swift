@@ -277,7 +277,8 @@ extension ClientState {
             switch reply {
             case .status(let status): membersAnswered(status, from: place)
             case .failed: membersRefused(by: place)
-            case .hello, .pong, .keepAlive, .initialized, .snapshot, .snapshotPiece: throw .invalid("reply to another request")
+            case .hello, .pong, .keepAlive, .initialized, .snapshot, .snapshotPiece:
+                throw .invalid("reply to another request")
             }
         case .mutation(let sessionNumber, let sequence, let sentAt):
             let answer = try readAnswer(body)

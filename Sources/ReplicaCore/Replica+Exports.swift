@@ -20,7 +20,7 @@ extension Replica {
         if isStopping { return ReplyError(.shuttingDown, "this node is stopping: ask another one") }
         guard appliedIndex >= atLeast else {
             return ReplyError(
-                .unavailable, "\(settings.name) has applied the log through \(appliedIndex), not yet through \(atLeast)",
+                .unavailable, "\(settings.name) has applied entries through \(appliedIndex), not yet \(atLeast)",
                 retryAfter: .milliseconds(20))
         }
         let open = clients.exportCount - (clients.export(slot) == .none ? 0 : 1)

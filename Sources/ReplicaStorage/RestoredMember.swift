@@ -7,12 +7,12 @@ internal import RaftCore
 package import Snapshots
 internal import StateEngine
 
-/// A cluster that is made from a snapshot: a function of the snapshot, the members and a token, so that every member makes
-/// the same one by itself.
+/// A cluster that is made from a snapshot: a function of the snapshot, the members and a token, so that every member
+/// makes the same one by itself.
 ///
-/// It is the same cluster in a new generation. Its log begins far after everything that the old one can have written, in a
-/// later term, so that no revision of the old generation is ever given a second meaning. Sessions are over: their clients
-/// belong to the old generation, and are told so.
+/// It is the same cluster in a new generation. Its log begins far after everything that the old one can have written,
+/// in a later term, so that no revision of the old generation is ever given a second meaning. Sessions are over: their
+/// clients belong to the old generation, and are told so.
 package struct RestoredCluster: Hashable, Sendable {
     package let identity: ClusterIdentity
     package let membership: Membership

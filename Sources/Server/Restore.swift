@@ -3,8 +3,8 @@ internal import Disk
 internal import ReplicaStorage
 internal import Snapshots
 
-/// Makes the data directory of one member of a new cluster from a snapshot file. Every member runs it with the same file,
-/// list and token, and gets the same cluster; they need not talk, and no `init` is needed.
+/// Makes the data directory of one member of a new cluster from a snapshot file. Every member runs it with the same
+/// file, list and token, and gets the same cluster; they need not talk, and no `init` is needed.
 package struct Restore {
     package struct Result: Hashable, Sendable {
         package var clusterID: UInt64

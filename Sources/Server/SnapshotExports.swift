@@ -7,8 +7,8 @@ internal import Snapshots
 internal import StateEngine
 internal import Wire
 
-/// Snapshots on their way to clients, each made chunk by chunk from a pinned view as it is asked for: nothing is written
-/// to disk, and no more than two chunks of each are in memory. Blocking; on a thread of its own.
+/// Snapshots on their way to clients, each made chunk by chunk from a pinned view as it is asked for: nothing is
+/// written to disk, and no more than two chunks of each are in memory. Blocking; on a thread of its own.
 final class SnapshotExports<View: EngineView> {
     private struct Export {
         let slot: ConnectionSlot

@@ -4,8 +4,9 @@ internal import Glibc
 internal import MetadataMachine
 internal import Snapshots
 
-/// Keeps a snapshot that comes part by part in a file of its final form. Under its name there is the old file or the new
-/// one, whole and checked; what fails leaves nothing, and a process that is killed a file whose name says what it is.
+/// Keeps a snapshot that comes part by part in a file of its final form. Under its name there is the old file or the
+/// new one, whole and checked; what fails leaves nothing, and a process that is killed a file whose name says what it
+/// is.
 package final class SnapshotSink {
     private let path: String
     private let temporary: String

@@ -1,8 +1,8 @@
 package import Basics
 internal import MetadataModel
 
-/// Asks for a part of a snapshot that the node keeps ready for this connection since `snapshot`. Items 0 … n − 1 are its
-/// chunks in order, item n is the manifest; an item that does not fit into one frame comes in pieces.
+/// Asks for a part of a snapshot that the node keeps ready for this connection since `snapshot`. Items 0 … n − 1 are
+/// its chunks in order, item n is the manifest; an item that does not fit into one frame comes in pieces.
 package struct SnapshotPieceRequest: Hashable, Sendable {
     /// As the reply to `snapshot` named it.
     package var snapshot: UInt64

@@ -108,7 +108,8 @@ struct ClusterClient {
         return named + (await ask(further))
     }
 
-    /// Takes a snapshot from the first of the endpoints that gives one, and starts again with the next when it is cut off.
+    /// Takes a snapshot from the first of the endpoints that gives one, and starts again with the next when it is cut
+    /// off.
     /// - Returns: what was saved, and from where.
     func saveSnapshot(
         _ path: String, level: ReadLevelOption
@@ -124,7 +125,9 @@ struct ClusterClient {
                 } catch let error as SnapshotFileError where error.code != "damaged" {
                     // What is wrong here is wrong with every node.
                     throw CommandError(error.code, error.description)
-                } catch let error as ClientError where error.code == .generationChanged || error.code == .clusterMismatch {
+                } catch let error as ClientError
+                    where error.code == .generationChanged || error.code == .clusterMismatch
+                {
                     throw error
                 } catch {
                     failure = failure ?? error

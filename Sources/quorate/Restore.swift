@@ -6,13 +6,13 @@ struct Restore: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Make the data directory of one member of a new cluster from a snapshot file.",
         discussion: """
-            Run it once for each member, with the same file, list and token, then start the members with `quorate serve`;
-            no `init` is needed. The new cluster may have any size. It has the old one's id and a new generation: nodes of
-            the old one are foreign to it, and clients of the old one are told generationChanged.
+            Run it once for each member, with the same file, list and token, then start the members with
+            `quorate serve`; no `init` is needed. The new cluster may have any size. It has the old one's id and a new
+            generation: nodes of the old one are foreign to it, and clients of the old one are told generationChanged.
 
-            The file is verified to its last byte before anything is written, and the directory must be empty. To restore
-            the same file into the same members another time, name another --token: the nodes of two restores that are
-            told apart by nothing would take each other for their own.
+            The file is verified to its last byte before anything is written, and the directory must be empty. To
+            restore the same file into the same members another time, name another --token: the nodes of two restores
+            that are told apart by nothing would take each other for their own.
             """)
 
     @OptionGroup var options: OfflineOptions

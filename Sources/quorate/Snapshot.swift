@@ -92,8 +92,8 @@ struct SnapshotDiff: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "diff", abstract: "Show the records in which two snapshot files differ.",
         discussion: """
-            One line a key, in key order: + only in B, - only in A, ~ another value or revision; with --json one object a
-            line. Exit codes as of diff: 0 no record differs, 1 some do, or a file cannot be read or is damaged (then
+            One line a key, in key order: + only in B, - only in A, ~ another value or revision; with --json one object
+            a line. Exit codes as of diff: 0 no record differs, 1 some do, or a file cannot be read or is damaged (then
             there is a message on standard error, or with --json an object with "error").
             """)
 

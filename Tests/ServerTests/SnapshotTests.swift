@@ -4,7 +4,8 @@ import Glibc
 import Testing
 
 extension ServerTests {
-    /// Snapshots as an operator uses them: saved from running nodes, looked into without any, restored into new clusters.
+    /// Snapshots as an operator uses them: saved from running nodes, looked into without any, restored into new
+    /// clusters.
     @Suite struct SnapshotTests {
         private struct Answer: Decodable {
             var contentDigest: String?

@@ -166,7 +166,8 @@ enum Catalogue {
         (
             "snapshot reply",
             bytes {
-                ControlReply.snapshot(SnapshotReply(revision: LogIndex(9), snapshot: 3)).encode(requestID: 12, into: &$0)
+                let reply = SnapshotReply(revision: LogIndex(9), snapshot: 3)
+                ControlReply.snapshot(reply).encode(requestID: 12, into: &$0)
             }
         ),
         (
