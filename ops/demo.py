@@ -138,6 +138,84 @@ def kill_leader_during_import(importing, processes, lines):
     check(successor != leader, f"{successor} leads now")
 
 
+def offline(*arguments, timeout=120):
+    """A command that needs no cluster; what it says in JSON."""
+    result = subprocess.run([BINARY, *arguments, "--json"], timeout=timeout, capture_output=True)
+    if result.returncode != 0:
+        raise Failure(f"{arguments[:2]}: {result.stdout.decode()}{result.stderr.decode()}")
+    return json.loads(result.stdout)
+
+
+def save_while_writing(input_path):
+    """Saves a snapshot while an import runs; returns its path and what the command said."""
+    path = os.path.join(work, "cluster.snapshot")
+    # The same records under new keys, so that the import has something to do.
+    copy_path = os.path.join(work, "copy.jsonl")
+    with open(input_path, encoding="utf-8") as source, open(copy_path, "w", encoding="utf-8") as target:
+        for line in source:
+            target.write(line.replace('{"key":"/usr/', '{"key":"/copy/', 1).replace('{"keyBase64":"', '{"keyBase64":"AA', 1))
+    importing = subprocess.Popen(
+        [BINARY, "import", copy_path, "--json", "--endpoints", ENDPOINTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        wait_for("the import to begin", 60, lambda: b"/copy/" in quorate("list", "/copy/", "--limit", "1").stdout)
+        saved = quorate("snapshot", "save", path, "--json")
+        check(saved.returncode == 0, f"saved while an import ran {saved.stderr.decode()}".rstrip())
+        check(importing.poll() is None, "the import was still running when the snapshot was saved")
+        _, errors = importing.communicate(timeout=300)
+    finally:
+        if importing.poll() is None:
+            importing.kill()
+    check(importing.returncode == 0, f"and the import ended well {errors.decode()}".rstrip())
+    summary = json.loads(saved.stdout)
+    print(f"   {summary['rows']} rows, {summary['fileSize']} bytes in {summary['milliseconds']} ms", flush=True)
+    return path, summary
+
+
+def restore_into_five(path, saved):
+    """A cluster of five nodes out of the snapshot; its own snapshot has the same content."""
+    base = BASE_PORT + 20
+    names = [f"m{node}" for node in range(1, 6)]
+    members = ",".join(f"{name}=127.0.0.1:{base + 100 + node}" for node, name in enumerate(names))
+    nodes = []
+    log = open(os.path.join(work, "restored.log"), "ab")
+    try:
+        for node, name in enumerate(names):
+            data = os.path.join(work, "restored", name)
+            os.makedirs(os.path.dirname(data), mode=0o700, exist_ok=True)
+            restored = offline("restore", path, "--name", name, "--data", data, "--cluster", members)
+            if restored["generation"] != saved["generation"] + 1:
+                raise Failure(f"{name} has generation {restored['generation']}")
+            nodes.append(
+                subprocess.Popen(
+                    [BINARY, "serve", "--name", name, "--data", data, "--client", f"127.0.0.1:{base + node}"]
+                    + ["--peer", f"127.0.0.1:{base + 100 + node}", "--segment-size", "8MiB", "--stop-with-standard-input"],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                )
+            )
+        again = os.path.join(work, "restored.snapshot")
+        endpoints = ",".join(f"127.0.0.1:{base + node}" for node in range(5))
+
+        def save_again():
+            result = subprocess.run(
+                [BINARY, "snapshot", "save", again, "--json", "--endpoints", endpoints], capture_output=True, timeout=120
+            )
+            return json.loads(result.stdout) if result.returncode == 0 else None
+
+        fresh = wait_for("the restored quorum to serve", 60, save_again)
+        check(len(fresh["members"]) == 5, "restored into a quorum of five")
+        check(fresh["contentDigest"] == saved["contentDigest"], f"the same contentDigest {fresh['contentDigest'][:16]}…")
+        check(fresh["generation"] == saved["generation"] + 1, f"generation {fresh['generation']}, was {saved['generation']}")
+        check(subprocess.run([BINARY, "snapshot", "diff", path, again]).returncode == 0, "and diff finds no difference")
+    finally:
+        for node in nodes:
+            node.send_signal(signal.SIGTERM)
+        for node in nodes:
+            node.wait(timeout=60)
+
+
 def run():
     say(f"the metadata of every file under {ROOT}")
     input_path = os.path.join(work, "input.jsonl")
@@ -191,6 +269,12 @@ def run():
 
     nodes = wait_for("the same applied index on all nodes", 60, all_equal)
     check(len({node["digest"] for node in nodes}) == 1, f"all three have applied index {nodes[0]['appliedIndex']}")
+
+    say("a snapshot while writes go on, restored into five nodes")
+    path, saved = save_while_writing(input_path)
+    verified = offline("snapshot", "verify", path)
+    check(verified["contentDigest"] == saved["contentDigest"], f"verified: {verified['records']} records")
+    restore_into_five(path, saved)
 
     say("stopped")
     cluster.send_signal(signal.SIGTERM)

@@ -31,6 +31,9 @@ package enum Limits {
     /// Chunk of a snapshot, in bytes of rows.
     package static let snapshotChunkSize = 1 * mebibyte
 
+    /// A piece of a snapshot's chunk or manifest, in one frame to a client.
+    package static let snapshotPieceSizeMax = 1 * mebibyte
+
     // MARK: Counts
 
     package static let transactionOperationsMax = 4_096
@@ -55,6 +58,8 @@ package enum Limits {
     package static let comparisonRowsMax = 100_000
     /// Pinned engine snapshots on one node.
     package static let viewsMax = 64
+    /// Snapshots that are being taken away by clients of one node.
+    package static let exportsMax = 4
     /// Members report their digest at each multiple of this index.
     package static let digestInterval: UInt64 = 4_096
     /// The session windows are written as a row at each multiple of this index.
@@ -77,4 +82,7 @@ package enum Limits {
     package static let tombstoneAgeMax = Interval.seconds(3_600)
     package static let viewIdleMax = Interval.seconds(5 * 60)
     package static let viewAgeMax = Interval.seconds(30 * 60)
+    /// A snapshot that is being taken away and not asked for is kept this long; while it is, the engine cannot reclaim
+    /// what it shows.
+    package static let exportIdleMax = Interval.seconds(60)
 }

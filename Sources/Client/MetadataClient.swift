@@ -277,7 +277,7 @@ public final class MetadataClient: Sendable {
             code: .tooLarge, message: "a key of \(longest.count) bytes", limit: UInt64(Limits.keySizeMax))
     }
 
-    private func call(_ call: Call, _ timeout: Duration?) async throws(ClientError) -> (body: [UInt8], address: String)
+    func call(_ call: Call, _ timeout: Duration?) async throws(ClientError) -> (body: [UInt8], address: String)
     {
         let id = CallID(nextCall.wrappingAdd(1, ordering: .relaxed).oldValue)
         let limit = Interval(timeout ?? self.timeout)
@@ -316,7 +316,7 @@ public final class MetadataClient: Sendable {
         }
     }
 
-    private static func control(_ kind: ClientFrameKind, _ body: [UInt8]) throws(ClientError) -> ControlReply {
+    static func control(_ kind: ClientFrameKind, _ body: [UInt8]) throws(ClientError) -> ControlReply {
         do throws(DecodeError) {
             return try ControlReply.decode(kind: kind.rawValue, body: body.rawSpan)
         } catch {

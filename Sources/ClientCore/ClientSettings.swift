@@ -75,6 +75,9 @@ package enum Call: Sendable {
     /// `address`: only that node can answer (it holds the view); nil: any.
     case query([UInt8], level: ReadLevel, address: String?)
     case status(address: String)
+    /// A snapshot from one node, and then its pieces from the same.
+    case snapshot(atLeast: LogIndex, address: String)
+    case snapshotPiece(SnapshotPieceRequest, address: String)
     /// Forms the cluster, through any node.
     case initialize
 }

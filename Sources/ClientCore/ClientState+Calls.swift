@@ -23,7 +23,7 @@ struct PendingCall: Sendable {
     var address: String? {
         switch call {
         case .query(_, _, let address): address
-        case .status(let address): address
+        case .status(let address), .snapshot(_, let address), .snapshotPiece(_, let address): address
         case .mutate, .mutateOnce, .initialize: nil
         }
     }
@@ -69,7 +69,7 @@ extension ClientState {
         case .mutate: unsent.append(id)
         case .mutateOnce, .initialize: waiting.append(id)
         case .query(_, _, let address): address == nil ? waiting.append(id) : awaitNode(id)
-        case .status: awaitNode(id)
+        case .status, .snapshot, .snapshotPiece: awaitNode(id)
         }
     }
 
@@ -87,7 +87,7 @@ extension ClientState {
 
     func mayHaveTakenEffect(_ call: PendingCall) -> Bool {
         switch call.call {
-        case .query, .status: return false
+        case .query, .status, .snapshot, .snapshotPiece: return false
         case .mutateOnce, .initialize: return call.copiesAlive > 0
         case .mutate:
             guard let session, let sequence = call.sequence, let place = session.place(of: sequence) else {
@@ -195,6 +195,9 @@ extension ClientState {
             ClientRequest.encodeQuery(
                 requestID: requestID, header: header, query: query, into: &nodes[place].outbox)
         case .status: ClientRequest.encodeEmpty(.status, requestID: requestID, into: &nodes[place].outbox)
+        case .snapshot(let atLeast, _):
+            ClientRequest.encodeSnapshot(requestID: requestID, atLeast: atLeast, into: &nodes[place].outbox)
+        case .snapshotPiece(let request, _): request.encode(requestID: requestID, into: &nodes[place].outbox)
         case .initialize: ClientRequest.encodeEmpty(.initialize, requestID: requestID, into: &nodes[place].outbox)
         }
         call.requestID = requestID
@@ -261,7 +264,7 @@ extension ClientState {
                 case .ping: nodes[place].hasPinged = false
                 case .members, .call, .mutation: break
                 }
-            case .status, .initialized: throw .invalid("reply to another request")
+            case .status, .initialized, .snapshot, .snapshotPiece: throw .invalid("reply to another request")
             }
         case .members:
             let reply: ControlReply
@@ -274,7 +277,8 @@ extension ClientState {
             switch reply {
             case .status(let status): membersAnswered(status, from: place)
             case .failed: membersRefused(by: place)
-            case .hello, .pong, .keepAlive, .initialized: throw .invalid("reply to another request")
+            case .hello, .pong, .keepAlive, .initialized, .snapshot, .snapshotPiece:
+                throw .invalid("reply to another request")
             }
         case .mutation(let sessionNumber, let sequence, let sentAt):
             let answer = try readAnswer(body)
@@ -355,7 +359,7 @@ extension ClientState {
         case .mutate: break
         case .mutateOnce: retry(id, after: .zero)
         case .query where call.address == nil: retry(id, after: .zero)
-        case .query, .status: break
+        case .query, .status, .snapshot, .snapshotPiece: break
         case .initialize:
             let error = ReplyError.madeHere(.unknown, "the connection was lost; ask for the status")
             complete(id, .failed(CallFailure(error, mayHaveTakenEffect: true)))
@@ -377,7 +381,7 @@ extension PendingCall {
     var isMutation: Bool {
         switch call {
         case .mutate, .mutateOnce: true
-        case .query, .status, .initialize: false
+        case .query, .status, .snapshot, .snapshotPiece, .initialize: false
         }
     }
 

@@ -29,6 +29,12 @@ package enum Keyspace {
 
     /// The rows that every replica has alike.
     package static let replicated = [KeyRange(from: [], to: [0xF0])]
+    /// The rows that a snapshot carries: all but who keeps them. Tables 01 and 02 change when a snapshot is restored
+    /// into other nodes, and what is kept does not; so they stand in its manifest (`SnapshotMembership`), and its
+    /// contentDigest is that of the records alone.
+    package static let carried = [KeyRange(from: featureLevel, to: [0xF0])]
+    /// The records as clients know them, each row `rowTable | key`.
+    package static let records = KeyRange(prefix: rowTable)
 
     static func memberInfo(_ node: NodeID) -> [UInt8] { [memberInfoTable] + bigEndian(node.rawValue) }
     static func outcome(_ last: LogIndex) -> [UInt8] { [outcomeTable] + bigEndian(last.rawValue) }

@@ -140,12 +140,22 @@ package final class Machine<E: Engine> {
     /// The state as it is, and what is needed besides the rows to go on from it.
     package func snapshotSource() throws(MachineError) -> SnapshotSource<E.View> {
         let view = try onEngine { () throws(EngineError) in try engine.makeView() }
-        return SnapshotSource(view: view, applied: applied, membership: membership, sessions: sessions.encoded())
+        return SnapshotSource(
+            view: view, applied: applied, membership: membership, memberInfo: memberInfo, sessions: sessions.encoded())
     }
 
     /// Adds to an engine that holds a snapshot's rows what makes a machine start from them.
-    package static func prepare(_ engine: E, applied: Applied, sessions: [UInt8]) throws(MachineError) {
+    package static func prepare(
+        _ engine: E, applied: Applied, members: SnapshotMembership, sessions: [UInt8]
+    ) throws(MachineError) {
         var batch = WriteBatch()
+        // Before the first change of members there is no row: the founding record says who they are.
+        if members.stored.index > .zero { batch.put(Keyspace.membership, members.stored.encoded()) }
+        for info in members.info {
+            var writer = ByteWriter()
+            info.encode(into: &writer)
+            batch.put(Keyspace.memberInfo(info.node), writer.takeBytes())
+        }
         batch.put(Keyspace.applied, applied.encoded())
         batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions)
         do throws(EngineError) {
@@ -305,9 +315,51 @@ package struct StoredMembership: Hashable, Sendable {
 
     package init(decoding bytes: RawSpan) throws(DecodeError) {
         var reader = ByteReader(bytes)
+        try self.init(decoding: &reader)
+    }
+
+    init(decoding reader: inout ByteReader) throws(DecodeError) {
         index = LogIndex(try reader.readUInt64())
         membership = try Membership(decoding: &reader)
     }
+}
+
+/// The members as a snapshot's manifest has them, beside the rows:
+///
+///     as in row 01 | u16 count | MemberInfo each, ordered by node
+package struct SnapshotMembership: Hashable, Sendable {
+    package var stored: StoredMembership
+    /// Ordered by node.
+    package var info: [MemberInfo]
+
+    package init(stored: StoredMembership, info: [MemberInfo]) {
+        self.stored = stored
+        self.info = info.sorted { $0.node < $1.node }
+    }
+
+    package func encoded() -> [UInt8] {
+        var writer = ByteWriter(appendingTo: stored.encoded())
+        writer.write(UInt16(clamping: info.count))
+        for member in info { member.encode(into: &writer) }
+        return writer.takeBytes()
+    }
+
+    package init(decoding bytes: RawSpan) throws(DecodeError) {
+        var reader = ByteReader(bytes)
+        stored = try StoredMembership(decoding: &reader)
+        info = []
+        for _ in 0..<(try reader.readUInt16()) {
+            let member = try MemberInfo(decoding: &reader)
+            if let last = info.last, last.node >= member.node { throw .invalid("order of members") }
+            info.append(member)
+        }
+        guard reader.isAtEnd else { throw .invalid("bytes after the members") }
+    }
+}
+
+/// The sessions of a state that nobody has a session with.
+package enum NoSessions {
+    package static var encoded: [UInt8] { SessionTable().encoded() }
 }
 
 /// What a snapshot is made from.
@@ -315,5 +367,12 @@ package struct SnapshotSource<View: EngineView>: Sendable {
     package let view: View
     package let applied: Applied
     package let membership: StoredMembership?
+    package let memberInfo: [NodeID: MemberInfo]
     package let sessions: [UInt8]
+
+    /// - Parameter founding: who the members are before the first change of members.
+    package func members(founding: Membership) -> SnapshotMembership {
+        SnapshotMembership(
+            stored: membership ?? StoredMembership(index: .zero, membership: founding), info: Array(memberInfo.values))
+    }
 }

@@ -18,6 +18,7 @@ struct ClientConnection {
     var hasSaidHello = false
     /// Requests without a reply, at most `Limits.requestsPerConnectionMax`.
     var pendingCount = 0
+    var export = ExportState.none
     /// Reply frames of this turn; written to the socket once, at its end.
     var output = ByteWriter()
 }
@@ -29,6 +30,8 @@ struct ClientTable: ~Copyable {
     /// Slots with output, in the order in which they first got some.
     private var dirty: [ConnectionSlot] = []
     private(set) var openCount = 0
+    /// Connections that take a snapshot away.
+    private(set) var exportCount = 0
 
     mutating func open() -> ConnectionSlot {
         openCount += 1
@@ -43,6 +46,7 @@ struct ClientTable: ~Copyable {
     mutating func close(_ slot: ConnectionSlot) {
         guard isOpen(slot) else { return }
         openCount -= 1
+        setExport(slot, .none)
         connections[Int(slot.position)] = ClientConnection(generation: slot.generation &+ 1)
         freePositions.append(slot.position)
     }
@@ -55,6 +59,16 @@ struct ClientTable: ~Copyable {
     func hasSaidHello(_ slot: ConnectionSlot) -> Bool { isOpen(slot) && connections[Int(slot.position)].hasSaidHello }
 
     mutating func markHello(_ slot: ConnectionSlot) { connections[Int(slot.position)].hasSaidHello = true }
+
+    func export(_ slot: ConnectionSlot) -> ExportState { connections[Int(slot.position)].export }
+
+    mutating func setExport(_ slot: ConnectionSlot, _ state: ExportState) {
+        guard isOpen(slot) else { return }
+        let old = connections[Int(slot.position)].export
+        if old == .none, state != .none { exportCount += 1 }
+        if old != .none, state == .none { exportCount -= 1 }
+        connections[Int(slot.position)].export = state
+    }
 
     func pendingCount(_ slot: ConnectionSlot) -> Int { connections[Int(slot.position)].pendingCount }
 

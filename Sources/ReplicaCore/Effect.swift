@@ -17,6 +17,7 @@ package struct Effects: Sendable {
     package var toPeers: [(node: NodeID, bytes: [UInt8])] = []
     package var closingPeers: [NodeID] = []
     package var snapshot: [SnapshotWork] = []
+    package var exports: [ExportWork] = []
     package var notices: [Notice] = []
     /// When `deadlineReached` is due if nothing else happens.
     package var nextDeadline: Instant = .never

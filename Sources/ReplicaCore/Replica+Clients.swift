@@ -10,6 +10,7 @@ extension Replica {
     package mutating func clientDisconnected(_ slot: ConnectionSlot) {
         guard clients.isOpen(slot) else { return }
         requestCount -= clients.pendingCount(slot)
+        if clients.export(slot) != .none { effects.exports.append(.end(slot)) }
         clients.close(slot)
     }
 
@@ -41,6 +42,8 @@ extension Replica {
         case .ping:
             let pong = PingReply(revision: appliedIndex, clusterTime: clusterTime, leader: leaderHint)
             answer(slot, requestID, .pong(pong))
+        case .snapshot(let atLeast): beginExport(slot, requestID: requestID, atLeast: atLeast)
+        case .snapshotPiece(let request): readExport(slot, requestID: requestID, request)
         case .initialize:
             let error = ReplyError(.alreadyInitialized, "this node belongs to cluster \(identity) already")
             answer(slot, requestID, .initialize, error: error)

@@ -12,8 +12,8 @@ package import StateEngine
 package final class SnapshotKeeper {
     private let fileSystem: any FileSystem
     private let directory: String
-    private let cluster: ClusterIdentity
-    private let ranges = Keyspace.replicated
+    package let cluster: ClusterIdentity
+    private let ranges = Keyspace.carried
     private var assembler: SnapshotAssembler?
 
     /// - Parameter dataDirectory: `snapshots` below it is made when it is not there.
@@ -32,10 +32,7 @@ package final class SnapshotKeeper {
     package func build<View: EngineView>(
         _ source: SnapshotSource<View>, founding: Membership
     ) throws(SnapshotKeeperError) -> SnapshotPoint {
-        let membership = source.membership ?? StoredMembership(index: .zero, membership: founding)
-        let head = SnapshotHead(
-            cluster: cluster, revision: source.applied.last, time: source.applied.time,
-            changeDigest: source.applied.changeDigest, membership: membership.encoded(), sessions: source.sessions)
+        let head = source.head(of: cluster, founding: founding)
         let name = Self.name(of: head.revision)
         let path = "\(directory)/\(name)"
         try removeDirectory(name)
@@ -49,7 +46,8 @@ package final class SnapshotKeeper {
             try fileSystem.syncDirectory(directory)
         }
         for other in try names() where other != name && !other.hasPrefix(Self.incoming) { try removeDirectory(other) }
-        return SnapshotPoint(last: head.revision, configuration: membership.indexed)
+        return SnapshotPoint(
+            last: head.revision, configuration: source.members(founding: founding).stored.indexed)
     }
 
     /// A manifest or chunk of the snapshot that ends at `piece.last`; empty when it is not here.
@@ -117,7 +115,7 @@ package final class SnapshotKeeper {
         guard let manifest = assembler?.manifest else { throw .snapshot(.damaged("no snapshot was taken")) }
         assembler = nil
         try install(manifest, from: Self.incoming + Self.name(of: manifest.head.revision), into: engine)
-        return (try manifest.membership().membership, manifest.head.time)
+        return (try manifest.members().stored.membership, manifest.head.time)
     }
 
     /// The same from a snapshot of our own.
@@ -142,8 +140,9 @@ package final class SnapshotKeeper {
         try snapshot { () throws(SnapshotError) in try installer.finish() }
         let head = manifest.head
         let applied = Applied(last: head.revision, time: head.time, changeDigest: head.changeDigest)
+        let members = try manifest.members()
         do throws(MachineError) {
-            try Machine.prepare(engine, applied: applied, sessions: head.sessions)
+            try Machine.prepare(engine, applied: applied, members: members, sessions: head.sessions)
         } catch {
             throw .machine(error)
         }
@@ -251,15 +250,24 @@ package enum SnapshotKeeperError: Error, Sendable, CustomStringConvertible {
 extension SnapshotManifest {
     /// Where this snapshot ends, and the configuration in force there.
     package func point() throws(SnapshotKeeperError) -> SnapshotPoint {
-        SnapshotPoint(last: head.revision, configuration: try membership().indexed)
+        SnapshotPoint(last: head.revision, configuration: try members().stored.indexed)
     }
 
-    fileprivate func membership() throws(SnapshotKeeperError) -> StoredMembership {
+    package func members() throws(SnapshotKeeperError) -> SnapshotMembership {
         do throws(DecodeError) {
-            return try StoredMembership(decoding: head.membership.rawSpan)
+            return try SnapshotMembership(decoding: head.membership.rawSpan)
         } catch {
             throw .snapshot(.damaged("membership: \(error)"))
         }
+    }
+}
+
+extension SnapshotSource {
+    /// What the manifest says besides the rows.
+    package func head(of cluster: ClusterIdentity, founding: Membership) -> SnapshotHead {
+        SnapshotHead(
+            cluster: cluster, revision: applied.last, time: applied.time, changeDigest: applied.changeDigest,
+            membership: members(founding: founding).encoded(), sessions: sessions)
     }
 }
 

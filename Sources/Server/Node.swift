@@ -97,6 +97,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         storage.apply(effects.apply)
         for read in effects.logReads { storage.read(read) }
         for work in effects.snapshot { storage.snapshot(work) }
+        for work in effects.exports { storage.export(work) }
         for (slot, bytes) in effects.toClients { clientConnections[Int(slot.position)]?.send(bytes) }
         for slot in effects.closingClients { clientConnections[Int(slot.position)]?.close() }
         for (node, bytes) in effects.toPeers { peers.send(bytes, to: node) }
@@ -249,8 +250,9 @@ extension Node: PeerHandler {
 }
 
 /// Why the node cannot go on.
-struct NodeFailure: Error, Sendable {
+struct NodeFailure: Error, Sendable, CustomStringConvertible {
     var message: String
+    var description: String { message }
 }
 
 /// The wall clock, as cluster time counts.

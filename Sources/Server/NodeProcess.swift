@@ -41,6 +41,10 @@ final class NodeProcess: @unchecked Sendable {
         if try !fileSystem.exists(directory) { try fileSystem.createDirectory(directory) }
         try fileSystem.requirePrivate(directory)
         lock = try fileSystem.lock(directory)
+        guard try !fileSystem.exists("\(directory)/\(RestoredMember<MemoryHome>.markerName)") else {
+            throw NodeFailure(
+                message: "a restore into \(directory) did not come to its end: empty the directory and restore again")
+        }
         if let found = try NodeIdentity.load(from: directory, on: fileSystem) {
             try found.check(name: configuration.name, cluster: nil)
             identity = found
@@ -307,7 +311,7 @@ final class NodeProcess: @unchecked Sendable {
                 let pong = PingReply(revision: .zero, clusterTime: wallClock(), leader: nil)
                 send(.pong(pong), header.requestID, on: connection)
             case .initialize: initialize(header.requestID, on: connection)
-            case .mutate, .query, .keepAlive, .unknown:
+            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .unknown:
                 var writer = ByteWriter()
                 let error = ReplyError(
                     .notReady, "\(configuration.name) belongs to no cluster yet: run `quorate init` once")

@@ -28,6 +28,7 @@ enum StorageReport: Sendable {
     case snapshotPieceRefused(String)
     case snapshotInstalled(SnapshotPoint, Membership, ClusterTime)
     case snapshotInstallFailed(String)
+    case export(ExportReport)
     /// The disk has failed: nothing may be acknowledged any more, and nothing is tried again.
     case failed(NodeFailure)
 }
@@ -61,6 +62,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case work(ApplyWork)
         case checkFlush
         case snapshotSource
+        case exportSource(ConnectionSlot, requestID: UInt64)
+        case exportEnd(ConnectionSlot)
         case adopt(UncheckedBox<Home.StateEngineType>, SnapshotPoint, Membership, ClusterTime, resetsLog: Bool)
     }
     private enum SnapshotJob: Sendable {
@@ -74,6 +77,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private var stateThread: WorkThread<StateJob>?
     private var readThread: WorkThread<LogRead>?
     private var snapshotThread: WorkThread<SnapshotJob>?
+    private var exportThread: ExportThread<Home.StateEngineType.View>?
     private var report: @Sendable (StorageReport) -> Void = { _ in }
 
     init(
@@ -100,11 +104,13 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         stateThread = WorkThread(name: "apply") { [self] jobs in perform(jobs) }
         readThread = WorkThread(name: "log-read") { [self] reads in for read in reads { perform(read) } }
         snapshotThread = WorkThread(name: "snapshot") { [self] jobs in for job in jobs { perform(job) } }
+        exportThread = ExportThread(cluster: snapshots.cluster, founding: founding) { report(.export($0)) }
     }
 
     /// Waits for everything handed over, and seals the log.
     func stop() {
         readThread?.stop()
+        exportThread?.stop()
         snapshotThread?.stop()
         stateThread?.stop()
         logThread?.stop()
@@ -122,11 +128,21 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         if case .build = work { stateThread?.add(.snapshotSource) } else { snapshotThread?.add(.work(work)) }
     }
 
+    /// `end` takes the way of `begin`, so that it cannot overtake it.
+    func export(_ work: ExportWork) {
+        switch work {
+        case .begin(let slot, let requestID): stateThread?.add(.exportSource(slot, requestID: requestID))
+        case .read(let slot, let requestID, let request): exportThread?.read(slot, requestID: requestID, request)
+        case .end(let slot): stateThread?.add(.exportEnd(slot))
+        }
+    }
+
     var logSize: Int { log.log.byteCount }
 
     /// Called twice a second: how far the state is durable, how much space is left, what of the log can go.
     func maintain(compactThrough floor: LogIndex, time: ClusterTime, reserve: Int, lastApplied: LogIndex) {
         stateThread?.add(.checkFlush)
+        exportThread?.expire()
         snapshotThread?.add(.checkDisk(reserve: reserve))
         // A volatile state is kept by snapshots, so that the log need not hold everything for ever.
         if state.home.isVolatile, log.log.byteCount > retention.bytes,
@@ -157,6 +173,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .snapshotInstalled(let point, let membership, let time):
             replica.snapshotInstalled(point, membership: membership, time: time)
         case .snapshotInstallFailed(let reason): replica.snapshotInstallFailed(reason: reason)
+        case .export(.answered(let slot, let requestID, let reply, let isOver)):
+            replica.exportAnswered(slot, requestID: requestID, reply, isOver: isOver)
+        case .export(.ended(let slot)): replica.exportEnded(slot)
         case .failed: break
         }
     }
@@ -220,10 +239,14 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                     stateSize.withLock { $0 = state.machine.engine.statistics.diskBytes }
                     report(.flushed(through: try durableApplied()))
                 case .snapshotSource: snapshotThread?.add(.build(try state.snapshotSource()))
+                case .exportSource(let slot, let requestID):
+                    exportThread?.begin(slot, requestID: requestID, try state.snapshotSource())
+                case .exportEnd(let slot): exportThread?.end(slot)
                 case .adopt(let engine, let point, let membership, let time, let resetsLog):
                     report(.outcomes(outcomes))
                     outcomes = []
                     try state.adopt(engine.value)
+                    exportThread?.endAll()
                     snapshotThread?.add(.installed(point))
                     finishInstall(point, membership, time, resetsLog: resetsLog)
                 }

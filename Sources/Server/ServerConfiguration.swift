@@ -90,6 +90,14 @@ extension ServerConfiguration {
         try validateSizes()
     }
 
+    /// What `restore` needs of it: name, directory and members.
+    func validateMembers() throws(ConfigurationError) {
+        try validateName(name, flag: "--name")
+        try require(!dataDirectory.isEmpty, "--data needs a directory")
+        try require(!cluster.isEmpty, "--cluster needs the members of the new cluster")
+        try validateCluster()
+    }
+
     private func validateName(_ name: String, flag: String) throws(ConfigurationError) {
         let isSound =
             (1...64).contains(name.utf8.count)

@@ -86,7 +86,17 @@ struct ChunkDecoder: ~Copyable {
         return plain
     }
 
-    private func decodeEnvelope(_ stored: RawSpan, plainSize expectedSize: Int) throws(DecodeError) -> [UInt8] {
+    /// The rows of a chunk whose manifest is still to come.
+    func decode(_ stored: RawSpan) throws(SnapshotError) -> [UInt8] {
+        do {
+            return try decodeEnvelope(stored, plainSize: nil)
+        } catch {
+            throw .damaged("chunk", error)
+        }
+    }
+
+    /// - Parameter expectedSize: as the manifest has it; nil where it is not known, then any that a chunk may have.
+    private func decodeEnvelope(_ stored: RawSpan, plainSize expectedSize: Int?) throws(DecodeError) -> [UInt8] {
         var reader = ByteReader(stored)
         guard try reader.readUInt32() == ChunkFormat.magic else { throw .invalid("magic") }
         let version = try reader.readUInt8()
@@ -100,7 +110,13 @@ struct ChunkDecoder: ~Copyable {
         guard payloadSize == reader.remaining else { throw .truncated }
         let computed = ChunkFormat.checksum(of: stored)
         guard checksum == computed else { throw .checksumMismatch(stored: checksum, computed: computed) }
-        guard plainSize == expectedSize else { throw .invalid("size \(plainSize), the manifest says \(expectedSize)") }
+        if let expectedSize {
+            guard plainSize == expectedSize else {
+                throw .invalid("size \(plainSize), the manifest says \(expectedSize)")
+            }
+        } else {
+            guard plainSize <= ChunkCut.singleRowSizeMax else { throw .tooLarge(UInt64(plainSize)) }
+        }
         let payload = reader.readRemaining()
         switch codec {
         case .plain:

@@ -32,6 +32,8 @@ package enum ClientRequest: ~Escapable {
     case status
     case initialize
     case ping
+    case snapshot(atLeast: LogIndex)
+    case snapshotPiece(SnapshotPieceRequest)
     /// Of a later release; answered `unimplemented`.
     case unknown(kind: UInt16)
 
@@ -57,6 +59,8 @@ package enum ClientRequest: ~Escapable {
         case .status: return .status
         case .initialize: return .initialize
         case .ping: return .ping
+        case .snapshot: return .snapshot(atLeast: LogIndex(try reader.readUInt64()))
+        case .snapshotPiece: return .snapshotPiece(try SnapshotPieceRequest(decoding: &reader))
         case .goingAway: throw .invalid("goingAway from a client")
         }
     }

@@ -9,6 +9,8 @@ package enum ControlReply: Hashable, Sendable {
     case status(StatusReply)
     case initialized(InitializeReply)
     case pong(PingReply)
+    case snapshot(SnapshotReply)
+    case snapshotPiece(SnapshotPieceReply)
     /// The request of that kind was refused.
     case failed(ReplyError, ClientFrameKind)
 
@@ -19,6 +21,8 @@ package enum ControlReply: Hashable, Sendable {
         case .status: .status
         case .initialized: .initialize
         case .pong: .ping
+        case .snapshot: .snapshot
+        case .snapshotPiece: .snapshotPiece
         case .failed(_, let kind): kind
         }
     }
@@ -43,6 +47,12 @@ package enum ControlReply: Hashable, Sendable {
             Reply.writeSuccess(revision: reply.revision, into: &writer)
             writer.write(reply.clusterTime.nanoseconds)
             writer.write(reply.leader)
+        case .snapshot(let reply):
+            Reply.writeSuccess(revision: reply.revision, into: &writer)
+            writer.write(reply.snapshot)
+        case .snapshotPiece(let reply):
+            Reply.writeSuccess(revision: reply.revision, into: &writer)
+            reply.encodeFields(into: &writer)
         case .failed(let error, _): error.encode(revision: .zero, into: &writer)
         }
         writer.endFrame(start)
@@ -70,6 +80,8 @@ package enum ControlReply: Hashable, Sendable {
             let time = ClusterTime(nanoseconds: try reader.readUInt64())
             return .pong(
                 PingReply(revision: revision, clusterTime: time, leader: try reader.readLeaderHint()))
+        case .snapshot: return .snapshot(SnapshotReply(revision: revision, snapshot: try reader.readUInt64()))
+        case .snapshotPiece: return .snapshotPiece(try SnapshotPieceReply(decoding: &reader, revision: revision))
         case .mutate, .query, .goingAway: throw .invalid("reply of another kind")
         }
     }

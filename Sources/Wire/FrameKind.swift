@@ -15,6 +15,9 @@ package enum ClientFrameKind: UInt16, Hashable, Sendable, CaseIterable {
     case ping = 7
     /// Sent by a node on its own: it is about to close the connection.
     case goingAway = 8
+    /// Pins the node's state, to be taken away piece by piece.
+    case snapshot = 32
+    case snapshotPiece = 33
 }
 
 /// What two nodes say to each other, on the peer port only.

@@ -1,5 +1,6 @@
 internal import Basics
 internal import Client
+internal import Server
 
 /// The client library as the commands use it: one client per command, errors as a person reads them, and the rows that
 /// this command keeps for itself left out of listings.
@@ -105,6 +106,54 @@ struct ClusterClient {
             }
         }
         return named + (await ask(further))
+    }
+
+    /// Takes a snapshot from the first of the endpoints that gives one, and starts again with the next when it is cut
+    /// off.
+    /// - Returns: what was saved, and from where.
+    func saveSnapshot(
+        _ path: String, level: ReadLevelOption
+    ) async throws -> (SnapshotSummary, endpoint: String) {
+        let revision = level == .stale ? 0 : try await client.currentRevision()
+        var failure: (any Error)?
+        for attempt in 0..<3 {
+            // A node that is a little behind, or takes its time to begin, is asked again.
+            if attempt > 0 { try await Task.sleep(for: .milliseconds(200)) }
+            for endpoint in endpoints {
+                do {
+                    return (try await saveSnapshot(path, from: endpoint, atLeast: revision), endpoint)
+                } catch let error as SnapshotFileError where error.code != "damaged" {
+                    // What is wrong here is wrong with every node.
+                    throw CommandError(error.code, error.description)
+                } catch let error as ClientError
+                    where error.code == .generationChanged || error.code == .clusterMismatch
+                {
+                    throw error
+                } catch {
+                    failure = failure ?? error
+                }
+            }
+        }
+        if let failure = failure as? SnapshotFileError { throw CommandError(failure.code, failure.description) }
+        throw failure ?? CommandError("unavailable", "no node gave a snapshot", isRetryable: true)
+    }
+
+    private func saveSnapshot(
+        _ path: String, from endpoint: String, atLeast revision: UInt64
+    ) async throws -> SnapshotSummary {
+        let sink = try SnapshotSink(path)
+        var summary: SnapshotSummary?
+        var bar = ProgressBar("snapshot save, KiB")
+        defer { bar.finish() }
+        try await client.snapshot(from: endpoint, atLeast: revision) { part in
+            switch part {
+            case .chunk(let bytes): try sink.append(chunk: bytes)
+            case .manifest(let bytes): summary = try sink.finish(manifest: bytes)
+            }
+            bar.update(sink.size / 1_024, of: nil)
+        }
+        guard let summary else { throw CommandError("failed", "the node ended the snapshot without its manifest") }
+        return summary
     }
 
     private func ask(_ addresses: [String]) async -> [StatusReport.Probe] {

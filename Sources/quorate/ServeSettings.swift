@@ -104,7 +104,7 @@ struct ServeSettings {
         return address
     }
 
-    private func cluster(_ value: Given) throws(CommandError) -> [ServerConfiguration.Founder] {
+    func cluster(_ value: Given) throws(CommandError) -> [ServerConfiguration.Founder] {
         var founders: [ServerConfiguration.Founder] = []
         for part in value.text.split(separator: ",") {
             let pair = part.filter { !$0.isWhitespace }.split(separator: "=", maxSplits: 1)

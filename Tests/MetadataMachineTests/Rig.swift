@@ -87,7 +87,8 @@ final class Rig {
         let engine = MemoryEngine()
         guard base > .zero else { return engine }
         let applied = Applied(last: EntryID(term: Term(1), index: base), time: start, changeDigest: 0)
-        try Machine.prepare(engine, applied: applied, sessions: [UInt8](repeating: 0, count: 4))
+        let nobody = SnapshotMembership(stored: StoredMembership(index: .zero, membership: .empty), info: [])
+        try Machine.prepare(engine, applied: applied, members: nobody, sessions: [UInt8](repeating: 0, count: 4))
         return engine
     }
 
@@ -184,8 +185,12 @@ final class Rig {
     func replicatedRows() throws -> [[UInt8]] { try Rig.replicatedRows(engine) }
 
     static func replicatedRows<Reader: EngineReader>(_ reader: Reader) throws -> [[UInt8]] {
+        try rows(in: Keyspace.replicated, of: reader)
+    }
+
+    private static func rows<Reader: EngineReader>(in ranges: [KeyRange], of reader: Reader) throws -> [[UInt8]] {
         var rows: [[UInt8]] = []
-        for range in Keyspace.replicated {
+        for range in ranges {
             try reader.scan(from: range.from, to: range.to, reversed: false) { key, value in
                 rows.append([UInt8](key))
                 rows.append([UInt8](value))
@@ -224,11 +229,13 @@ final class Rig {
 
     static func install(_ source: SnapshotSource<MemoryView>) throws -> MemoryEngine {
         let engine = MemoryEngine()
-        let rows = try replicatedRows(source.view)
+        let rows = try rows(in: Keyspace.carried, of: source.view)
         var batch = WriteBatch()
         for position in stride(from: 0, to: rows.count, by: 2) { batch.put(rows[position], rows[position + 1]) }
         engine.write(batch)
-        try Machine.prepare(engine, applied: source.applied, sessions: source.sessions)
+        // Who the members are goes through the manifest.
+        let members = try SnapshotMembership(decoding: source.members(founding: .empty).encoded().rawSpan)
+        try Machine.prepare(engine, applied: source.applied, members: members, sessions: source.sessions)
         return engine
     }
 }

@@ -162,6 +162,26 @@ enum Catalogue {
                     requestID: 10, into: &$0)
             }
         ),
+        ("snapshot", bytes { ClientRequest.encodeSnapshot(requestID: 12, atLeast: LogIndex(8), into: &$0) }),
+        (
+            "snapshot reply",
+            bytes {
+                let reply = SnapshotReply(revision: LogIndex(9), snapshot: 3)
+                ControlReply.snapshot(reply).encode(requestID: 12, into: &$0)
+            }
+        ),
+        (
+            "snapshotPiece",
+            bytes { SnapshotPieceRequest(snapshot: 3, item: 0, offset: 0).encode(requestID: 13, into: &$0) }
+        ),
+        (
+            "snapshotPiece reply",
+            bytes {
+                let piece = SnapshotPieceReply(
+                    revision: LogIndex(9), item: .chunk, itemSize: 4, bytes: Array("QCHK".utf8))
+                ControlReply.snapshotPiece(piece).encode(requestID: 13, into: &$0)
+            }
+        ),
         ("ping", bytes { ClientRequest.encodeEmpty(.ping, requestID: 11, into: &$0) }),
         (
             "ping reply",

@@ -129,6 +129,34 @@ import Wire
         }
     }
 
+    @Test("a snapshot's requests and replies come back as they were sent, and an impossible piece is refused")
+    func snapshots() throws {
+        var (header, body) = try scan(
+            Catalogue.bytes { ClientRequest.encodeSnapshot(requestID: 1, atLeast: LogIndex(7), into: &$0) })
+        if case .snapshot(let atLeast) = try ClientRequest.decode(header, body: body.rawSpan) {
+            #expect(atLeast == LogIndex(7))
+        } else {
+            Issue.record("not a snapshot")
+        }
+        let request = SnapshotPieceRequest(snapshot: 3, item: .max, offset: 5)
+        (header, body) = try scan(Catalogue.bytes { request.encode(requestID: 2, into: &$0) })
+        if case .snapshotPiece(let received) = try ClientRequest.decode(header, body: body.rawSpan) {
+            #expect(received == request)
+        } else {
+            Issue.record("not a snapshotPiece")
+        }
+        let piece = SnapshotPieceReply(revision: LogIndex(9), item: .manifest, itemSize: 3, bytes: [1, 2, 3])
+        let begun = SnapshotReply(revision: LogIndex(9), snapshot: 4)
+        for reply in [.snapshot(begun), .snapshotPiece(piece)] as [ControlReply] {
+            (header, body) = try scan(Catalogue.bytes { reply.encode(requestID: 3, into: &$0) })
+            #expect(try ControlReply.decode(kind: header.kind, body: body.rawSpan) == reply)
+        }
+        let larger = SnapshotPieceReply(revision: LogIndex(9), item: .chunk, itemSize: 2, bytes: [1, 2, 3])
+        let wrong = ControlReply.snapshotPiece(larger)
+        (header, body) = try scan(Catalogue.bytes { wrong.encode(requestID: 3, into: &$0) })
+        #expect(throws: DecodeError.self) { _ = try ControlReply.decode(kind: header.kind, body: body.rawSpan) }
+    }
+
     @Test("a kind that is not known is told apart from a bad frame, so that it can be answered")
     func unknownKind() throws {
         if case .unknown(let kind) = try ClientRequest.decode(FrameHeader(kind: 99, requestID: 1), body: RawSpan()) {
