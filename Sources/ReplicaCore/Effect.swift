@@ -18,6 +18,8 @@ package struct Effects: Sendable {
     package var closingPeers: [NodeID] = []
     package var snapshot: [SnapshotWork] = []
     package var notices: [Notice] = []
+    /// Nodes that are to become members: ask each who it is; answer `probed`.
+    package var probes: [MemberProbe] = []
     /// When `deadlineReached` is due if nothing else happens.
     package var nextDeadline: Instant = .never
 
@@ -131,5 +133,6 @@ package enum Notice: Sendable {
     case snapshotInstalled(last: EntryID)
     case snapshotFailed(reason: String)
     case membershipChanged
-    case removedFromCluster
+    /// "removed by …"
+    case removedFromCluster(by: String)
 }

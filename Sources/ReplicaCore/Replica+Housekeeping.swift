@@ -191,8 +191,7 @@ extension Replica {
 
     private mutating func install(_ membership: Membership) {
         self.membership = membership
-        links.setMembers(membership.members.map(\.id).filter { $0 != id })
-        effects.notices.append(.membershipChanged)
+        linkToMembers()
     }
 
     func memberships(in slab: Slab) throws(DecodeError) -> [(LogIndex, Membership)] {

@@ -32,6 +32,7 @@ package enum ClientRequest: ~Escapable {
     case status
     case initialize
     case ping
+    case changeMembers(MemberChange)
     /// Of a later release; answered `unimplemented`.
     case unknown(kind: UInt16)
 
@@ -57,6 +58,7 @@ package enum ClientRequest: ~Escapable {
         case .status: return .status
         case .initialize: return .initialize
         case .ping: return .ping
+        case .changeMembers: return .changeMembers(try MemberChange(decoding: &reader))
         case .goingAway: throw .invalid("goingAway from a client")
         }
     }

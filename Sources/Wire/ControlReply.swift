@@ -9,6 +9,7 @@ package enum ControlReply: Hashable, Sendable {
     case status(StatusReply)
     case initialized(InitializeReply)
     case pong(PingReply)
+    case membersChanged(MemberChangeReply)
     /// The request of that kind was refused.
     case failed(ReplyError, ClientFrameKind)
 
@@ -19,6 +20,7 @@ package enum ControlReply: Hashable, Sendable {
         case .status: .status
         case .initialized: .initialize
         case .pong: .ping
+        case .membersChanged: .changeMembers
         case .failed(_, let kind): kind
         }
     }
@@ -42,6 +44,10 @@ package enum ControlReply: Hashable, Sendable {
         case .pong(let reply):
             Reply.writeSuccess(revision: reply.revision, into: &writer)
             writer.write(reply.clusterTime.nanoseconds)
+            writer.write(reply.leader)
+        case .membersChanged(let reply):
+            Reply.writeSuccess(revision: reply.revision, into: &writer)
+            writer.write(reply.node.rawValue)
             writer.write(reply.leader)
         case .failed(let error, _): error.encode(revision: .zero, into: &writer)
         }
@@ -70,6 +76,10 @@ package enum ControlReply: Hashable, Sendable {
             let time = ClusterTime(nanoseconds: try reader.readUInt64())
             return .pong(
                 PingReply(revision: revision, clusterTime: time, leader: try reader.readLeaderHint()))
+        case .changeMembers:
+            let node = NodeID(try reader.readUInt64())
+            return .membersChanged(
+                MemberChangeReply(revision: revision, node: node, leader: try reader.readLeaderHint()))
         case .mutate, .query, .goingAway: throw .invalid("reply of another kind")
         }
     }
