@@ -157,6 +157,11 @@ extension ClientState {
                 }
                 continue
             }
+            if call.isMemberChange, let leader, !nodes[leader].isUsable {
+                // Others do not pass it on: it waits for the connection to the leader.
+                held.append(id)
+                continue
+            }
             guard let place = route, nodes[place].hasRoom else {
                 held.append(id)
                 break

@@ -34,6 +34,8 @@ extension Replica {
             switch request {
             case .mutate, .query, .keepAlive, .changeMembers:
                 write(slot) { ClientReply.refuse(kind: header.kind, requestID: requestID, error, into: &$0) }
+                // It never gets better here; a client without a connection looks for another node.
+                effects.closingClients.append(slot)
                 return
             case .hello, .status, .ping, .initialize, .unknown: break
             }

@@ -283,6 +283,7 @@ extension Replica {
 
     /// At the end of each turn.
     mutating func settleMemberChange() {
+        forgetFormerMembers()
         noticeRemoval()
         guard let waiting = members.waiting else { return }
         let isOver = now >= waiting.deadline
@@ -326,8 +327,13 @@ extension Replica {
     /// The other members, and those who showed that they know of a later configuration than this node's log.
     package var linkedMembers: [Member] {
         guard members.removal == nil else { return [] }
-        let contacts = members.contacts.map(\.member).filter { membership.member($0.id) == nil }
-        return (membership.members + contacts).filter { $0.id != id }
+        var linked = membership.members
+        // Whoever a change leaves out is heard until it is committed: a leader that goes has to learn that it may.
+        let former = membershipHistory.flatMap(\.membership.members)
+        for member in former + members.contacts.map(\.member) where !linked.contains(where: { $0.id == member.id }) {
+            linked.append(member)
+        }
+        return linked.filter { $0.id != id }
     }
 
     /// The newest configuration that this node knows of: its log may have to catch up with what it was given.
@@ -352,6 +358,19 @@ extension Replica {
     }
 
     private func isContact(_ node: NodeID) -> Bool { members.contacts.contains { $0.member.id == node } }
+
+    private mutating func forgetFormerMembers() {
+        guard membershipHistory.count > 1, membershipHistory[1].index <= raft.commitIndex else { return }
+        pruneMembershipHistory()
+        linkToMembers()
+    }
+
+    /// Only the newest at or below what is committed can still be fallen back to.
+    mutating func pruneMembershipHistory() {
+        while membershipHistory.count > 1, membershipHistory[1].index <= raft.commitIndex {
+            membershipHistory.removeFirst()
+        }
+    }
 
     mutating func linkToMembers() {
         let reached = raft.configurationIndex

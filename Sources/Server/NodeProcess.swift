@@ -149,7 +149,10 @@ final class NodeProcess: @unchecked Sendable {
     /// A member that answers "no cluster" under the incarnation that the founding record names missed the record.
     private func offerFounding(to member: Member, _ reply: PeerHelloReply, on connection: FrameConnection) {
         guard reply.node == member.id, let record = recordFor(member) else {
-            if reply.node == member.id { return connection.close() }
+            // One that is being replaced by a node at its own address, or is not yet committed, is no news.
+            if reply.node == member.id || member.name.hasSuffix(MemberChange.oldName(of: "")) {
+                return connection.close()
+            }
             let command = "quorate member replace \(member.name) \(member.name)=\(member.peerAddress)"
             logger.warning(
                 "a member came back with an empty data directory: it has a new identity and does not vote. Run `\(command)`",

@@ -190,7 +190,8 @@ struct CodecTests {
         #expect(
             retryable == [
                 .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
-                .quarantined, .foundingRefused, .sequenceGap, .sessionLimit,
+                .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
+                .sequenceGap, .sessionLimit,
             ])
     }
 
@@ -202,7 +203,8 @@ struct CodecTests {
                 "1 invalidRequest", "2 tooLarge", "3 unimplemented", "4 unauthorized", "5 featureLevel",
                 "10 notLeader", "11 unavailable", "12 overloaded", "13 unknown", "14 timeout", "15 shuttingDown",
                 "16 notReady", "17 diskFull", "18 quarantined", "19 clusterMismatch", "20 generationChanged",
-                "21 alreadyInitialized", "22 foundingRefused", "30 conflict", "31 compacted", "32 viewReleased",
+                "21 alreadyInitialized", "22 foundingRefused", "23 noSuchMember", "24 memberExists",
+                "25 changeUnderWay", "26 notCaughtUp", "27 quorumAtRisk", "28 memberUnreachable", "30 conflict", "31 compacted", "32 viewReleased",
                 "40 sequenceGap", "41 sequenceTooOld", "42 resultNotKept", "43 sessionExpired", "44 sessionLimit",
             ])
         let commands = CommandKind.allCases.map { "\($0.rawValue) \($0)" }
