@@ -102,6 +102,11 @@ struct CodecTests {
     func founding() throws {
         let bytes = Samples.founding.encoded()
         #expect(try FoundingRecord(decoding: bytes.rawSpan) == Samples.founding)
+        var joined = Samples.founding
+        joined.membershipIndex = LogIndex(77)
+        let later = joined.encoded()
+        #expect(try FoundingRecord(decoding: later.rawSpan) == joined)
+        #expect(bytes[0] == 1 && later[0] == 2)
     }
 
     @Test("an error comes back with every field, or with none")
