@@ -102,13 +102,16 @@ struct MembershipTests {
     @Test("a node is added when it has said who it is, and is a learner then; only one that has caught up may vote")
     func add() throws {
         var rig = leader()
-        #expect(rig.replica.raft.isLeader)
+        let isLeader = rig.replica.raft.isLeader
+        #expect(isLeader)
         let early = rig.ask(.add(name: "n2", peerAddress: "p:2", replacing: nil))
         #expect(early == nil)
-        let probe = try #require(rig.probes.first)
+        let probes = rig.probes
+        let probe = try #require(probes.first)
         #expect(probe.address == "p:2")
         // One at a time.
-        #expect(rig.code(of: .transfer(name: nil)) == .changeUnderWay)
+        let second = rig.code(of: .transfer(name: nil))
+        #expect(second == .changeUnderWay)
         rig.replies.removeAll()
         rig.turn { replica, _ in
             replica.probed(probe.token, .answered(isEmpty: true, node: NodeID(2), name: "n2"))
@@ -118,18 +121,27 @@ struct MembershipTests {
             return
         }
         #expect(reply.node == NodeID(2))
-        #expect(rig.replica.membership.learners == [NodeID(2)])
-        #expect(rig.replica.membership.incoming == [NodeID(1)])
-        #expect(rig.replica.settledMembership?.index == reply.revision)
+        let learners = rig.replica.membership.learners
+        #expect(learners == [NodeID(2)])
+        let voters = rig.replica.membership.incoming
+        #expect(voters == [NodeID(1)])
+        let settledAt = rig.replica.settledMembership?.index
+        #expect(settledAt == reply.revision)
         rig.wait(.seconds(3))
-        #expect(rig.code(of: .promote(name: "n2")) == .notCaughtUp)
-        #expect(rig.code(of: .exchange(old: "n1", new: "n2")) == .notCaughtUp)
-        #expect(rig.code(of: .add(name: "n3", peerAddress: "p:2", replacing: nil)) == .memberExists)
-        #expect(rig.code(of: .remove(name: "n1")) == .quorumAtRisk)
-        #expect(rig.code(of: .transfer(name: "n2")) == .invalidRequest)
+        let promotion = rig.code(of: .promote(name: "n2"))
+        #expect(promotion == .notCaughtUp)
+        let exchange = rig.code(of: .exchange(old: "n1", new: "n2"))
+        #expect(exchange == .notCaughtUp)
+        let sameAddress = rig.code(of: .add(name: "n3", peerAddress: "p:2", replacing: nil))
+        #expect(sameAddress == .memberExists)
+        let lastVoter = rig.code(of: .remove(name: "n1"))
+        #expect(lastVoter == .quorumAtRisk)
+        let toLearner = rig.code(of: .transfer(name: "n2"))
+        #expect(toLearner == .invalidRequest)
         // A learner goes in one step.
         if case .membersChanged? = rig.ask(.remove(name: "n2")) {} else { Issue.record("not removed: \(rig.replies)") }
-        #expect(rig.replica.membership == Self.alone)
+        let membership = rig.replica.membership
+        #expect(membership == Self.alone)
     }
 
     @Test("a node that is not empty, has another name or does not answer is not added")
@@ -141,14 +153,16 @@ struct MembershipTests {
         for answer in answers {
             var rig = leader()
             _ = rig.ask(.add(name: "n2", peerAddress: "p:2", replacing: nil))
-            let token = try #require(rig.probes.first).token
+            let probes = rig.probes
+            let token = try #require(probes.first).token
             rig.turn { replica, _ in replica.probed(token, answer) }
             guard case .failed(let error, _)? = rig.replies.first else {
                 Issue.record("no refusal of \(answer)")
                 continue
             }
             #expect(error.code == .memberUnreachable)
-            #expect(rig.replica.membership == Self.alone)
+            let membership = rig.replica.membership
+            #expect(membership == Self.alone)
         }
     }
 
@@ -162,7 +176,8 @@ struct MembershipTests {
             return
         }
         #expect(error.code == .unavailable)
-        #expect(rig.code(of: .remove(name: "n9")) == .noSuchMember)
+        let next = rig.code(of: .remove(name: "n9"))
+        #expect(next == .noSuchMember)
     }
 
     @Test("a caller from a later change of members is linked to; one from an earlier change is not")
@@ -175,19 +190,24 @@ struct MembershipTests {
         let isMetBefore = rig.replica.meet(old, configurationIndex: LogIndex(40))
         let isMetAfter = rig.replica.meet(old, configurationIndex: LogIndex(41))
         #expect(!isMetBefore && isMetAfter)
-        #expect(rig.replica.linkedMembers.map(\.name) == ["n1", "n8"])
+        let linked = rig.replica.linkedMembers.map(\.name)
+        #expect(linked == ["n1", "n8"])
         // It was given members that its log does not know of yet: that it is not in the log means nothing.
         rig.wait(.seconds(5))
-        #expect(!rig.replica.isRemoved)
+        let isRemoved = rig.replica.isRemoved
+        #expect(!isRemoved)
     }
 
     @Test("a removed node never campaigns, refuses by name, and says by what")
     func removed() {
         var rig = leader()
         rig.turn { replica, _ in replica.noteRemoval("the change of members at index 9, as n2 says") }
-        #expect(rig.replica.statusReply.node.state == .removed)
-        #expect(rig.replica.statusReply.node.role == NodeRole.none)
-        #expect(rig.replica.linkedMembers.isEmpty)
+        let state = rig.replica.statusReply.node.state
+        #expect(state == .removed)
+        let role = rig.replica.statusReply.node.role
+        #expect(role == NodeRole.none)
+        let isLinkedToNobody = rig.replica.linkedMembers.isEmpty
+        #expect(isLinkedToNobody)
         guard case .failed(let error, _)? = rig.ask(.remove(name: "n1")) else {
             Issue.record("no refusal")
             return
