@@ -351,7 +351,8 @@ extension ClientState {
             retry(id, after: nil)
         } else {
             let reason = isUncertain ? ReplyError.madeHere(.unknown, error.message) : error
-            complete(id, .failed(CallFailure(reason, mayHaveTakenEffect: isUncertain)))
+            let mayTakeEffect = isUncertain || (call.isMemberChange && error.code == .unknown)
+            complete(id, .failed(CallFailure(reason, mayHaveTakenEffect: mayTakeEffect)))
             addressed.removeAll { $0 == id }
         }
     }

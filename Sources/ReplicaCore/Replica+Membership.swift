@@ -174,6 +174,13 @@ extension Replica {
         guard let peer, peer.isActive else {
             throw ReplyError(.notCaughtUp, "\(member.name) does not answer: it cannot become a voter")
         }
+        // One that has just been added counts as heard, and in a young cluster nobody is far behind: only what it has
+        // acknowledged itself shows that it is there. Otherwise its vote would be needed before it knows of the cluster.
+        guard peer.matchIndex >= raft.configurationIndex else {
+            throw ReplyError(
+                .notCaughtUp, "\(member.name) has not acknowledged yet that it is a member",
+                limit: UInt64(raft.lastIndex.distance(after: peer.matchIndex)), retryAfter: .milliseconds(500))
+        }
         let lag = raft.lastIndex.distance(after: peer.matchIndex)
         guard lag <= MemberWork.lagMax else {
             throw ReplyError(
