@@ -316,6 +316,14 @@ public final class MetadataClient: Sendable {
         }
     }
 
+    func changeMembers(_ change: MemberChange, timeout: Duration?) async throws(ClientError) -> MemberChangeReply {
+        let body = try await call(.changeMembers(change), timeout).body
+        switch try Self.control(.changeMembers, body) {
+        case .membersChanged(let reply): return reply
+        default: throw .badReply(.invalid("change of the members"))
+        }
+    }
+
     static func control(_ kind: ClientFrameKind, _ body: [UInt8]) throws(ClientError) -> ControlReply {
         do throws(DecodeError) {
             return try ControlReply.decode(kind: kind.rawValue, body: body.rawSpan)

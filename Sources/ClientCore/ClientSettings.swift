@@ -80,6 +80,8 @@ package enum Call: Sendable {
     case snapshotPiece(SnapshotPieceRequest, address: String)
     /// Forms the cluster, through any node.
     case initialize
+    /// Changes who the members are, through the leader.
+    case changeMembers(MemberChange)
 }
 
 /// Why a connection could not be made, or ended.

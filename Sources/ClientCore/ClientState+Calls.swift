@@ -24,7 +24,7 @@ struct PendingCall: Sendable {
         switch call {
         case .query(_, _, let address): address
         case .status(let address), .snapshot(_, let address), .snapshotPiece(_, let address): address
-        case .mutate, .mutateOnce, .initialize: nil
+        case .mutate, .mutateOnce, .initialize, .changeMembers: nil
         }
     }
 }
@@ -67,7 +67,7 @@ extension ClientState {
         timers.add(.deadline(id), at: deadline)
         switch call {
         case .mutate: unsent.append(id)
-        case .mutateOnce, .initialize: waiting.append(id)
+        case .mutateOnce, .initialize, .changeMembers: waiting.append(id)
         case .query(_, _, let address): address == nil ? waiting.append(id) : awaitNode(id)
         case .status, .snapshot, .snapshotPiece: awaitNode(id)
         }
@@ -88,7 +88,7 @@ extension ClientState {
     func mayHaveTakenEffect(_ call: PendingCall) -> Bool {
         switch call.call {
         case .query, .status, .snapshot, .snapshotPiece: return false
-        case .mutateOnce, .initialize: return call.copiesAlive > 0
+        case .mutateOnce, .initialize, .changeMembers: return call.copiesAlive > 0
         case .mutate:
             guard let session, let sequence = call.sequence, let place = session.place(of: sequence) else {
                 return false
@@ -157,6 +157,11 @@ extension ClientState {
                 }
                 continue
             }
+            if call.isMemberChange, let leader, !nodes[leader].isUsable {
+                // Others do not pass it on: it waits for the connection to the leader.
+                held.append(id)
+                continue
+            }
             guard let place = route, nodes[place].hasRoom else {
                 held.append(id)
                 break
@@ -199,6 +204,7 @@ extension ClientState {
             ClientRequest.encodeSnapshot(requestID: requestID, atLeast: atLeast, into: &nodes[place].outbox)
         case .snapshotPiece(let request, _): request.encode(requestID: requestID, into: &nodes[place].outbox)
         case .initialize: ClientRequest.encodeEmpty(.initialize, requestID: requestID, into: &nodes[place].outbox)
+        case .changeMembers(let change): change.encode(requestID: requestID, into: &nodes[place].outbox)
         }
         call.requestID = requestID
         call.copiesAlive += 1
@@ -264,7 +270,8 @@ extension ClientState {
                 case .ping: nodes[place].hasPinged = false
                 case .members, .call, .mutation: break
                 }
-            case .status, .initialized, .snapshot, .snapshotPiece: throw .invalid("reply to another request")
+            case .status, .initialized, .snapshot, .snapshotPiece, .membersChanged:
+                throw .invalid("reply to another request")
             }
         case .members:
             let reply: ControlReply
@@ -277,7 +284,7 @@ extension ClientState {
             switch reply {
             case .status(let status): membersAnswered(status, from: place)
             case .failed: membersRefused(by: place)
-            case .hello, .pong, .keepAlive, .initialized, .snapshot, .snapshotPiece:
+            case .hello, .pong, .keepAlive, .initialized, .snapshot, .snapshotPiece, .membersChanged:
                 throw .invalid("reply to another request")
             }
         case .mutation(let sessionNumber, let sequence, let sentAt):
@@ -334,7 +341,9 @@ extension ClientState {
             turnAway(from: place, namingLeader: error.leaderHint != nil)
             follow(error.leaderHint)
             retry(id, after: pause(afterNotLeaderFrom: place))
-        } else if error.code.isWorthRetrying, call.address == nil, !call.isInitialize {
+        } else if error.code.isWorthRetrying, call.address == nil, !call.isInitialize,
+            !(call.isMemberChange && error.code == .unknown)
+        {
             if error.code.isOfOneNode { turnAway(from: place) }
             retry(id, after: error.retryAfter)
         } else if error.code == .sessionExpired, call.copiesAlive == 1, call.failures < 3 {
@@ -347,7 +356,8 @@ extension ClientState {
             retry(id, after: nil)
         } else {
             let reason = isUncertain ? ReplyError.madeHere(.unknown, error.message) : error
-            complete(id, .failed(CallFailure(reason, mayHaveTakenEffect: isUncertain)))
+            let mayTakeEffect = isUncertain || (call.isMemberChange && error.code == .unknown)
+            complete(id, .failed(CallFailure(reason, mayHaveTakenEffect: mayTakeEffect)))
             addressed.removeAll { $0 == id }
         }
     }
@@ -360,7 +370,7 @@ extension ClientState {
         case .mutateOnce: retry(id, after: .zero)
         case .query where call.address == nil: retry(id, after: .zero)
         case .query, .status, .snapshot, .snapshotPiece: break
-        case .initialize:
+        case .initialize, .changeMembers:
             let error = ReplyError.madeHere(.unknown, "the connection was lost; ask for the status")
             complete(id, .failed(CallFailure(error, mayHaveTakenEffect: true)))
         }
@@ -381,8 +391,13 @@ extension PendingCall {
     var isMutation: Bool {
         switch call {
         case .mutate, .mutateOnce: true
-        case .query, .status, .snapshot, .snapshotPiece, .initialize: false
+        case .query, .status, .snapshot, .snapshotPiece, .initialize, .changeMembers: false
         }
+    }
+
+    /// Not asked again when its fate is unknown: a second removal would find that there is no such member.
+    var isMemberChange: Bool {
+        if case .changeMembers = call { true } else { false }
     }
 
     var isInitialize: Bool {

@@ -9,7 +9,8 @@ extension ErrorCode {
         switch self {
         case .notLeader, .overloaded, .sequenceGap, .diskFull, .notReady, .shuttingDown, .quarantined,
             .invalidRequest, .tooLarge, .unimplemented, .featureLevel, .unauthorized, .clusterMismatch,
-            .generationChanged, .sessionLimit:
+            .generationChanged, .sessionLimit, .noSuchMember, .memberExists, .changeUnderWay, .notCaughtUp,
+            .quorumAtRisk, .memberUnreachable:
             true
         default: false
         }
@@ -21,10 +22,11 @@ extension ErrorCode {
         !isRetryable && self != .sessionExpired
     }
 
-    /// The client tries again by itself. A full disk and a founding that was refused need somebody to act first.
+    /// The client tries again by itself. A full disk, a founding and a change of members that was refused need somebody
+    /// to act first.
     var isWorthRetrying: Bool {
         switch self {
-        case .diskFull, .foundingRefused: false
+        case .diskFull, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable: false
         default: isRetryable
         }
     }

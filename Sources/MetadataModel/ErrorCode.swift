@@ -43,6 +43,21 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     /// `initialize` while a named node is away, not empty, or names another list.
     case foundingRefused = 22
 
+    // MARK: Members
+
+    /// No member has that name.
+    case noSuchMember = 23
+    /// The name or the address belongs to another member.
+    case memberExists = 24
+    /// One change of the members at a time.
+    case changeUnderWay = 25
+    /// A learner that is not yet close enough to the leader to vote; `limit` is how many entries it lacks.
+    case notCaughtUp = 26
+    /// The voters that would be left could not form a quorum out of those that can be reached now.
+    case quorumAtRisk = 27
+    /// The node that is to become a member does not answer as it should.
+    case memberUnreachable = 28
+
     // MARK: The state
 
     /// A condition did not hold; `currentRevision` is the row's revision, 0 when there is none.
@@ -69,10 +84,11 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     package var isRetryable: Bool {
         switch self {
         case .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
-            .quarantined, .foundingRefused, .sequenceGap, .sessionLimit:
+            .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
+            .sequenceGap, .sessionLimit:
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
-            .generationChanged, .alreadyInitialized, .conflict, .compacted, .viewReleased, .sequenceTooOld,
+            .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased, .sequenceTooOld,
             .resultNotKept, .sessionExpired:
             false
         }
@@ -102,6 +118,12 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .generationChanged: "the cluster was restored since"
         case .alreadyInitialized: "a cluster exists already"
         case .foundingRefused: "the cluster cannot be formed"
+        case .noSuchMember: "no member has that name"
+        case .memberExists: "the name or address belongs to another member"
+        case .changeUnderWay: "another change of the members is under way"
+        case .notCaughtUp: "the learner has not caught up yet"
+        case .quorumAtRisk: "the remaining voters could not form a quorum"
+        case .memberUnreachable: "the node that is to become a member does not answer"
         case .conflict: "the condition does not hold"
         case .compacted: "the revision is no longer kept"
         case .viewReleased: "the view is no longer there"

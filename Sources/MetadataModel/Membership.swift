@@ -110,40 +110,52 @@ package struct Membership: Hashable, Sendable {
 /// What a cluster is founded on: drawn once, persisted by every member before the first vote.
 ///
 ///     u8 version = 1 | u64 id | u64 generation | u64 generation tag | u64 created, ns since 1970 | `Membership`
+///
+/// A node that joins later gets the members as they were when it was added, and version 2, at whose end stands
+///
+///     u64 index of the log entry that this membership is of
 package struct FoundingRecord: Hashable, Sendable {
     package var identity: ClusterIdentity
     /// The wall clock of the node that founded, for people.
     package var createdAt: ClusterTime
     package var membership: Membership
+    /// Of a founder 0; of a node that joined, the log entry that made it a member or a later one.
+    package var membershipIndex: LogIndex
 
-    package init(identity: ClusterIdentity, createdAt: ClusterTime, membership: Membership) {
+    package init(
+        identity: ClusterIdentity, createdAt: ClusterTime, membership: Membership, membershipIndex: LogIndex = .zero
+    ) {
         self.identity = identity
         self.createdAt = createdAt
         self.membership = membership
+        self.membershipIndex = membershipIndex
     }
 
     private static let version: UInt8 = 1
+    private static let versionOfJoined: UInt8 = 2
 
     package func encoded() -> [UInt8] {
         var writer = ByteWriter()
-        writer.write(Self.version)
+        writer.write(membershipIndex == .zero ? Self.version : Self.versionOfJoined)
         writer.write(identity.id)
         writer.write(identity.generation)
         writer.write(identity.generationTag)
         writer.write(createdAt.nanoseconds)
         membership.encode(into: &writer)
+        if membershipIndex != .zero { writer.write(membershipIndex.rawValue) }
         return writer.takeBytes()
     }
 
     package init(decoding bytes: RawSpan) throws(DecodeError) {
         var reader = ByteReader(bytes)
         let version = try reader.readUInt8()
-        guard version == Self.version else { throw .unknown("founding record version", UInt64(version)) }
+        guard version == Self.version || version == Self.versionOfJoined else { throw .unknown("founding record version", UInt64(version)) }
         let id = try reader.readUInt64()
         let generation = try reader.readUInt64()
         identity = ClusterIdentity(id: id, generation: generation, generationTag: try reader.readUInt64())
         createdAt = ClusterTime(nanoseconds: try reader.readUInt64())
         membership = try Membership(decoding: &reader)
+        membershipIndex = version == Self.versionOfJoined ? LogIndex(try reader.readUInt64()) : .zero
         guard !membership.incoming.isEmpty, membership.outgoing.isEmpty else { throw .invalid("founding voters") }
     }
 }

@@ -6,6 +6,12 @@ internal import Basics
 /// The shell passes the joint configuration itself; the core leaves it. So a leader that dies in between is followed by
 /// one that finishes the change without being asked.
 extension Raft {
+    /// Leadership is on its way to another voter.
+    package var isTransferring: Bool {
+        guard case .leader(let leader) = role else { return false }
+        return leader.transfer != nil
+    }
+
     mutating func propose(_ configuration: Configuration) {
         invariant(canProposeConfiguration, "\(roleDescription) cannot change the configuration now")
         invariant(

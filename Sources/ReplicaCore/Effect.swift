@@ -19,6 +19,8 @@ package struct Effects: Sendable {
     package var snapshot: [SnapshotWork] = []
     package var exports: [ExportWork] = []
     package var notices: [Notice] = []
+    /// Nodes that are to become members: ask each who it is; answer `probed`.
+    package var probes: [MemberProbe] = []
     /// When `deadlineReached` is due if nothing else happens.
     package var nextDeadline: Instant = .never
 
@@ -132,5 +134,6 @@ package enum Notice: Sendable {
     case snapshotInstalled(last: EntryID)
     case snapshotFailed(reason: String)
     case membershipChanged
-    case removedFromCluster
+    /// "removed by …"
+    case removedFromCluster(by: String)
 }

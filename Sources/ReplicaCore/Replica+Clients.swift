@@ -31,6 +31,16 @@ extension Replica {
             return
         }
         guard clients.hasSaidHello(slot) else { throw .invalid("first frame: it must be hello") }
+        if let error = removedError {
+            switch request {
+            case .mutate, .query, .keepAlive, .changeMembers:
+                write(slot) { ClientReply.refuse(kind: header.kind, requestID: requestID, error, into: &$0) }
+                // It never gets better here; a client without a connection looks for another node.
+                effects.closingClients.append(slot)
+                return
+            case .hello, .status, .ping, .initialize, .unknown: break
+            }
+        }
         switch request {
         case .hello: break
         case .mutate(let command, let mayForward):
@@ -47,6 +57,7 @@ extension Replica {
         case .initialize:
             let error = ReplyError(.alreadyInitialized, "this node belongs to cluster \(identity) already")
             answer(slot, requestID, .initialize, error: error)
+        case .changeMembers(let change): changeMembers(change, slot: slot, requestID: requestID)
         case .unknown(let kind):
             let error = ReplyError(.unimplemented, "requests of kind \(kind) are not known to this release")
             write(slot) { ClientReply.refuse(kind: kind, requestID: requestID, error, into: &$0) }
@@ -113,7 +124,7 @@ extension Replica {
             case .learner: .learner
             }
         let node = NodeStatus(
-            id: id, name: settings.name, role: role, state: state, term: status.term, commitIndex: status.commitIndex,
+            id: id, name: settings.name, role: isRemoved ? .none : role, state: state, term: status.term, commitIndex: status.commitIndex,
             lastApplied: appliedIndex, firstIndex: raft.firstIndex, lastIndex: raft.lastIndex, digests: recentDigests,
             diskUsed: disk.used, diskFree: disk.free, softwareVersion: settings.softwareVersion,
             uptimeSeconds: UInt64((now - startedAt).nanoseconds / 1_000_000_000),

@@ -183,18 +183,14 @@ extension Replica {
     mutating func adopt(_ membership: Membership, at index: LogIndex) {
         membershipHistory.removeAll { $0.index >= index }
         membershipHistory.append((index, membership))
-        // Only the newest at or below what is committed can still be fallen back to.
-        while membershipHistory.count > 1, membershipHistory[1].index <= raft.commitIndex {
-            membershipHistory.removeFirst()
-        }
+        pruneMembershipHistory()
         install(membership)
     }
 
     private mutating func install(_ membership: Membership) {
         self.membership = membership
-        links.setMembers(membership.members.map(\.id).filter { $0 != id })
+        linkToMembers()
         spaceShortage = findSpaceShortage()
-        effects.notices.append(.membershipChanged)
     }
 
     func memberships(in slab: Slab) throws(DecodeError) -> [(LogIndex, Membership)] {

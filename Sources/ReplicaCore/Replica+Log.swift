@@ -115,7 +115,7 @@ extension Replica {
         switch entry.content {
         case .noop: builder.append(.noop, payload: RawSpan(), time: time)
         case .configuration(let configuration):
-            let bytes = membership.applying(configuration).encoded()
+            let bytes = (members.planned ?? membership).applying(configuration).encoded()
             builder.append(.configuration, payload: bytes.rawSpan, time: time)
         }
         guard let slab = builder.close() else { fatalError("a slab with one record is empty") }

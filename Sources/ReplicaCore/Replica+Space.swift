@@ -21,7 +21,7 @@ package enum DiskLevel: Hashable, Sendable {
 /// writes go on while a majority has space, because an entry needs no more; below that only what frees space is
 /// admitted, and members lead all the same, so that reads and deletes go on.
 extension Replica {
-    var mayCampaign: Bool { !isQuarantined && !isStopping && (!isDiskLow || !anotherVoterHasSpace) }
+    var mayCampaign: Bool { !isQuarantined && !isStopping && !isRemoved && (!isDiskLow || !anotherVoterHasSpace) }
 
     /// To be called when a disk, a report, a link or the members have changed.
     mutating func reviewSpace() {

@@ -76,6 +76,7 @@ package struct Replica: ~Copyable {
     var memberInfo: [NodeID: MemberInfo]
     var touches = SessionTouches()
     var nextReport: Instant
+    var members = MemberWork()
     var snapshots = SnapshotTransfer()
     var lastStatus: RaftStatus
 
@@ -115,7 +116,9 @@ package struct Replica: ~Copyable {
         nextReport = now
         lastStatus = raft.status
         startedAt = now
-        links.setMembers(membership.members.map(\.id).filter { $0 != restored.id })
+        members.joinedAt = restored.joinedAt
+        members.contacts = restored.contacts.map { MemberWork.Contact(member: $0, index: restored.joinedAt) }
+        linkToMembers()
         if restored.needsState {
             isQuarantined = true
             snapshots.askForStateAt = now
@@ -143,6 +146,7 @@ package struct Replica: ~Copyable {
             raft.step(.readRequested(token: token), now: now)
         }
         drainReady()
+        settleMemberChange()
         feedApply()
         sendAppends()
         handOverWrites()
@@ -163,7 +167,9 @@ package struct Replica: ~Copyable {
         min(
             min(raft.nextDeadline, barriers.nextDeadline, nextReport),
             // A leader that hands over logs no expiries; who leads next grants every session its whole timeout.
-            min(raft.canPropose ? leases.nextDeadline : .never, snapshots.nextDeadline))
+            min(
+                raft.canPropose ? leases.nextDeadline : .never,
+                min(snapshots.nextDeadline, members.waiting?.deadline ?? .never)))
     }
 
     private mutating func runTimers() {
@@ -202,6 +208,7 @@ package struct Replica: ~Copyable {
 
     var state: NodeState {
         if isStopping { return .stopping }
+        if isRemoved { return .removed }
         if isQuarantined { return .quarantined }
         return isDiskLow ? .diskLow : .ok
     }
@@ -255,6 +262,10 @@ package struct RestoredReplica: Sendable {
     package var lastTime: ClusterTime
     /// The state is older than the log's first entry: it has to be fetched from a peer before anything is applied.
     package var needsState: Bool
+    /// Of a node that joined: the members as they were when it was added, and the index of that entry. They bring the log
+    /// that names them.
+    package var contacts: [Member] = []
+    package var joinedAt = LogIndex.zero
 
     package init(
         identity: ClusterIdentity, id: NodeID, raft: RestoredState, membership: Membership,

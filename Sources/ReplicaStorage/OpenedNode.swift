@@ -92,12 +92,17 @@ package struct OpenedNode<Home: EngineHome> {
         {
             lastTime = max(lastTime, slab.record(at: slab.lastIndex).header.time)
         }
-        return RestoredReplica(
+        var restored = RestoredReplica(
             identity: identity, id: node,
             raft: RestoredState(
                 hardState: log.hardState, log: terms, lastApplied: lastApplied, configurations: configurations),
             membership: membership.membership, memberInfo: machine.memberInfo, lastTime: lastTime,
             needsState: needsState)
+        if founding.membershipIndex != .zero {
+            restored.contacts = founding.membership.members.filter { $0.id != node }
+            restored.joinedAt = founding.membershipIndex
+        }
+        return restored
     }
 }
 

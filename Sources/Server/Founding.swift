@@ -20,6 +20,8 @@ final class Founding: FrameConnectionDelegate {
     /// Makes the record durable and starts the node; throws when it cannot.
     private let accept: (FoundingRecord) throws -> Void
     private(set) var isFounded = false
+    /// Knows which cluster this node is to enter, if it is there already.
+    var joining: Joining?
 
     private var attempt: Attempt?
 
@@ -89,9 +91,10 @@ final class Founding: FrameConnectionDelegate {
     private func commit(_ payload: RawSpan) -> FoundingOutcome {
         guard let record = try? FoundingRecord(decoding: payload) else { return .mismatch }
         guard !isFounded else { return .notEmpty }
-        guard let own = record.membership.member(incarnation), own.name == configuration.name,
-            matchesConfiguration(record.membership)
-        else { return .mismatch }
+        guard let own = record.membership.member(incarnation), own.name == configuration.name else { return .mismatch }
+        let isMeant = record.membershipIndex == .zero ? matchesConfiguration(record.membership)
+            : joining?.expects(record.identity) == true
+        guard isMeant else { return .mismatch }
         return found(record) ? .accepted : .notEmpty
     }
 

@@ -5,6 +5,7 @@ internal import LogStore
 internal import Logging
 internal import MetadataModel
 internal import NIOCore
+internal import ReplicaCore
 internal import Transport
 internal import Wire
 
@@ -38,6 +39,13 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
         self.logger = logger
         self.finished = finished
         self.failed = failed
+    }
+
+    /// It does not know who the members are now, so it neither judges nor believes.
+    var ownConfiguration: (index: LogIndex, isCommitted: Bool) { (.zero, false) }
+    func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool { false }
+    func removedByPeer(_ name: String, message: String) {
+        failed(NodeFailure(message: Replica.removedText(by: "\(message), as \(name) says")))
     }
 
     func start(_ members: [Member]) {

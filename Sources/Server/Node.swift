@@ -52,7 +52,8 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     func start() {
         storage.start { [self] report in loop.execute { self.storageReported(report) } }
         peers.handler = self
-        peers.setMembers(replica.membership.members.filter { $0.id != replica.id })
+        peers.setMembers(replica.linkedMembers)
+        compareAddress()
         turn { _ in }
         maintenance = loop.scheduleRepeatedTask(initialDelay: .milliseconds(500), delay: .milliseconds(500)) { [self] _ in
             maintain()
@@ -103,6 +104,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         for (node, bytes) in effects.toPeers { peers.send(bytes, to: node) }
         for node in effects.closingPeers { peers.closeInbound(from: node) }
         for notice in effects.notices { log(notice) }
+        for probe in effects.probes { ask(probe) }
         schedule(effects.nextDeadline)
     }
 
@@ -216,8 +218,9 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
             logger.notice("fetching a snapshot", metadata: ["from": "\(name(from))", "last": "\(last)"])
         case .snapshotInstalled(let last): logger.notice("snapshot installed", metadata: ["last": "\(last)"])
         case .snapshotFailed(let reason): logger.warning("snapshot transfer failed", metadata: ["reason": "\(reason)"])
-        case .membershipChanged: peers.setMembers(replica.membership.members.filter { $0.id != replica.id })
-        case .removedFromCluster: logger.notice("this node was removed from the cluster")
+        case .membershipChanged: peers.setMembers(replica.linkedMembers)
+        case .removedFromCluster(let cause):
+            logger.error("\(Replica.removedText(by: cause))")
         }
     }
 
@@ -227,6 +230,41 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
 // MARK: - Peers
 
 extension Node: PeerHandler {
+    var ownConfiguration: (index: LogIndex, isCommitted: Bool) {
+        (replica.knownConfigurationIndex, replica.settledMembership?.index == replica.knownConfigurationIndex)
+    }
+
+    func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool {
+        var isMet = false
+        turn { isMet = $0.meet(member, configurationIndex: configurationIndex) }
+        return isMet
+    }
+
+    func removedByPeer(_ name: String, message: String) {
+        turn { $0.noteRemoval("\(message), as \(name) says") }
+        // Nobody listens any more.
+        peers.setMembers([])
+    }
+
+    /// Settled here means committed: what a node that joins is given can not be taken back.
+    var settledMembership: (index: LogIndex, membership: Membership)? { replica.settledMembership }
+
+    private func ask(_ probe: MemberProbe) {
+        MemberQuestion.ask(probe.address, context: peers.context) { [self] result in
+            turn { $0.probed(probe.token, result) }
+        }
+    }
+
+    private func compareAddress() {
+        guard let own = replica.membership.member(replica.id),
+            own.peerAddress != configuration.peerAddress.description
+        else { return }
+        let command = "quorate member update \(own.name) --peer \(configuration.peerAddress)"
+        logger.warning(
+            "the other members look for this node elsewhere: if it has moved, run `\(command)`",
+            metadata: ["known": "\(own.peerAddress)", "own": "\(configuration.peerAddress)"])
+    }
+
     var ownHello: (ClusterIdentity, LogIndex) { (replica.identity, replica.raft.lastIndex) }
 
     func peerUp(_ node: NodeID) { turn { $0.peerUp(node) } }

@@ -31,6 +31,7 @@ final class NodeProcess: @unchecked Sendable {
     private var node: (any RunningNode)?
     private var reminder: RepeatedTask?
     private var repair: LogRepair?
+    private var joining: Joining?
 
     init(_ configuration: ServerConfiguration, loop: any EventLoop, logger: Logger, exit: ExitSignal) throws {
         self.configuration = configuration
@@ -88,8 +89,14 @@ final class NodeProcess: @unchecked Sendable {
         peers.onHelloWithoutCluster = { [weak founding] in founding?.answerHello($0, on: $1) }
         peers.onEmptyPeer = { [unowned self] in offerFounding(to: $0, $1, on: $2) }
         if identity.cluster != nil {
+            if !configuration.join.isEmpty { logger.info("--join is not read: this node belongs to a cluster already") }
             try startReplica()
         } else {
+            let joining = Joining(
+                configuration: configuration, incarnation: identity.incarnation, context: context, logger: logger)
+            self.joining = joining
+            founding.joining = joining
+            joining.start()
             remindOperator()
         }
     }
@@ -111,6 +118,7 @@ final class NodeProcess: @unchecked Sendable {
     }
 
     private func remindOperator() {
+        guard configuration.join.isEmpty else { return }
         let names = configuration.cluster.map { "\($0.name) (\($0.address))" }.joined(separator: ", ")
         let text =
             configuration.cluster.isEmpty
@@ -144,20 +152,40 @@ final class NodeProcess: @unchecked Sendable {
 
     /// A member that answers "no cluster" under the incarnation that the founding record names missed the record.
     private func offerFounding(to member: Member, _ reply: PeerHelloReply, on connection: FrameConnection) {
-        guard reply.node == member.id, !identity.foundingRecord.isEmpty else {
+        guard reply.node == member.id, let record = recordFor(member) else {
+            // One that is being replaced by a node at its own address, or is not yet committed, is no news.
+            if reply.node == member.id || member.name.hasSuffix(MemberChange.oldName(of: "")) {
+                return connection.close()
+            }
+            let command = "quorate member replace \(member.name) \(member.name)=\(member.peerAddress)"
             logger.warning(
-                "a member came back with an empty data directory: it has a new identity and does not vote",
+                "a member came back with an empty data directory: it has a new identity and does not vote. Run `\(command)`",
                 metadata: ["peer": "\(member.name)", "expected": "\(member.id)", "found": "\(reply.node)"])
             return connection.close()
         }
         var writer = ByteWriter()
-        let record = identity.foundingRecord
         PeerMessage.foundingCommit.encode(payload: record.rawSpan, into: &writer)
         connection.send(writer.takeBytes())
     }
 
+    /// What a member that knows no cluster is to keep: the founding record if that names it, else the members as they are
+    /// now, its name among them. Nil while that is not committed.
+    private func recordFor(_ member: Member) -> [UInt8]? {
+        guard let founding = try? FoundingRecord(decoding: identity.foundingRecord.rawSpan) else { return nil }
+        if founding.membershipIndex == .zero, founding.membership.member(member.id) != nil {
+            return identity.foundingRecord
+        }
+        guard let settled = node?.settledMembership, settled.membership.member(member.id) != nil else { return nil }
+        return FoundingRecord(
+            identity: founding.identity, createdAt: founding.createdAt, membership: settled.membership,
+            membershipIndex: settled.index
+        ).encoded()
+    }
+
     private func startReplica() throws {
         reminder?.cancel()
+        joining?.stop()
+        joining = nil
         founding?.markFounded()
         guard let peers, let cluster = identity.cluster else { return }
         let founders = identity.foundingRecord
@@ -262,6 +290,7 @@ final class NodeProcess: @unchecked Sendable {
             reminder?.cancel()
             for listener in listeners { listener.close() }
             repair?.stop()
+            joining?.stop()
             peers?.stop()
             node?.stop()
             stopped.succeed(node)
@@ -311,10 +340,10 @@ final class NodeProcess: @unchecked Sendable {
                 let pong = PingReply(revision: .zero, clusterTime: wallClock(), leader: nil)
                 send(.pong(pong), header.requestID, on: connection)
             case .initialize: initialize(header.requestID, on: connection)
-            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .unknown:
+            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .unknown:
                 var writer = ByteWriter()
-                let error = ReplyError(
-                    .notReady, "\(configuration.name) belongs to no cluster yet: run `quorate init` once")
+                let todo = configuration.join.isEmpty ? "run `quorate init` once" : "it waits for `quorate member add`"
+                let error = ReplyError(.notReady, "\(configuration.name) belongs to no cluster yet: \(todo)")
                 ClientReply.refuse(kind: header.kind, requestID: header.requestID, error, into: &writer)
                 connection.send(writer.takeBytes())
             }
@@ -373,6 +402,8 @@ protocol RunningNode: AnyObject, Sendable {
     func stopStorage()
     func beginStopping()
     var isDrained: Bool { get }
+    /// The members as they are committed, and the index of the entry that says so.
+    var settledMembership: (index: LogIndex, membership: Membership)? { get }
     func clientOpened(_ connection: FrameConnection)
     func clientReceived(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection)
     func clientClosed(_ connection: FrameConnection)

@@ -9,6 +9,12 @@ internal import Wire
 protocol PeerHandler: AnyObject {
     /// Which cluster this node belongs to, and where its log ends.
     var ownHello: (ClusterIdentity, LogIndex) { get }
+    /// Of the newest change of members that this node knows of, and whether it is committed.
+    var ownConfiguration: (index: LogIndex, isCommitted: Bool) { get }
+    /// One of this cluster speaks from a later change of members than this node knows. True: it is to be heard.
+    func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool
+    /// A member says that this node is none any more.
+    func removedByPeer(_ name: String, message: String)
     func peerUp(_ node: NodeID)
     func peerDown(_ node: NodeID)
     func peerInboundUp(_ node: NodeID)
@@ -37,7 +43,7 @@ final class PeerConnections: FrameConnectionDelegate {
     var onFoundingFrame: ((FrameHeader, RawSpan, FrameConnection) -> Bool)?
     /// A member's hello while this node belongs to no cluster.
     var onHelloWithoutCluster: ((PeerHello, FrameConnection) -> Void)?
-    private let context: TransportContext
+    let context: TransportContext
     private let configuration: ServerConfiguration
     private let node: NodeID
     private let logger: Logger
@@ -136,7 +142,8 @@ final class PeerConnections: FrameConnectionDelegate {
         let hello = PeerHello(
             identity: identity, sender: node, name: configuration.name, expectedReceiver: member.id,
             peerAddress: configuration.peerAddress.description, clientAddress: configuration.clientAddress.description,
-            softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: lastIndex)
+            softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: lastIndex,
+            configurationIndex: handler.ownConfiguration.index)
         var writer = ByteWriter()
         PeerMessage.hello(hello).encode(into: &writer)
         connection.send(writer.takeBytes())
@@ -154,6 +161,7 @@ final class PeerConnections: FrameConnectionDelegate {
                         "a peer refuses this node", metadata: ["peer": "\(member.name)", "reason": "\(reply.message)"])
                 }
                 connection.close()
+                if refusal == .removed { handler?.removedByPeer(member.name, message: reply.message) }
             }
             return
         }
@@ -171,7 +179,7 @@ final class PeerConnections: FrameConnectionDelegate {
             return
         }
         let (identity, lastIndex) = handler.ownHello
-        let refusal = refusal(of: hello, identity: identity)
+        let refusal = refusal(of: hello, identity: identity, handler)
         let reply = PeerHelloReply(
             refusal: refusal?.0, message: refusal?.1 ?? "",
             version: ProtocolVersion.chosen(from: hello.versions) ?? 0, identity: identity, node: node,
@@ -189,21 +197,24 @@ final class PeerConnections: FrameConnectionDelegate {
             dial(hello.sender)
             return
         }
-        logger.warning(
-            "refusing a peer",
+        // One that looks for a cluster to join asks again and again, and says so itself.
+        logger.log(
+            level: hello.identity == nil ? .debug : .warning, "refusing a peer",
             metadata: ["peer": "\(hello.name)", "address": "\(connection.remoteAddress)", "reason": "\(refusal.1)"])
         connection.close()
     }
 
-    private func refusal(of hello: PeerHello, identity: ClusterIdentity) -> (PeerRefusal, String)? {
+    private func refusal(
+        of hello: PeerHello, identity: ClusterIdentity, _ handler: any PeerHandler
+    ) -> (PeerRefusal, String)? {
         guard ProtocolVersion.chosen(from: hello.versions) != nil else {
             return (.unsupportedVersion, "\(configuration.name) speaks protocol \(ProtocolVersion.supported)")
         }
         guard let theirs = hello.identity else {
             return (
                 .notMember,
-                "\(configuration.name) belongs to cluster \(identity) already; \(hello.name) came with an empty directory "
-                    + "and does not take part in it"
+                "\(configuration.name) belongs to cluster \(identity), in which \(hello.name), whose directory is empty, "
+                    + "does not take part"
             )
         }
         guard theirs.id == identity.id else {
@@ -223,10 +234,22 @@ final class PeerConnections: FrameConnectionDelegate {
                 "\(hello.name) expected incarnation \(expected); this is \(node): one data directory was replaced"
             )
         }
-        guard members.contains(hello.sender) else {
+        guard members.contains(hello.sender) || isNews(hello, handler) else {
+            let own = handler.ownConfiguration
+            if own.isCommitted, hello.configurationIndex <= own.index {
+                return (.removed, "the change of members at index \(own.index)")
+            }
             return (.notMember, "incarnation \(hello.sender) of \(hello.name) is no member of the cluster")
         }
         return nil
+    }
+
+    /// A configuration that this node's log has not reached yet may name whom it does not know.
+    private func isNews(_ hello: PeerHello, _ handler: any PeerHandler) -> Bool {
+        let member = Member(id: hello.sender, name: hello.name, peerAddress: hello.peerAddress)
+        guard handler.peerMet(member, configurationIndex: hello.configurationIndex) else { return false }
+        members.insert(hello.sender)
+        return true
     }
 
     // MARK: - FrameConnectionDelegate

@@ -13,6 +13,8 @@ package struct ServerConfiguration: Hashable, Sendable {
     package var peerAdvertise: HostPort?
     /// The nodes that found the cluster together, this one among them. Read only while the data directory is empty.
     package var cluster: [Founder]
+    /// Peer addresses of members of the cluster that this node is to join. Read only while the data directory is empty.
+    package var join: [HostPort] = []
     package var engine: Engine = .rocksdb
     /// Connections are neither encrypted nor authenticated; without this only loopback addresses are accepted.
     package var isInsecure = false
@@ -127,6 +129,10 @@ extension ServerConfiguration {
     }
 
     private func validateCluster() throws(ConfigurationError) {
+        try require(
+            cluster.isEmpty || join.isEmpty,
+            "--cluster founds a cluster and --join enters one that is there: name only one of them")
+        try require(!join.contains(peerAddress), "--join \(peerAddress) is this node itself: name a member")
         guard !cluster.isEmpty else { return }
         for founder in cluster { try validateName(founder.name, flag: "--cluster") }
         try require(

@@ -34,6 +34,7 @@ package enum ClientRequest: ~Escapable {
     case ping
     case snapshot(atLeast: LogIndex)
     case snapshotPiece(SnapshotPieceRequest)
+    case changeMembers(MemberChange)
     /// Of a later release; answered `unimplemented`.
     case unknown(kind: UInt16)
 
@@ -61,6 +62,7 @@ package enum ClientRequest: ~Escapable {
         case .ping: return .ping
         case .snapshot: return .snapshot(atLeast: LogIndex(try reader.readUInt64()))
         case .snapshotPiece: return .snapshotPiece(try SnapshotPieceRequest(decoding: &reader))
+        case .changeMembers: return .changeMembers(try MemberChange(decoding: &reader))
         case .goingAway: throw .invalid("goingAway from a client")
         }
     }

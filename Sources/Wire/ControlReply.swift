@@ -11,6 +11,7 @@ package enum ControlReply: Hashable, Sendable {
     case pong(PingReply)
     case snapshot(SnapshotReply)
     case snapshotPiece(SnapshotPieceReply)
+    case membersChanged(MemberChangeReply)
     /// The request of that kind was refused.
     case failed(ReplyError, ClientFrameKind)
 
@@ -23,6 +24,7 @@ package enum ControlReply: Hashable, Sendable {
         case .pong: .ping
         case .snapshot: .snapshot
         case .snapshotPiece: .snapshotPiece
+        case .membersChanged: .changeMembers
         case .failed(_, let kind): kind
         }
     }
@@ -53,6 +55,10 @@ package enum ControlReply: Hashable, Sendable {
         case .snapshotPiece(let reply):
             Reply.writeSuccess(revision: reply.revision, into: &writer)
             reply.encodeFields(into: &writer)
+        case .membersChanged(let reply):
+            Reply.writeSuccess(revision: reply.revision, into: &writer)
+            writer.write(reply.node.rawValue)
+            writer.write(reply.leader)
         case .failed(let error, _): error.encode(revision: .zero, into: &writer)
         }
         writer.endFrame(start)
@@ -82,6 +88,10 @@ package enum ControlReply: Hashable, Sendable {
                 PingReply(revision: revision, clusterTime: time, leader: try reader.readLeaderHint()))
         case .snapshot: return .snapshot(SnapshotReply(revision: revision, snapshot: try reader.readUInt64()))
         case .snapshotPiece: return .snapshotPiece(try SnapshotPieceReply(decoding: &reader, revision: revision))
+        case .changeMembers:
+            let node = NodeID(try reader.readUInt64())
+            return .membersChanged(
+                MemberChangeReply(revision: revision, node: node, leader: try reader.readLeaderHint()))
         case .mutate, .query, .goingAway: throw .invalid("reply of another kind")
         }
     }

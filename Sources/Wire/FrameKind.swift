@@ -15,6 +15,8 @@ package enum ClientFrameKind: UInt16, Hashable, Sendable, CaseIterable {
     case ping = 7
     /// Sent by a node on its own: it is about to close the connection.
     case goingAway = 8
+    /// Changes who the members are, or which of them leads.
+    case changeMembers = 9
     /// Pins the node's state, to be taken away piece by piece.
     case snapshot = 32
     case snapshotPiece = 33

@@ -94,11 +94,13 @@ package struct PeerHello: Hashable, Sendable {
     /// Last durable entry of the caller's log. Peers remember what it has acknowledged to them: less than that means
     /// that its disk has lost synced data.
     package var lastIndex: LogIndex
+    /// Of the newest log entry that changed the members, as far as the caller knows.
+    package var configurationIndex: LogIndex
 
     package init(
         versions: ClosedRange<UInt16> = ProtocolVersion.supported, identity: ClusterIdentity?, sender: NodeID,
         name: String, expectedReceiver: NodeID?, peerAddress: String, clientAddress: String, softwareVersion: String,
-        featureLevel: UInt32, lastIndex: LogIndex
+        featureLevel: UInt32, lastIndex: LogIndex, configurationIndex: LogIndex
     ) {
         self.versions = versions
         self.identity = identity
@@ -110,6 +112,7 @@ package struct PeerHello: Hashable, Sendable {
         self.softwareVersion = softwareVersion
         self.featureLevel = featureLevel
         self.lastIndex = lastIndex
+        self.configurationIndex = configurationIndex
     }
 }
 
@@ -131,6 +134,8 @@ package enum PeerRefusal: UInt16, Hashable, Sendable, CaseIterable {
     /// A node that called itself.
     case isSelf = 8
     case shuttingDown = 9
+    /// The caller was a member and was removed: it can delete its data directory.
+    case removed = 10
 }
 
 package struct PeerHelloReply: Hashable, Sendable {

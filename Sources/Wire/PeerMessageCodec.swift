@@ -136,6 +136,7 @@ extension PeerHello {
         writer.writeText(softwareVersion)
         writer.write(featureLevel)
         writer.write(lastIndex.rawValue)
+        writer.write(configurationIndex.rawValue)
     }
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -150,6 +151,7 @@ extension PeerHello {
         softwareVersion = try reader.readText()
         featureLevel = try reader.readUInt32()
         lastIndex = LogIndex(try reader.readUInt64())
+        configurationIndex = LogIndex(try reader.readUInt64())
     }
 }
 

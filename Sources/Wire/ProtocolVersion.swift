@@ -23,4 +23,6 @@ package enum NodeState: UInt8, Hashable, Sendable, CaseIterable {
     case waiting = 4
     /// It is about to stop.
     case stopping = 5
+    /// It was a member, and is none any more.
+    case removed = 6
 }

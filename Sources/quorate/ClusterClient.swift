@@ -5,7 +5,7 @@ internal import Server
 /// The client library as the commands use it: one client per command, errors as a person reads them, and the rows that
 /// this command keeps for itself left out of listings.
 struct ClusterClient {
-    private let client: MetadataClient
+    let client: MetadataClient
     private let endpoints: [String]
 
     struct Options {

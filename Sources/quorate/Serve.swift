@@ -17,6 +17,8 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Where it listens for other nodes.", valueName: "HOST:PORT")) var peer: String?
     @Option(help: ArgumentHelp("Peer addresses of the nodes that found the cluster.", valueName: "n1=HOST:PORT,…"))
     var cluster: String?
+    @Option(help: ArgumentHelp("Peer addresses of members of the cluster that it is to join.", valueName: "HOST:PORT,…"))
+    var join: String?
     @Option(help: ArgumentHelp("rocksdb, or memory: state in memory, log on disk.", valueName: "ENGINE"))
     var engine: String?
     @Option(help: ArgumentHelp("Configuration file.", valueName: "FILE")) var config: String?
@@ -65,8 +67,8 @@ struct Serve: AsyncParsableCommand {
 
     private var flags: [ServeSetting: ServeSettings.Given] {
         let texts: [(ServeSetting, String?)] = [
-            (.name, name), (.data, data), (.client, client), (.peer, peer), (.cluster, cluster), (.engine, engine),
-            (.insecure, insecure ? "true" : nil), (.advertiseClient, advertiseClient),
+            (.name, name), (.data, data), (.client, client), (.peer, peer), (.cluster, cluster), (.join, join),
+            (.engine, engine), (.insecure, insecure ? "true" : nil), (.advertiseClient, advertiseClient),
             (.advertisePeer, advertisePeer), (.heartbeatInterval, heartbeatInterval),
             (.electionTimeout, electionTimeout), (.diskStallTimeout, diskStallTimeout), (.segmentSize, segmentSize),
             (.logMax, logMax), (.diskReserve, diskReserve), (.valueSizeMax, valueSizeMax),

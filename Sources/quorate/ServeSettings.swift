@@ -4,7 +4,7 @@ internal import Server
 /// Every setting of `serve`, by the one name that it has as a flag (`--segment-size`), as a variable of the environment
 /// (`QUORATE_SEGMENT_SIZE`) and in the configuration file (`segment-size`).
 enum ServeSetting: String, CaseIterable {
-    case name, data, client, peer, cluster, engine, insecure
+    case name, data, client, peer, cluster, join, engine, insecure
     case advertiseClient = "advertise-client"
     case advertisePeer = "advertise-peer"
     case heartbeatInterval = "heartbeat-interval"
@@ -50,6 +50,7 @@ struct ServeSettings {
         configuration.clientAdvertise = try optional(.advertiseClient, address)
         configuration.peerAdvertise = try optional(.advertisePeer, address)
         configuration.cluster = try optional(.cluster, cluster) ?? []
+        configuration.join = try optional(.join, addresses) ?? []
         if let engine = try optional(.engine, choice(ServerConfiguration.Engine.self)) { configuration.engine = engine }
         if let level = try optional(.logLevel, choice(ServerConfiguration.LogLevel.self)) {
             configuration.logLevel = level
@@ -102,6 +103,17 @@ struct ServeSettings {
     private func address(_ value: Given) throws(CommandError) -> HostPort {
         guard let address = HostPort(value.text) else { throw wrong(value, "HOST:PORT, as in 127.0.0.1:7400") }
         return address
+    }
+
+    private func addresses(_ value: Given) throws(CommandError) -> [HostPort] {
+        var addresses: [HostPort] = []
+        for part in value.text.split(separator: ",") {
+            guard let address = HostPort(part.filter { !$0.isWhitespace }), address.port != 0 else {
+                throw wrong(value, "HOST:PORT,HOST:PORT,… with peer addresses of members")
+            }
+            addresses.append(address)
+        }
+        return addresses
     }
 
     func cluster(_ value: Given) throws(CommandError) -> [ServerConfiguration.Founder] {

@@ -249,6 +249,37 @@ import Wire
         #expect(harness.take(.initialize).isEmpty)
     }
 
+    @Test("a change of the members goes to the leader that is named, though nothing else needs a connection to it")
+    func memberChangeFollowsLeader() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.submit(.changeMembers(.transfer(name: "n3")))
+        harness.accept("n1:1")
+        let request = try #require(harness.take(.changeMembers).first)
+        harness.answer(
+            request, revision: 0, error: ReplyError(.notLeader, leaderName: "n2", leaderAddress: "n2:1"))
+        harness.wait(.milliseconds(300))
+        harness.accept("n2:1", leader: "n2:1")
+        let again = harness.take(.changeMembers)
+        #expect(again.map(\.address) == ["n2:1"])
+        harness.answer(try #require(again.first), revision: 9)
+        #expect(harness.isAnswered(call))
+    }
+
+    @Test("a change of the members is not sent again when its connection is lost or its fate unknown")
+    func memberChangeIsNotRepeated() throws {
+        for code in [nil, ErrorCode.unknown] {
+            var harness = Harness(endpoints: ["n1:1"])
+            let call = harness.submit(.changeMembers(.remove(name: "n2")))
+            harness.accept("n1:1", leader: "n1:1")
+            let request = try #require(harness.take(.changeMembers).first)
+            if let code { harness.answer(request, revision: 0, error: ReplyError(code)) } else { harness.cut("n1:1") }
+            harness.wait(.milliseconds(500))
+            #expect(harness.failure(call)?.error.code == .unknown)
+            #expect(harness.failure(call)?.mayHaveTakenEffect == true)
+            #expect(harness.take(.changeMembers).isEmpty)
+        }
+    }
+
     @Test("the status of a node that cannot be reached fails at once")
     func statusFailsAtOnce() throws {
         var harness = Harness()

@@ -102,6 +102,11 @@ struct CodecTests {
     func founding() throws {
         let bytes = Samples.founding.encoded()
         #expect(try FoundingRecord(decoding: bytes.rawSpan) == Samples.founding)
+        var joined = Samples.founding
+        joined.membershipIndex = LogIndex(77)
+        let later = joined.encoded()
+        #expect(try FoundingRecord(decoding: later.rawSpan) == joined)
+        #expect(bytes[0] == 1 && later[0] == 2)
     }
 
     @Test("an error comes back with every field, or with none")
@@ -190,7 +195,8 @@ struct CodecTests {
         #expect(
             retryable == [
                 .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
-                .quarantined, .foundingRefused, .sequenceGap, .sessionLimit,
+                .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
+                .sequenceGap, .sessionLimit,
             ])
     }
 
@@ -202,7 +208,8 @@ struct CodecTests {
                 "1 invalidRequest", "2 tooLarge", "3 unimplemented", "4 unauthorized", "5 featureLevel",
                 "10 notLeader", "11 unavailable", "12 overloaded", "13 unknown", "14 timeout", "15 shuttingDown",
                 "16 notReady", "17 diskFull", "18 quarantined", "19 clusterMismatch", "20 generationChanged",
-                "21 alreadyInitialized", "22 foundingRefused", "30 conflict", "31 compacted", "32 viewReleased",
+                "21 alreadyInitialized", "22 foundingRefused", "23 noSuchMember", "24 memberExists",
+                "25 changeUnderWay", "26 notCaughtUp", "27 quorumAtRisk", "28 memberUnreachable", "30 conflict", "31 compacted", "32 viewReleased",
                 "40 sequenceGap", "41 sequenceTooOld", "42 resultNotKept", "43 sessionExpired", "44 sessionLimit",
             ])
         let commands = CommandKind.allCases.map { "\($0.rawValue) \($0)" }

@@ -161,8 +161,8 @@ struct ForeignBytesTests {
             #expect(throws: DecodeError.self) { try FoundingRecord(decoding: bytes.rawSpan) }
         }
         var version = Samples.founding.encoded()
-        version[0] = 2
-        #expect(throws: DecodeError.unknown("founding record version", 2)) {
+        version[0] = 3
+        #expect(throws: DecodeError.unknown("founding record version", 3)) {
             try FoundingRecord(decoding: version.rawSpan)
         }
     }

@@ -33,6 +33,15 @@ struct ServeSettingsTests {
         }
     }
 
+    @Test("Members to join are read as a list; founding and joining exclude each other, and no node joins itself")
+    func join() throws {
+        let joining = try configuration(["cluster": nil, "join": "127.0.0.1:7501, 127.0.0.1:7502"])
+        #expect(joining.join.map(\.description) == ["127.0.0.1:7501", "127.0.0.1:7502"])
+        #expect(refusal(["join": "127.0.0.1:7501"]).contains("name only one of them"))
+        #expect(refusal(["cluster": nil, "join": "127.0.0.1:7500"]).contains("this node itself"))
+        #expect(refusal(["cluster": nil, "join": "n2"]).contains("with peer addresses of members"))
+    }
+
     @Test("Defaults are those of the server, and every setting reaches its field")
     func fields() throws {
         let plain = try configuration([:])

@@ -76,6 +76,21 @@ enum Catalogue {
             "hello",
             bytes { ClientHello(identity: nil, clientName: "doc", clientVersion: "1").encode(requestID: 1, into: &$0) }
         ),
+        (
+            "changeMembers add",
+            bytes {
+                MemberChange.add(name: "n4", peerAddress: "127.0.0.1:7503", replacing: nil).encode(
+                    requestID: 14, into: &$0)
+            }
+        ),
+        (
+            "changeMembers reply",
+            bytes {
+                ControlReply.membersChanged(
+                    MemberChangeReply(revision: LogIndex(4_101), node: NodeID(0xA4), leader: leader)
+                ).encode(requestID: 14, into: &$0)
+            }
+        ),
         ("hello reply", bytes { ControlReply.hello(helloReply).encode(requestID: 1, into: &$0) }),
         (
             "hello refused",
@@ -234,13 +249,13 @@ enum Catalogue {
                     PeerHello(
                         identity: identity, sender: NodeID(0xA1), name: "n1", expectedReceiver: NodeID(0xA2),
                         peerAddress: "127.0.0.1:7500", clientAddress: "127.0.0.1:7400", softwareVersion: "0.1.0",
-                        featureLevel: 1, lastIndex: LogIndex(100))), []
+                        featureLevel: 1, lastIndex: LogIndex(100), configurationIndex: LogIndex(90))), []
             ),
             (
                 .hello(
                     PeerHello(
                         identity: nil, sender: NodeID(0xA1), name: "n1", expectedReceiver: nil, peerAddress: "a:1",
-                        clientAddress: "a:2", softwareVersion: "", featureLevel: 1, lastIndex: .zero)), []
+                        clientAddress: "a:2", softwareVersion: "", featureLevel: 1, lastIndex: .zero, configurationIndex: .zero)), []
             ),
             (
                 .helloReply(

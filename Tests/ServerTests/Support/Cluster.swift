@@ -10,6 +10,8 @@ final class Cluster {
         let directory: String
         let client: String
         let peer: String
+        /// Of a node that came later: peer address of the member that it asks.
+        var joins: String?
         var process: ChildProcess?
     }
 
@@ -35,7 +37,7 @@ final class Cluster {
 
     var names: [String] { nodes.map(\.name) }
     var endpoints: [String] { nodes.map(\.client) }
-    var founders: String { nodes.map { "\($0.name)=\($0.peer)" }.joined(separator: ",") }
+    var founders: String { nodes.filter { $0.joins == nil }.map { "\($0.name)=\($0.peer)" }.joined(separator: ",") }
 
     subscript(name: String) -> Node { nodes[position(name)] }
 
@@ -49,9 +51,9 @@ final class Cluster {
     func arguments(of name: String) -> [String] {
         let node = self[name]
         return [
-            "serve", "--name", name, "--data", node.directory, "--client", node.client, "--peer", node.peer, "--cluster",
-            founders, "--stop-with-standard-input",
-        ] + furtherFlags
+            "serve", "--name", name, "--data", node.directory, "--client", node.client, "--peer", node.peer,
+            "--stop-with-standard-input",
+        ] + (node.joins.map { ["--join", $0] } ?? ["--cluster", founders]) + furtherFlags
     }
 
     func logPath(_ name: String) -> String { "\(directory)/\(name).log" }
@@ -102,6 +104,23 @@ final class Cluster {
     /// Runs the command to its end, as a person would.
     func run(_ arguments: [String]) async throws -> (ending: ChildProcess.Ending, output: String, errors: String) {
         try await Command.run(executable, arguments, in: directory)
+    }
+
+    /// Starts a further node, empty, that waits to be added. It counts among `names` from then on.
+    func join(_ name: String, through member: String) async throws {
+        let ports = try Ports.free(2)
+        nodes.append(
+            Node(
+                name: name, directory: "\(directory)/\(name)", client: "127.0.0.1:\(ports[0])",
+                peer: "127.0.0.1:\(ports[1])", joins: self[member].peer))
+        try start(name)
+        _ = try await eventually("\(name) answers") { try await self.status(name) }
+    }
+
+    /// A node that is no member any more, and does not run.
+    func forget(_ name: String) async {
+        await observers.removeValue(forKey: name)?.shutdown()
+        nodes.removeAll { $0.name == name }
     }
 
     // MARK: The cluster
