@@ -17,10 +17,13 @@ final class Cluster {
     let executable: String
     private(set) var nodes: [Node]
     private let furtherFlags: [String]
+    /// With them all connections are TLS.
+    let certificates: Certificates?
     /// Ask one node each about itself; they have no session.
     private var observers: [String: MetadataClient] = [:]
 
-    init(nodes count: Int = 3, flags: [String] = []) throws {
+    init(nodes count: Int = 3, flags: [String] = [], certificates: Certificates? = nil) throws {
+        self.certificates = certificates
         executable = try Binary.path()
         directory = try Scratch.makeDirectory()
         let (root, ports) = (directory, try Ports.free(2 * count))
@@ -51,7 +54,7 @@ final class Cluster {
         return [
             "serve", "--name", name, "--data", node.directory, "--client", node.client, "--peer", node.peer, "--cluster",
             founders, "--stop-with-standard-input",
-        ] + furtherFlags
+        ] + furtherFlags + (certificates?.flags(name) ?? [])
     }
 
     func logPath(_ name: String) -> String { "\(directory)/\(name).log" }
@@ -107,13 +110,16 @@ final class Cluster {
     // MARK: The cluster
 
     /// All nodes up, the cluster formed, a leader found.
-    static func founded(nodes: Int = 3, flags: [String] = []) async throws -> Cluster {
-        let cluster = try Cluster(nodes: nodes, flags: flags)
+    static func founded(
+        nodes: Int = 3, flags: [String] = [], certificates: Certificates? = nil
+    ) async throws -> Cluster {
+        let cluster = try Cluster(nodes: nodes, flags: flags, certificates: certificates)
         for name in cluster.names { try cluster.start(name) }
         for name in cluster.names {
             _ = try await eventually("\(name) answers") { try await cluster.status(name) }
         }
-        let (ending, output, errors) = try await cluster.run(["init", "--endpoints", cluster.endpoints[0]])
+        let (ending, output, errors) = try await cluster.run(
+            ["init", "--endpoints", cluster.endpoints[0]] + (certificates?.flags("client") ?? []))
         guard ending == .exited(0) else { throw TestFailure("init: \(ending)\n\(output)\(errors)") }
         try await cluster.waitUntilWhole()
         return cluster
@@ -122,7 +128,9 @@ final class Cluster {
     func status(_ name: String) async throws -> NodeReport {
         _ = try process(name)
         let address = self[name].client
-        let observer = observers[name] ?? MetadataClient(MetadataClientConfiguration(endpoints: [address]))
+        var configuration = MetadataClientConfiguration(endpoints: [address])
+        configuration.tls = certificates?.client
+        let observer = observers[name] ?? MetadataClient(configuration)
         observers[name] = observer
         return try await observer.status(of: address, timeout: .milliseconds(500))
     }
@@ -174,6 +182,7 @@ final class Cluster {
         var configuration = MetadataClientConfiguration(endpoints: (names ?? self.names).map { self[$0].client })
         configuration.timeout = timeout
         configuration.sessionTimeout = sessionTimeout
+        configuration.tls = certificates?.client
         return MetadataClient(configuration)
     }
 
@@ -203,9 +212,9 @@ final class Cluster {
 
 /// A cluster for the length of `body`. Its processes are gone afterwards in any case; its files stay when `body` throws.
 func withCluster(
-    nodes: Int = 3, flags: [String] = [], _ body: (Cluster) async throws -> Void
+    nodes: Int = 3, flags: [String] = [], certificates: Certificates? = nil, _ body: (Cluster) async throws -> Void
 ) async throws {
-    let cluster = try await Cluster.founded(nodes: nodes, flags: flags)
+    let cluster = try await Cluster.founded(nodes: nodes, flags: flags, certificates: certificates)
     do {
         try await body(cluster)
     } catch {
