@@ -48,7 +48,8 @@ enum TLSFailure {
             "it speaks TLS, but is no client port of a node: connect to the address that --client of `serve` names"
         case (.peer, false):
             "it speaks TLS, but is no peer port of a node: --cluster takes the addresses that --peer of `serve` names"
-        case (.client, true): "this is the client port of a node, and the caller did not ask for one"
+        case (.client, true):
+            "this is the client port of a node, and the caller did not name its protocol, quorate-client/1 (ALPN)"
         case (.peer, true): "this is the peer port of a node, for other nodes: clients connect to its client port"
         }
     }

@@ -148,7 +148,7 @@ struct ServeSettingsTests {
         settings.overlay(try ConfigurationFile.parse(example, path: "example"))
         let configuration = try settings.configuration()
         #expect(configuration.cluster.count == 3)
-        #expect(configuration.isInsecure)
+        #expect(configuration.tls != nil)
         for setting in ServeSetting.allCases {
             #expect(text.contains("`\(setting.rawValue)`"), "the guide does not explain \(setting.rawValue)")
         }

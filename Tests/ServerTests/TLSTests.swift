@@ -38,7 +38,7 @@ extension ServerTests {
         @Test("who is refused, and why, is said on both sides; a node says it once", .timeLimit(.minutes(3)))
         func refusals() async throws {
             let strangers = try await Certificates()
-            try await withCluster(nodes: 1, certificates: try await Certificates(["n1"])) { cluster in
+            try await withCluster(nodes: 1, certificates: try await Certificates(["n1"], days: 10)) { cluster in
                 let certificates = try #require(cluster.certificates)
                 try await certificates.makeExpired("old")
                 let node = cluster["n1"]
@@ -58,6 +58,7 @@ extension ServerTests {
                     #expect(lines.count == 1, "\(lines)", sourceLocation: sourceLocation)
                 }
 
+                #expect(try cluster.log("n1").contains("this node's certificate expires on 20"))
                 // A stranger who trusts our nodes: the node does not trust it.
                 try await refuse(
                     node.client, strangers.flags("client", authority: ownAuthority),
@@ -111,6 +112,53 @@ extension ServerTests {
             #expect(try await start(mixed).contains("is not that of the certificate"))
             #expect(try await start(Array(mixed.prefix(4))).contains("--tls-ca is missing"))
             #expect(!FileManager.default.fileExists(atPath: "\(directory)/data"))
+        }
+
+        @Test("a certificate speaks for the nodes that it names and for no other", .timeLimit(.minutes(1)))
+        func namesOfNodes() async throws {
+            let certificates = try await Certificates()
+            try await withCluster(nodes: 1, certificates: certificates) { cluster in
+                let directory = certificates.directory
+                try Data(Self.hello(of: "n1")).write(to: URL(filePath: "\(directory)/hello"))
+                let call =
+                    "timeout 20 openssl s_client -connect \(cluster["n1"].peer) -CAfile \(directory)/ca.pem -quiet -ign_eof "
+                    + "-alpn quorate-peer/1 -cert \(directory)/n2.pem -key \(directory)/n2.key < \(directory)/hello "
+                    + "| tr -cd '[:print:]'"
+                let answer = try await Command.run("/bin/bash", ["-c", call], in: directory)
+                #expect(answer.output.contains("is that of n2: n1 needs one with the name quorate://peer/n1"))
+                #expect(try cluster.log("n1").contains("is that of n2: n1 needs one"))
+            }
+            // A list in which two nodes have changed places is noticed before anything is founded.
+            let cluster = try Cluster(certificates: certificates)
+            let swapped = "n1=\(cluster["n1"].peer),n2=\(cluster["n3"].peer),n3=\(cluster["n2"].peer)"
+            var processes: [ChildProcess] = []
+            for name in cluster.names {
+                var arguments = cluster.arguments(of: name)
+                if name == "n1", let place = arguments.firstIndex(of: cluster.founders) { arguments[place] = swapped }
+                processes.append(
+                    try ChildProcess(cluster.executable, arguments, outputPath: cluster.logPath(name)))
+            }
+            try await eventually("init is refused because of the names") {
+                let founding = try await cluster.run(
+                    ["init", "--endpoints", cluster.endpoints[0]] + certificates.flags("client"))
+                return founding.ending == .exited(1) && founding.errors.contains("is not that of n")
+            }
+            for process in processes { try await process.killAndWait() }
+            try FileManager.default.removeItem(atPath: cluster.directory)
+        }
+
+        /// The first frame of a node that calls itself `name`.
+        private static func hello(of name: String) -> [UInt8] {
+            var body = Bytes()
+            for number: UInt16 in [1, 1] { body.append(number) }
+            body.append(UInt8(1))
+            for _ in 0..<4 { body.append(UInt64.random(in: 1...UInt64.max)) }
+            body.append16(Array(name.utf8))
+            body.append(UInt64(0))
+            for text in ["127.0.0.1:1", "127.0.0.1:2", "1"] { body.append16(Array(text.utf8)) }
+            body.append(UInt32(1))
+            body.append(UInt64(0))
+            return Frame.bytes(kind: 256, id: 1, body: body)
         }
 
         @Test(

@@ -47,14 +47,14 @@ final class Certificates {
     }
 
     /// What a person sees who looks at a port with openssl.
-    func openssl(_ name: String, port: UInt16, protocol: String) throws -> String {
-        let own = files(name)
+    func openssl(_ name: String?, port: UInt16, protocol: String, further: [String] = []) throws -> String {
+        let own = name.map { ["-cert", files($0).certificate, "-key", files($0).key] } ?? []
         return try run(
             "/usr/bin/env",
             [
-                "timeout", "20", "openssl", "s_client", "-connect", "127.0.0.1:\(port)", "-cert", own.certificate, "-key",
-                own.key, "-CAfile", own.authority, "-alpn", `protocol`, "-quiet", "-ign_eof",
-            ], mustSucceed: false)
+                "timeout", "20", "openssl", "s_client", "-connect", "127.0.0.1:\(port)", "-CAfile", "\(directory)/ca.pem",
+                "-alpn", `protocol`, "-quiet", "-ign_eof",
+            ] + own + further, mustSucceed: false)
     }
 
     struct Failed: Error, CustomStringConvertible { var description: String }

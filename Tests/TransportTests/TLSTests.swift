@@ -118,11 +118,31 @@ struct TLSTests {
         #expect(plainClient.text == "it speaks TLS: give --tls-cert, --tls-key and --tls-ca")
         #expect(try await secure.refusals(1)[0].reason.contains("it speaks plain text, and this port TLS"))
 
+        let browser = try RawPeer(port: secure.port)
+        browser.send(Array("GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".utf8))
+        #expect(browser.isClosedByPeer())
+        #expect(try await secure.refusals(2)[1].reason.contains("it speaks plain text, and this port TLS"))
+
         let plain = try await EchoServer(finishesHandshake: false)
         let tlsClient = try await dial(plain, (certificates.files("client"), .client), [1])
         #expect(tlsClient.text.contains("it answers in plain text"))
         let refusal = try await plain.refusals(1)[0]
         #expect(refusal.reason.contains("this node was started without --tls-cert"))
+    }
+
+    @Test("TLS before 1.3, no certificate, and no protocol named: each is refused by name")
+    func handshakesThatLackSomething() async throws {
+        let certificates = try Certificates("n1")
+        let server = try await EchoServer(tls: (certificates.files("n1"), .node("n1")))
+        _ = try certificates.openssl("client", port: server.port, protocol: "quorate-client/1", further: ["-tls1_2"])
+        _ = try certificates.openssl(nil, port: server.port, protocol: "quorate-client/1")
+        let seen = try certificates.openssl("client", port: server.port, protocol: "h2")
+        #expect(seen.contains("quorate: this is the client port of a node"))
+        let reasons = try await server.refusals(3).map(\.reason)
+        #expect(reasons[0].contains("does not speak TLS 1.3"))
+        #expect(reasons[1].contains("it shows no certificate"))
+        #expect(reasons[2].contains("quorate-client/1 (ALPN)"))
+        #expect(try await server.counters().connectionsOpened == 0)
     }
 
     @Test("Rubbish and silence on a TLS port end, and harm nobody")

@@ -5,9 +5,9 @@ import Foundation
 final class Certificates {
     let directory: String
 
-    init(_ nodes: [String] = ["n1", "n2", "n3"]) async throws {
+    init(_ nodes: [String] = ["n1", "n2", "n3"], days: Int = 365) async throws {
         directory = try Scratch.makeDirectory()
-        try await make(nodes)
+        try await make(nodes, days: days)
     }
 
     deinit { try? FileManager.default.removeItem(atPath: directory) }
@@ -15,8 +15,8 @@ final class Certificates {
     private static let script = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().deletingLastPathComponent().appending(path: "ops/certificates").path
 
-    func make(_ nodes: [String], in directory: String? = nil) async throws {
-        try await run(Self.script, [directory ?? self.directory] + nodes)
+    func make(_ nodes: [String], in directory: String? = nil, days: Int = 365) async throws {
+        try await run("/usr/bin/env", ["DAYS=\(days)", Self.script, directory ?? self.directory] + nodes)
     }
 
     func flags(_ name: String, authority: String? = nil) -> [String] {
