@@ -47,7 +47,7 @@ final class WireSecurity {
         switch event {
         case .reloaded(let expiresAt):
             expiryWarnedAt = nil
-            logger.notice("the TLS files have changed and are in use", metadata: ["expires": "\(Self.day(expiresAt))"])
+            logger.notice("the TLS files have changed and are in use", metadata: ["expires": "\(utcDay(expiresAt))"])
             warnOfExpiry()
         case .kept(let error):
             logger.error("the TLS files have changed and cannot be used; those from before stay: \(error)")
@@ -59,19 +59,12 @@ final class WireSecurity {
         let now = Int64(time(nil))
         guard expiresAt - now < Self.expiryNotice, now - (expiryWarnedAt ?? 0) >= Self.expiryPause else { return }
         expiryWarnedAt = now
-        let day = Self.day(expiresAt)
+        let day = utcDay(expiresAt)
         if expiresAt < now {
             logger.error("this node's certificate expired on \(day): nobody accepts it, put a new one in its place")
         } else {
             logger.warning("this node's certificate expires on \(day): put a new one in its place, no restart is needed")
         }
-    }
-
-    private static func day(_ seconds: Int64) -> String {
-        var (seconds, parts) = (time_t(seconds), tm())
-        guard gmtime_r(&seconds, &parts) != nil else { return "\(seconds)" }
-        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        return "\(parts.tm_year + 1_900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
     }
 
     // MARK: Refusals

@@ -58,10 +58,10 @@ enum TLSFailure {
     private static func distrust(_ certificate: NIOSSLCertificate?, _ files: TLSFiles) -> String {
         let now = time(nil)
         if let certificate, certificate.notValidAfter < now {
-            return "its certificate expired on \(day(certificate.notValidAfter)): renew it there"
+            return "its certificate expired on \(utcDay(Int64(certificate.notValidAfter))): renew it there"
         }
         if let certificate, certificate.notValidBefore > now {
-            return "its certificate is valid from \(day(certificate.notValidBefore)) only: compare the clocks"
+            return "its certificate is valid from \(utcDay(Int64(certificate.notValidBefore))) only: compare the clocks"
         }
         return "its certificate was not signed by a CA in \(files.authority) (--tls-ca), or not for this use: both sides "
             + "need certificates of one CA"
@@ -80,14 +80,6 @@ enum TLSFailure {
             return "it refuses \(own): not made for this use, or not yet valid by its clock"
         }
         return nil
-    }
-
-    /// A date in UTC, as 2026-11-21.
-    private static func day(_ seconds: time_t) -> String {
-        var (seconds, parts) = (seconds, tm())
-        guard gmtime_r(&seconds, &parts) != nil else { return "\(seconds) s after 1970" }
-        func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
-        return "\(parts.tm_year + 1_900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
     }
 }
 
@@ -114,4 +106,12 @@ enum RefusalLine {
 enum TLSRecord {
     static func isHello(_ bytes: some Collection<UInt8>) -> Bool { bytes.starts(with: [22, 3]) }
     static func isAlert(_ bytes: some Collection<UInt8>) -> Bool { bytes.starts(with: [21, 3]) }
+}
+
+/// The day of a time in seconds since 1970, as 2026-11-21.
+package func utcDay(_ seconds: Int64) -> String {
+    var (seconds, parts) = (time_t(seconds), tm())
+    guard gmtime_r(&seconds, &parts) != nil else { return "\(seconds) s after 1970" }
+    func two(_ number: Int32) -> String { number < 10 ? "0\(number)" : "\(number)" }
+    return "\(parts.tm_year + 1_900)-\(two(parts.tm_mon + 1))-\(two(parts.tm_mday))"
 }
