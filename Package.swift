@@ -35,6 +35,8 @@ func tests(_ name: String, _ rooms: [Target.Dependency], exclude: [String] = [])
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -48,6 +50,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
@@ -82,7 +85,7 @@ let package = Package(
             ]),
 
         // NETWORK
-        impure("Transport", ["Basics", "Wire", nioCore, nioPosix]),
+        impure("Transport", ["Basics", "Wire", nioCore, nioPosix, nioSSL, nioTLS]),
 
         // ROOF
         impure("Client", ["Basics", "ClientCore", "MetadataModel", "Transport", "Wire", nioCore, nioPosix]),

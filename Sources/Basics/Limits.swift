@@ -45,6 +45,10 @@ package enum Limits {
     package static let pathDepthMax = 64
     package static let connectionsPerAddressMax = 1_000
     package static let connectionsMax = 10_000
+    /// Connections of one listener that have not said who they are: each may cost a TLS handshake, and strangers must not
+    /// take every place. Enough for all clients to come back at once after a node was restarted.
+    package static let halfOpenConnectionsMax = 2_048
+    package static let halfOpenConnectionsPerAddressMax = 512
     /// Requests of one connection without a reply, cancelled ones included.
     package static let requestsPerConnectionMax = 1_024
     /// Requests of one node without a reply.

@@ -24,9 +24,9 @@ final class ClientDriver: @unchecked Sendable {
     private var timer: (due: Instant, task: Scheduled<Void>)?
     private var isTurnPending = false
 
-    init(settings: ClientSettings, eventLoop: any EventLoop) {
+    init(settings: ClientSettings, tls: TLSFiles?, eventLoop: any EventLoop) {
         self.eventLoop = eventLoop
-        context = TransportContext(eventLoop: eventLoop)
+        context = TransportContext(eventLoop: eventLoop, tls: tls.map { TLSSource(files: $0, owner: .client) })
         connectTimeout = settings.connectTimeout
         state = ClientState(
             settings: settings, seed: UInt64.random(in: .min ... .max), idSeed: UInt64.random(in: .min ... .max),
@@ -186,7 +186,7 @@ extension LinkEnd {
         case .timedOut: self = .timedOut
         case .unreachable: self = .unreachable("no route")
         case .unknownHost(let host): self = .unreachable("unknown host \(host)")
-        case .failed(let why): self = .unreachable(why)
+        case .failed(let why), .untrusted(let why): self = .unreachable(why)
         }
     }
 
@@ -194,7 +194,8 @@ extension LinkEnd {
         switch end {
         case .badFrame(let error): self = .badFrame(error.description)
         case .handshakeTimeout, .silentInsideFrame: self = .timedOut
-        case .closedHere, .closedByPeer, .cutInsideFrame, .failed, .slowReader: self = .closed
+        case .refused(let why): self = .unreachable(why)
+        case .closedHere, .closedByPeer, .cutInsideFrame, .failed, .unexpectedTLS, .slowReader: self = .closed
         }
     }
 }

@@ -10,6 +10,8 @@ internal import Wire
 public struct MetadataClientConfiguration: Hashable, Sendable {
     /// HOST:PORT of the client ports of some or all nodes; the others are found through them.
     public var endpoints: [String]
+    /// nil: plain TCP.
+    public var tls: MetadataClientTLS?
     /// For the servers' logs.
     public var clientName = "client"
     /// How long a call may take, unless it says otherwise.
@@ -53,7 +55,8 @@ public final class MetadataClient: Sendable {
         settings.sessionTimeout = min(
             max(Interval(configuration.sessionTimeout), Limits.sessionTimeoutMin), Limits.sessionTimeoutMax)
         timeout = configuration.timeout
-        driver = ClientDriver(settings: settings, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
+        driver = ClientDriver(
+            settings: settings, tls: configuration.tls?.files, eventLoop: MultiThreadedEventLoopGroup.singleton.next())
     }
 
     // MARK: Writing

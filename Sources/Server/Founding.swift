@@ -164,6 +164,11 @@ final class Founding: FrameConnectionDelegate {
                         "\(founder.name) (\(founder.address)) \(failure): all nodes of --cluster must run before `init`")))
         case .success(let connection):
             guard attempt != nil else { return connection.close() }
+            guard connection.maySpeak(forNode: founder.name) else {
+                connection.close()
+                let message = "the certificate of the node at \(founder.address) is not that of \(founder.name)"
+                return finish(.failure(ReplyError(.foundingRefused, message)))
+            }
             attempt?.connections[position] = connection
             send(.foundingProbe(members), to: connection)
         }
@@ -263,6 +268,6 @@ final class Founding: FrameConnectionDelegate {
     func closed(_ connection: FrameConnection, reason: ConnectionEnd) {
         guard let position = attempt?.connections.first(where: { $0.value === connection })?.key else { return }
         let name = configuration.cluster[position].name
-        finish(.failure(ReplyError(.foundingRefused, "\(name): connection \(reason)")))
+        finish(.failure(ReplyError(.foundingRefused, "\(name): the connection ended: \(reason)")))
     }
 }

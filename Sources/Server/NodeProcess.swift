@@ -23,6 +23,7 @@ final class NodeProcess: @unchecked Sendable {
     private let fileSystem = PosixFileSystem()
     private let lock: DirectoryLock
     private var identity: NodeIdentity
+    private let security: WireSecurity
     private var context: TransportContext?
     private var listeners: [Listener] = []
     private var clientPort: ClientPort?
@@ -38,6 +39,7 @@ final class NodeProcess: @unchecked Sendable {
         self.loop = loop
         self.logger = logger
         self.exit = exit
+        security = try WireSecurity(configuration, logger: logger)
         let directory = configuration.dataDirectory
         if try !fileSystem.exists(directory) { try fileSystem.createDirectory(directory) }
         try fileSystem.requirePrivate(directory)
@@ -61,13 +63,14 @@ final class NodeProcess: @unchecked Sendable {
 
     func start() async throws {
         try await loop.submit { [self] in try prepare() }.get()
-        try await listen(configuration.peerListen) { $0.peers! }
-        try await listen(configuration.clientListen) { $0.clientPort! }
+        try await listen(configuration.peerListen, for: .peer) { $0.peers! }
+        try await listen(configuration.clientListen, for: .client) { $0.clientPort! }
         logger.notice(
             "listening",
             metadata: [
                 "client": "\(configuration.clientListen)", "peer": "\(configuration.peerListen)",
                 "data": "\(configuration.dataDirectory)", "version": "\(Version.current)",
+                "tls": "\(configuration.tls == nil ? "off" : "on")",
             ])
     }
 
@@ -75,10 +78,13 @@ final class NodeProcess: @unchecked Sendable {
         var settings = TransportSettings()
         settings.connectionsMax = configuration.connectionsMax
         settings.connectionsPerAddressMax = configuration.connectionsPerAddressMax
-        let context = TransportContext(eventLoop: loop, settings: settings)
+        let context = TransportContext(eventLoop: loop, settings: settings, tls: security.source)
+        context.onRefused = { [security] in security.refused($0) }
         self.context = context
+        security.start(on: loop)
         let peers = PeerConnections(
-            context: context, configuration: configuration, node: identity.incarnation, logger: logger)
+            context: context, configuration: configuration, node: identity.incarnation, security: security,
+            logger: logger)
         self.peers = peers
         clientPort = ClientPort(self)
         let founding = Founding(
@@ -101,11 +107,14 @@ final class NodeProcess: @unchecked Sendable {
         }
     }
 
-    private func listen(_ address: HostPort, _ delegate: @escaping @Sendable (NodeProcess) -> any FrameConnectionDelegate) async throws {
+    private func listen(
+        _ address: HostPort, for purpose: PortPurpose,
+        _ delegate: @escaping @Sendable (NodeProcess) -> any FrameConnectionDelegate
+    ) async throws {
         let bound = loop.makePromise(of: Void.self)
         loop.execute { [self] in
             guard let context else { return bound.fail(NodeFailure(message: "not prepared")) }
-            Listener.bind(to: address, context: context, delegate: delegate(self)) { [self] result in
+            Listener.bind(to: address, purpose: purpose, context: context, delegate: delegate(self)) { [self] result in
                 switch result {
                 case .success(let listener):
                     listeners.append(listener)
@@ -288,6 +297,7 @@ final class NodeProcess: @unchecked Sendable {
         let stopped = loop.makePromise(of: (any RunningNode)?.self)
         loop.execute { [self] in
             reminder?.cancel()
+            security.stop()
             for listener in listeners { listener.close() }
             repair?.stop()
             joining?.stop()

@@ -46,6 +46,7 @@ final class PeerConnections: FrameConnectionDelegate {
     let context: TransportContext
     private let configuration: ServerConfiguration
     private let node: NodeID
+    private let security: WireSecurity
     private let logger: Logger
     private var outgoing: [Outgoing] = []
     private var members: Set<NodeID> = []
@@ -57,10 +58,14 @@ final class PeerConnections: FrameConnectionDelegate {
     private static let redialMin = Interval.milliseconds(50)
     private static let redialMax = Interval.seconds(1)
 
-    init(context: TransportContext, configuration: ServerConfiguration, node: NodeID, logger: Logger) {
+    init(
+        context: TransportContext, configuration: ServerConfiguration, node: NodeID, security: WireSecurity,
+        logger: Logger
+    ) {
         self.context = context
         self.configuration = configuration
         self.node = node
+        self.security = security
         self.logger = logger
     }
 
@@ -116,12 +121,19 @@ final class PeerConnections: FrameConnectionDelegate {
         outgoing[position].isDialing = false
         switch result {
         case .failure(let failure):
-            if outgoing[position].failures == 0 {
+            if case .untrusted(let reason) = failure {
+                security.cannotTalk(to: outgoing[position].member.name, because: reason)
+            } else if outgoing[position].failures == 0 {
                 logger.info("peer \(failure)", metadata: ["peer": "\(outgoing[position].member.name)"])
             }
             redial(node)
         case .success(let connection):
+            let name = outgoing[position].member.name
             outgoing[position].connection = connection
+            if let reason = mismatch(of: connection, to: name) {
+                security.cannotTalk(to: name, because: reason)
+                return connection.close()
+            }
             greet(outgoing[position].member, on: connection)
         }
     }
@@ -171,6 +183,14 @@ final class PeerConnections: FrameConnectionDelegate {
         handler?.peerUp(member.id)
     }
 
+    /// A certificate speaks for the nodes that it names and for no other.
+    private func mismatch(of connection: FrameConnection, to name: String) -> String? {
+        guard !connection.maySpeak(forNode: name) else { return nil }
+        let names = connection.certificateIdentity?.nodes.joined(separator: ", ") ?? ""
+        return "the certificate shown by \(connection.remoteAddress) is that of \(names): \(name) needs one with the "
+            + "name quorate://peer/\(name)"
+    }
+
     // MARK: - Being dialled
 
     private func receiveHello(_ hello: PeerHello, on connection: FrameConnection) {
@@ -179,7 +199,8 @@ final class PeerConnections: FrameConnectionDelegate {
             return
         }
         let (identity, lastIndex) = handler.ownHello
-        let refusal = refusal(of: hello, identity: identity, handler)
+        let mismatch = mismatch(of: connection, to: hello.name).map { (PeerRefusal.notMember, $0) }
+        let refusal = mismatch ?? refusal(of: hello, identity: identity, handler)
         let reply = PeerHelloReply(
             refusal: refusal?.0, message: refusal?.1 ?? "",
             version: ProtocolVersion.chosen(from: hello.versions) ?? 0, identity: identity, node: node,
@@ -296,6 +317,9 @@ final class PeerConnections: FrameConnectionDelegate {
         }
         guard let position = outgoing.firstIndex(where: { $0.connection === connection }) else { return }
         let wasUp = outgoing[position].isUp
+        if case .refused(let reason) = reason {
+            security.cannotTalk(to: outgoing[position].member.name, because: reason)
+        }
         let id = outgoing[position].member.id
         outgoing[position].connection = nil
         outgoing[position].isUp = false

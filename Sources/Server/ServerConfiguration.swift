@@ -16,7 +16,9 @@ package struct ServerConfiguration: Hashable, Sendable {
     /// Peer addresses of members of the cluster that this node is to join. Read only while the data directory is empty.
     package var join: [HostPort] = []
     package var engine: Engine = .rocksdb
-    /// Connections are neither encrypted nor authenticated; without this only loopback addresses are accepted.
+    /// Certificate, key and authorities for both ports; nil: plain TCP, for loopback addresses.
+    package var tls: TLS?
+    /// Plain TCP on any address: connections are neither encrypted nor authenticated.
     package var isInsecure = false
 
     package var heartbeatInterval = Interval.milliseconds(100)
@@ -44,6 +46,19 @@ package struct ServerConfiguration: Hashable, Sendable {
         package init(name: String, address: HostPort) {
             self.name = name
             self.address = address
+        }
+    }
+
+    /// PEM files.
+    package struct TLS: Hashable, Sendable {
+        package var certificate: String
+        package var key: String
+        package var authority: String
+
+        package init(certificate: String, key: String, authority: String) {
+            self.certificate = certificate
+            self.key = key
+            self.authority = authority
         }
     }
 
@@ -108,12 +123,16 @@ extension ServerConfiguration {
     }
 
     private func validateAddresses() throws(ConfigurationError) {
+        try require(
+            tls == nil || !isInsecure,
+            "--insecure means that nothing is encrypted, --tls-cert, --tls-key and --tls-ca that everything is: leave one "
+                + "of them out")
         for (flag, address) in [("--client", clientListen), ("--peer", peerListen)] {
             try require(
-                isInsecure || address.isLoopback,
-                "\(flag) \(address) can be reached from other machines, and this release has no TLS: whoever reaches "
-                    + "the port can read and change everything. Listen on 127.0.0.1, or, on a network that you trust, "
-                    + "add --insecure")
+                tls != nil || isInsecure || address.isLoopback,
+                "\(flag) \(address) can be reached from other machines, and without TLS whoever reaches the port can read "
+                    + "and change everything. Give --tls-cert, --tls-key and --tls-ca, listen on 127.0.0.1, or, on a "
+                    + "network that you trust, add --insecure")
         }
         try require(
             clientListen != peerListen || clientListen.port == 0, "--client and --peer need two different ports")

@@ -18,6 +18,10 @@ package enum ConnectionEnd: Equatable, Sendable, CustomStringConvertible {
     case handshakeTimeout
     /// A frame began and did not go on.
     case silentInsideFrame
+    /// The two sides do not agree on who may speak here, or on TLS; what to do.
+    case refused(String)
+    /// TLS came in on a port without it.
+    case unexpectedTLS
     /// The peer takes what we send too slowly.
     case slowReader(pendingBytes: Int)
 
@@ -30,6 +34,8 @@ package enum ConnectionEnd: Equatable, Sendable, CustomStringConvertible {
         case .badFrame(let error): "bad frame: \(error)"
         case .handshakeTimeout: "no handshake in time"
         case .silentInsideFrame: "silence in the middle of a frame"
+        case .refused(let why): why
+        case .unexpectedTLS: TLSFailure.callerNeedsPlainText
         case .slowReader(let pending): "\(pending) bytes wait for a slow reader"
         }
     }
@@ -38,7 +44,7 @@ package enum ConnectionEnd: Equatable, Sendable, CustomStringConvertible {
 /// What has happened on the connections of one event loop since it began; numbers only rise.
 package struct TransportCounters: Hashable, Sendable {
     package internal(set) var connectionsOpened: UInt64 = 0
-    /// Refused because a limit on connections was reached.
+    /// Refused because a limit on connections was reached, or TLS could not be agreed on.
     package internal(set) var connectionsRefused: UInt64 = 0
     package internal(set) var framesReceived: UInt64 = 0
     /// Connections closed for a frame that was none.
@@ -52,6 +58,7 @@ package struct TransportCounters: Hashable, Sendable {
         case .badFrame: badFrames &+= 1
         case .handshakeTimeout, .silentInsideFrame: timeouts &+= 1
         case .slowReader: slowReaders &+= 1
+        case .refused, .unexpectedTLS: connectionsRefused &+= 1
         case .closedHere, .closedByPeer, .cutInsideFrame, .failed: break
         }
     }

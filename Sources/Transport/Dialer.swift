@@ -2,6 +2,7 @@ package import Basics
 internal import Glibc
 internal import NIOCore
 internal import NIOPosix
+internal import NIOSSL
 
 /// Why a connection could not be made. Nothing is tried again here: whoever dials decides when and where.
 package enum ConnectFailure: Error, Equatable, Sendable, CustomStringConvertible {
@@ -13,6 +14,8 @@ package enum ConnectFailure: Error, Equatable, Sendable, CustomStringConvertible
     /// The host name has no address.
     case unknownHost(String)
     case failed(String)
+    /// Connected, but the two sides do not agree on TLS; what to do.
+    case untrusted(String)
 
     package var description: String {
         switch self {
@@ -21,6 +24,7 @@ package enum ConnectFailure: Error, Equatable, Sendable, CustomStringConvertible
         case .unreachable: "is unreachable"
         case .unknownHost(let host): "has an unknown host name (\(host))"
         case .failed(let message): "failed: \(message)"
+        case .untrusted(let message): "cannot be talked to: \(message)"
         }
     }
 }
@@ -34,7 +38,8 @@ package enum Dialer {
     ) {
         context.eventLoop.assertInEventLoop()
         let attempt = NIOLoopBound(
-            Attempt(context: context, delegate: delegate, completion: completion), eventLoop: context.eventLoop)
+            Attempt(context: context, delegate: delegate, timeout: timeout, completion: completion),
+            eventLoop: context.eventLoop)
         ClientBootstrap(group: context.eventLoop)
             .connectTimeout(.nanoseconds(max(1, timeout.nanoseconds)))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -58,14 +63,18 @@ package enum Dialer {
 private final class Attempt {
     let context: TransportContext
     let delegate: any FrameConnectionDelegate
+    let timeout: Interval
+    /// A socket is connected; only one of them ever is used.
+    var isEstablishing = false
     private var completion: ((Result<FrameConnection, ConnectFailure>) -> Void)?
 
     init(
-        context: TransportContext, delegate: any FrameConnectionDelegate,
+        context: TransportContext, delegate: any FrameConnectionDelegate, timeout: Interval,
         completion: @escaping (Result<FrameConnection, ConnectFailure>) -> Void
     ) {
         self.context = context
         self.delegate = delegate
+        self.timeout = timeout
         self.completion = completion
     }
 
@@ -87,7 +96,9 @@ private final class Establishment: ChannelInboundHandler, RemovableChannelHandle
     init(attempt: Attempt) { self.attempt = attempt }
 
     func channelActive(context: ChannelHandlerContext) {
-        guard !attempt.isFinished else { return context.close(promise: nil) }
+        guard !attempt.isFinished, !attempt.isEstablishing else { return context.close(promise: nil) }
+        attempt.isEstablishing = true
+        if let tls = attempt.context.tls { return secure(tls, context) }
         let connection = FrameConnection(
             on: context.channel, context: attempt.context, delegate: attempt.delegate)
         do {
@@ -98,6 +109,41 @@ private final class Establishment: ChannelInboundHandler, RemovableChannelHandle
         context.fireChannelActive()
         context.pipeline.syncOperations.removeHandler(self, promise: nil)
         attempt.finish(.success(connection))
+    }
+
+    private func secure(_ tls: TLSSource, _ context: ChannelHandlerContext) {
+        let handlers: [any ChannelHandler]
+        do {
+            handlers = try self.handlers(tls, context.channel)
+            try context.pipeline.syncOperations.addHandlers(handlers)
+        } catch {
+            attempt.finish(.failure(.untrusted("\(error)")))
+            return context.close(promise: nil)
+        }
+        context.fireChannelActive()
+        context.pipeline.syncOperations.removeHandler(self, promise: nil)
+    }
+
+    private func handlers(_ tls: TLSSource, _ channel: any Channel) throws -> [any ChannelHandler] {
+        let (sslContext, purpose) = try tls.contextForDialing()
+        // No name of a host: a node is known by its certificate, wherever it is.
+        let handler = try NIOSSLClientHandler(context: sslContext, serverHostname: nil)
+        let gate = TLSGate(
+            tls: handler, files: tls.files, purpose: purpose, isAccepting: false,
+            deadline: .now() + .nanoseconds(max(1, attempt.timeout.nanoseconds)),
+            established: { [attempt] in attempt.finish(.success($0)) }
+        ) { [attempt] outcome in
+            guard !attempt.isFinished else { return nil }
+            switch outcome {
+            case .trusted(let identity):
+                return FrameConnection(
+                    on: channel, context: attempt.context, delegate: attempt.delegate, identity: identity)
+            case .failed(let reason): attempt.finish(.failure(.untrusted(reason)))
+            case .timedOut: attempt.finish(.failure(.timedOut))
+            }
+            return nil
+        }
+        return [handler, gate]
     }
 }
 

@@ -1,5 +1,6 @@
 internal import Basics
 package import NIOCore
+internal import NIOSSL
 package import Wire
 
 /// What happens on a connection. Every call comes on the connection's event loop, and none from inside a call that the
@@ -41,11 +42,16 @@ package final class FrameConnection {
     /// False from `close()` on, or when the socket has closed.
     package private(set) var isOpen = true
 
+    /// Whom the peer's certificate names; nil without TLS.
+    package let certificateIdentity: CertificateIdentity?
+
     private let context: TransportContext
     private let channel: any Channel
     private var delegate: (any FrameConnectionDelegate)?
-    /// Told at once, so that the listener can count the connection out.
-    private var onClosed: (() -> Void)?
+    /// At the listener that let it in; nil for one that was dialled.
+    private var place: ListenerPlace?
+    private let handshakeDeadline: NIODeadline
+    private var hasReceivedFrame = false
     private var pipelineContext: ChannelHandlerContext?
     /// The beginning of a frame that is not complete.
     private var partial = ByteBuffer()
@@ -58,16 +64,22 @@ package final class FrameConnection {
 
     init(
         on channel: any Channel, context: TransportContext, delegate: any FrameConnectionDelegate,
-        onClosed: (() -> Void)? = nil
+        place: ListenerPlace? = nil, identity: CertificateIdentity? = nil, handshakeDeadline: NIODeadline? = nil
     ) {
         self.channel = channel
         self.context = context
         self.delegate = delegate
-        self.onClosed = onClosed
+        self.place = place
+        certificateIdentity = identity
+        self.handshakeDeadline =
+            handshakeDeadline ?? .now() + .nanoseconds(context.settings.handshakeTimeout.nanoseconds)
         id = context.takeConnectionID()
         remoteHost = channel.remoteAddress?.ipAddress ?? "unknown"
         remoteAddress = channel.remoteAddress.map { HostPort.text(of: $0) } ?? "unknown"
     }
+
+    /// Whether the peer may call itself the node `name`. Without TLS nobody can tell.
+    package func maySpeak(forNode name: String) -> Bool { certificateIdentity?.nodes.contains(name) ?? true }
 
     // MARK: Sending
 
@@ -99,6 +111,7 @@ package final class FrameConnection {
     /// The peer has said who it is: from now on it may send frames of `frameSizeMax` bytes and take its time.
     package func handshakeFinished(frameSizeMax: Int) {
         self.frameSizeMax = frameSizeMax
+        place?.handshakeFinished()
         handshakeTimer?.cancel()
         handshakeTimer = nil
     }
@@ -166,14 +179,32 @@ package final class FrameConnection {
                         bytes.extracting(offset..<bytes.byteCount), sizeMax: frameSizeMax)
                 else { return offset }
                 context.counters.framesReceived &+= 1
+                hasReceivedFrame = true
                 offset += frame.totalSize
                 delegate?.received(frame.header, body: frame.body, on: self)
             } catch {
-                close(because: .badFrame(error))
+                endBadly(error, bytes.extracting(offset...))
                 return offset
             }
         }
         return offset
+    }
+
+    /// What is no frame may be a word about why there will be none.
+    private func endBadly(_ error: DecodeError, _ bytes: RawSpan) {
+        guard !hasReceivedFrame else { return close(because: .badFrame(error)) }
+        let start = bytes.extracting(first: RefusalLine.sizeMax).withUnsafeBytes { Array($0) }
+        if place == nil, let reason = RefusalLine.reason(in: start) {
+            close(because: .refused("it refuses: \(reason)"))
+        } else if certificateIdentity == nil, place == nil, TLSRecord.isAlert(start) {
+            close(because: .refused(TLSFailure.needsTLS))
+        } else if certificateIdentity == nil, place != nil, TLSRecord.isHello(start) {
+            let line = channel.allocator.buffer(bytes: RefusalLine.bytes(TLSFailure.hasNoTLS))
+            pipelineContext?.writeAndFlush(NIOAny(line), promise: nil)
+            close(because: .unexpectedTLS)
+        } else {
+            close(because: .badFrame(error))
+        }
     }
 
     // MARK: Timers
@@ -203,8 +234,12 @@ package final class FrameConnection {
     }
 
     private func schedule(after interval: Interval, _ body: @escaping (FrameConnection) -> Void) -> Scheduled<Void> {
+        schedule(after: TimeAmount.nanoseconds(interval.nanoseconds), body)
+    }
+
+    private func schedule(after interval: TimeAmount, _ body: @escaping (FrameConnection) -> Void) -> Scheduled<Void> {
         let bound = NIOLoopBound((self, body), eventLoop: channel.eventLoop)
-        return channel.eventLoop.scheduleTask(in: .nanoseconds(interval.nanoseconds)) {
+        return channel.eventLoop.scheduleTask(in: interval) {
             let (connection, body) = bound.value
             body(connection)
         }
@@ -219,7 +254,7 @@ extension FrameConnection: ChannelInboundHandler {
     package func handlerRemoved(context: ChannelHandlerContext) { pipelineContext = nil }
 
     package func channelActive(context: ChannelHandlerContext) {
-        handshakeTimer = schedule(after: self.context.settings.handshakeTimeout) { connection in
+        handshakeTimer = schedule(after: handshakeDeadline - .now()) { connection in
             connection.handshakeTimer = nil
             connection.close(because: .handshakeTimeout)
         }
@@ -247,13 +282,26 @@ extension FrameConnection: ChannelInboundHandler {
     }
 
     package func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        close(because: .failed(describe(error)))
+        guard let files = self.context.tls?.files, certificateIdentity != nil else {
+            return close(because: .failed(describe(error)))
+        }
+        // An end without TLS's own farewell: a process that died says none. What follows is the end itself.
+        if case .uncleanShutdown? = error as? NIOSSLError { return }
+        if error is IOError { return close(because: endUnheard ?? .failed(describe(error))) }
+        // A verdict on our certificate comes only now: in TLS 1.3 the side that dials is done before it is heard.
+        let reason = TLSFailure.describe(error, certificate: nil, files: files, isAccepting: place != nil)
+        close(because: .refused(reason))
+    }
+
+    /// The end of a connection that this side dialled over TLS, and that ended before a frame came.
+    private var endUnheard: ConnectionEnd? {
+        certificateIdentity != nil && place == nil && !hasReceivedFrame ? .refused(TLSFailure.endedUnheard) : nil
     }
 
     package func channelInactive(context: ChannelHandlerContext) {
         if isOpen {
             isOpen = false
-            let reason = partial.readableBytes > 0 ? ConnectionEnd.cutInsideFrame : .closedByPeer
+            let reason = partial.readableBytes > 0 ? .cutInsideFrame : endUnheard ?? .closedByPeer
             end = reason
             self.context.counters.count(reason)
         }
@@ -261,8 +309,8 @@ extension FrameConnection: ChannelInboundHandler {
         handshakeTimer?.cancel()
         (silenceTimer, handshakeTimer) = (nil, nil)
         partial = ByteBuffer()
-        onClosed?()
-        onClosed = nil
+        place?.leave(because: end ?? .closedByPeer)
+        place = nil
         inLaterTurn { connection in
             let delegate = connection.delegate
             connection.delegate = nil

@@ -1,10 +1,12 @@
 package import Basics
 internal import NIOCore
 internal import NIOPosix
+internal import NIOSSL
 
 /// Accepts connections on one address and makes each a `FrameConnection`. Used on its event loop only.
 ///
-/// At a limit (per remote address, and in all) a new connection is closed before a byte of it is read. A process that
+/// At a limit (per remote address, and in all) a new connection is closed before a byte of it is read; those that have
+/// not said yet who they are have limits of their own. A process that
 /// is out of file descriptors accepts nothing for a second and then tries again; the listener stays.
 package final class Listener {
     /// Where it really listens: the port is known here when 0 was asked for.
@@ -26,11 +28,12 @@ package final class Listener {
 
     /// Starts to listen; `completion` runs on the loop. Call it on the loop.
     package static func bind(
-        to address: HostPort, context: TransportContext, delegate: any FrameConnectionDelegate,
+        to address: HostPort, purpose: PortPurpose = .client, context: TransportContext,
+        delegate: any FrameConnectionDelegate,
         completion: @escaping (Result<Listener, BindFailure>) -> Void
     ) {
         context.eventLoop.assertInEventLoop()
-        let admission = NIOLoopBound(Admission(context: context, delegate: delegate), eventLoop: context.eventLoop)
+        let admission = NIOLoopBound(Admission(purpose: purpose, context: context, delegate: delegate), eventLoop: context.eventLoop)
         ServerBootstrap(group: context.eventLoop)
             .serverChannelOption(.backlog, value: 1_024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
@@ -63,34 +66,122 @@ extension Listener: Sendable {}
 
 /// Counts what a listener has let in.
 private final class Admission {
+    private let purpose: PortPurpose
     private let context: TransportContext
     private let delegate: any FrameConnectionDelegate
-    private var connectionCount = 0
+    private var all = Count()
     /// Only addresses with at least one connection, so it is as bounded as they are.
-    private var countByHost: [String: Int] = [:]
+    private var byHost: [String: Count] = [:]
 
-    init(context: TransportContext, delegate: any FrameConnectionDelegate) {
+    private struct Count {
+        var connections = 0
+        var halfOpen = 0
+    }
+
+    init(purpose: PortPurpose, context: TransportContext, delegate: any FrameConnectionDelegate) {
+        self.purpose = purpose
         self.context = context
         self.delegate = delegate
     }
 
     func admit(_ channel: any Channel) throws {
         let host = channel.remoteAddress?.ipAddress ?? "unknown"
-        guard connectionCount < context.settings.connectionsMax,
-            countByHost[host, default: 0] < context.settings.connectionsPerAddressMax
-        else {
+        if let limit = limitReached(by: host) {
             context.counters.connectionsRefused &+= 1
+            report(limit, host, channel)
             try channel.pipeline.syncOperations.addHandler(Refusal())
             return
         }
-        connectionCount += 1
-        countByHost[host, default: 0] += 1
-        let connection = FrameConnection(on: channel, context: context, delegate: delegate) { [self] in
-            connectionCount -= 1
-            let left = countByHost[host, default: 1] - 1
-            countByHost[host] = left > 0 ? left : nil
+        let pipeline = channel.pipeline.syncOperations
+        guard let tls = context.tls else {
+            let place = enter(host, channel)
+            try pipeline.addHandler(FrameConnection(on: channel, context: context, delegate: delegate, place: place))
+            return
         }
-        try channel.pipeline.syncOperations.addHandler(connection)
+        let handler = NIOSSLServerHandler(context: try tls.contextForAccepting(purpose))
+        let deadline = NIODeadline.now() + .nanoseconds(context.settings.handshakeTimeout.nanoseconds)
+        let place = enter(host, channel)
+        let gate = TLSGate(
+            tls: handler, files: tls.files, purpose: purpose, isAccepting: true, deadline: deadline
+        ) { [context, delegate] outcome in
+            switch outcome {
+            case .trusted(let identity):
+                return FrameConnection(
+                    on: channel, context: context, delegate: delegate, place: place, identity: identity,
+                    handshakeDeadline: deadline)
+            case .failed(let reason):
+                context.counters.connectionsRefused &+= 1
+                place.leave(because: .refused(reason))
+            case .timedOut:
+                context.counters.timeouts &+= 1
+                place.leave(because: .handshakeTimeout)
+            }
+            return nil
+        }
+        try pipeline.addHandlers([handler, gate])
+    }
+
+    private func limitReached(by host: String) -> String? {
+        let settings = context.settings
+        let own = byHost[host] ?? Count()
+        if all.connections >= settings.connectionsMax { return "\(all.connections) connections are open, the most here" }
+        if own.connections >= settings.connectionsPerAddressMax {
+            return "\(own.connections) connections of its address are open, the most for one"
+        }
+        if own.halfOpen >= settings.halfOpenPerAddressMax || all.halfOpen >= settings.halfOpenMax {
+            return "too many connections are open that have not said who they are"
+        }
+        return nil
+    }
+
+    private func enter(_ host: String, _ channel: any Channel) -> ListenerPlace {
+        all.connections += 1
+        all.halfOpen += 1
+        byHost[host, default: Count()].connections += 1
+        byHost[host, default: Count()].halfOpen += 1
+        return ListenerPlace(
+            handshakeFinished: { [self] in
+                all.halfOpen -= 1
+                byHost[host]?.halfOpen -= 1
+            },
+            left: { [self] reason in
+                all.connections -= 1
+                byHost[host]?.connections -= 1
+                if byHost[host]?.connections == 0 { byHost[host] = nil }
+                switch reason {
+                case .refused, .unexpectedTLS: report(reason.description, host, channel)
+                default: break
+                }
+            })
+    }
+
+    private func report(_ reason: String, _ host: String, _ channel: any Channel) {
+        context.onRefused?(
+            RefusedConnection(
+                remoteHost: host, remoteAddress: channel.remoteAddress.map { HostPort.text(of: $0) } ?? host,
+                port: purpose, reason: reason))
+    }
+}
+
+/// A connection's place at the listener that let it in: given up once, whatever ends it.
+final class ListenerPlace {
+    private var onHandshakeFinished: (() -> Void)?
+    private var onLeft: ((ConnectionEnd) -> Void)?
+
+    init(handshakeFinished: @escaping () -> Void, left: @escaping (ConnectionEnd) -> Void) {
+        onHandshakeFinished = handshakeFinished
+        onLeft = left
+    }
+
+    func handshakeFinished() {
+        onHandshakeFinished?()
+        onHandshakeFinished = nil
+    }
+
+    func leave(because reason: ConnectionEnd) {
+        handshakeFinished()
+        onLeft?(reason)
+        onLeft = nil
     }
 }
 

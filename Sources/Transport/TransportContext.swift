@@ -14,20 +14,40 @@ package struct TransportSettings: Hashable, Sendable {
     package var pendingWriteSizeMax = 2 * Limits.frameSizeMaxCeiling
     package var connectionsPerAddressMax = Limits.connectionsPerAddressMax
     package var connectionsMax = Limits.connectionsMax
+    /// Connections of one listener whose handshake is not finished.
+    package var halfOpenMax = Limits.halfOpenConnectionsMax
+    package var halfOpenPerAddressMax = Limits.halfOpenConnectionsPerAddressMax
 
     package init() {}
+}
+
+/// A connection that a listener has not let in.
+package struct RefusedConnection: Hashable, Sendable {
+    /// The caller's address without its port.
+    package var remoteHost: String
+    package var remoteAddress: String
+    package var port: PortPurpose
+    /// A clause for people, with what to do.
+    package var reason: String
 }
 
 /// What the connections of one event loop share. Used on that loop only.
 package final class TransportContext {
     package let eventLoop: any EventLoop
     package let settings: TransportSettings
+    /// nil: plain TCP, both for listening and for dialling.
+    package let tls: TLSSource?
+    /// Told of each connection that a listener turned away.
+    package var onRefused: ((RefusedConnection) -> Void)?
     package internal(set) var counters = TransportCounters()
     private var lastConnectionID: UInt64 = 0
 
-    package init(eventLoop: any EventLoop, settings: TransportSettings = TransportSettings()) {
+    package init(
+        eventLoop: any EventLoop, settings: TransportSettings = TransportSettings(), tls: TLSSource? = nil
+    ) {
         self.eventLoop = eventLoop
         self.settings = settings
+        self.tls = tls
     }
 
     func takeConnectionID() -> UInt64 {

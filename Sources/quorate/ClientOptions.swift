@@ -19,6 +19,9 @@ struct ClientOptions: ParsableArguments {
     @Option(name: .long, help: ArgumentHelp("Give up after this long.", valueName: "TIME"))
     var timeout = TimeQuantity(.seconds(5))
 
+    @OptionGroup(title: "TLS (default: QUORATE_TLS_CERT, QUORATE_TLS_KEY, QUORATE_TLS_CA; else plain TCP)")
+    var tls: TLSOptions
+
     @Flag(name: .long, help: "Print JSON, errors included.")
     var json = false
 

@@ -11,6 +11,7 @@ struct ClusterClient {
     struct Options {
         var endpoints: [String]
         var timeout: Duration
+        var tls: MetadataClientTLS?
     }
 
     /// Runs `body` with a client, and shuts the client down whatever happens.
@@ -20,6 +21,7 @@ struct ClusterClient {
         var configuration = MetadataClientConfiguration(endpoints: options.endpoints)
         configuration.clientName = "quorate"
         configuration.timeout = options.timeout
+        configuration.tls = options.tls
         let client = MetadataClient(configuration)
         let result: Result<Value, any Error>
         do {
@@ -36,7 +38,9 @@ struct ClusterClient {
     ) async throws -> Value {
         let nanoseconds = options.timeout.interval.nanoseconds
         return try await with(
-            Options(endpoints: try options.endpointList(), timeout: .nanoseconds(nanoseconds)), body)
+            Options(
+                endpoints: try options.endpointList(), timeout: .nanoseconds(nanoseconds),
+                tls: try options.tls.files()), body)
     }
 
     // MARK: Records

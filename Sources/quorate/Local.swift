@@ -26,6 +26,8 @@ struct Local: AsyncParsableCommand {
     @Flag(help: "One line of JSON when there is a leader.") var json = false
 
     func run() async throws {
+        // Its nodes are on loopback and speak plain text; certificates in the environment are for a cluster elsewhere.
+        for name in ["QUORATE_TLS_CERT", "QUORATE_TLS_KEY", "QUORATE_TLS_CA"] { unsetenv(name) }
         let layout = try layout()
         let cluster = LocalCluster(
             layout: layout, dataDirectory: data, executable: try Self.ownExecutable(),

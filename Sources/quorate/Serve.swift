@@ -22,6 +22,7 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("rocksdb, or memory: state in memory, log on disk.", valueName: "ENGINE"))
     var engine: String?
     @Option(help: ArgumentHelp("Configuration file.", valueName: "FILE")) var config: String?
+    @OptionGroup(title: "TLS on both ports") var tls: TLSOptions
     @Flag(help: "Accept addresses that other machines can reach, without encryption.") var insecure = false
     @Option(help: ArgumentHelp("Where clients find it, if not where it listens.", valueName: "HOST:PORT"))
     var advertiseClient: String?
@@ -72,6 +73,7 @@ struct Serve: AsyncParsableCommand {
             (.advertisePeer, advertisePeer), (.heartbeatInterval, heartbeatInterval),
             (.electionTimeout, electionTimeout), (.diskStallTimeout, diskStallTimeout), (.segmentSize, segmentSize),
             (.logMax, logMax), (.diskReserve, diskReserve), (.valueSizeMax, valueSizeMax),
+            (.tlsCert, tls.tlsCert), (.tlsKey, tls.tlsKey), (.tlsCA, tls.tlsCa),
             (.connectionsMax, connectionsMax), (.connectionsPerAddress, connectionsPerAddress), (.logLevel, logLevel),
         ]
         var values: [ServeSetting: ServeSettings.Given] = [:]

@@ -5,6 +5,9 @@ internal import Server
 /// (`QUORATE_SEGMENT_SIZE`) and in the configuration file (`segment-size`).
 enum ServeSetting: String, CaseIterable {
     case name, data, client, peer, cluster, join, engine, insecure
+    case tlsCert = "tls-cert"
+    case tlsKey = "tls-key"
+    case tlsCA = "tls-ca"
     case advertiseClient = "advertise-client"
     case advertisePeer = "advertise-peer"
     case heartbeatInterval = "heartbeat-interval"
@@ -56,6 +59,8 @@ struct ServeSettings {
             configuration.logLevel = level
         }
         if let isInsecure = try optional(.insecure, truth) { configuration.isInsecure = isInsecure }
+        configuration.tls = try TLSOptions.files(
+            certificate: given[.tlsCert]?.text, key: given[.tlsKey]?.text, authority: given[.tlsCA]?.text)
         if let interval = try optional(.heartbeatInterval, time) { configuration.heartbeatInterval = interval }
         if let (low, high) = try optional(.electionTimeout, timeRange) {
             configuration.electionTimeoutMin = low

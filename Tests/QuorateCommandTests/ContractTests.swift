@@ -115,7 +115,7 @@ struct ContractTests {
             "serve", "--name", "n1", "--data", "/nonexistent", "--client", "0.0.0.0:1", "--peer", "127.0.0.1:2",
         ])
         #expect(exposed.code == 2)
-        #expect(exposed.errors.contains("no TLS"))
+        #expect(exposed.errors.contains("without TLS"))
         #expect(try Program.run(["--version"]).code == 0)
     }
 }

@@ -87,13 +87,27 @@ struct ServeSettingsTests {
     func insecureAddresses() throws {
         for flag in ["client", "peer"] {
             let message = refusal([flag: "10.0.0.1:7500", "cluster": nil])
-            #expect(message.contains("no TLS"))
+            #expect(message.contains("without TLS"))
             #expect(message.contains("--insecure"))
         }
         #expect(refusal(["client": "127.evil.example:7400"]).contains("--insecure"))
         _ = try configuration(["client": "10.0.0.1:7400", "insecure": "true"])
         _ = try configuration(["client": "[::1]:7400"])
         #expect(refusal(["client": "0.0.0.0:7400", "insecure": "true"]).contains("--advertise-client"))
+    }
+
+    @Test("TLS takes three files, opens every address, and excludes --insecure")
+    func tls() throws {
+        let files = ["tls-cert": "n1.pem", "tls-key": "n1.key", "tls-ca": "ca.pem"]
+        let open = try configuration(files.merging(["client": "10.0.0.1:7400"]) { $1 })
+        #expect(open.tls == ServerConfiguration.TLS(certificate: "n1.pem", key: "n1.key", authority: "ca.pem"))
+        for missing in files.keys {
+            var given = files
+            given[missing] = nil
+            #expect(refusal(given).hasPrefix("--\(missing) is missing"))
+        }
+        #expect(refusal(files.merging(["insecure": "true"]) { $1 }).contains("leave one of them out"))
+        #expect(try configuration([:]).tls == nil)
     }
 
     @Test("Values are checked against each other")
@@ -143,7 +157,7 @@ struct ServeSettingsTests {
         settings.overlay(try ConfigurationFile.parse(example, path: "example"))
         let configuration = try settings.configuration()
         #expect(configuration.cluster.count == 3)
-        #expect(configuration.isInsecure)
+        #expect(configuration.tls != nil)
         for setting in ServeSetting.allCases {
             #expect(text.contains("`\(setting.rawValue)`"), "the guide does not explain \(setting.rawValue)")
         }

@@ -19,10 +19,13 @@ final class Cluster {
     let executable: String
     private(set) var nodes: [Node]
     private let furtherFlags: [String]
+    /// With them all connections are TLS.
+    let certificates: Certificates?
     /// Ask one node each about itself; they have no session.
     private var observers: [String: MetadataClient] = [:]
 
-    init(nodes count: Int = 3, flags: [String] = []) throws {
+    init(nodes count: Int = 3, flags: [String] = [], certificates: Certificates? = nil) throws {
+        self.certificates = certificates
         executable = try Binary.path()
         directory = try Scratch.makeDirectory()
         let (root, ports) = (directory, try Ports.free(2 * count))
@@ -54,6 +57,7 @@ final class Cluster {
             "serve", "--name", name, "--data", node.directory, "--client", node.client, "--peer", node.peer,
             "--stop-with-standard-input",
         ] + (node.joins.map { ["--join", $0] } ?? ["--cluster", founders]) + furtherFlags
+            + (certificates?.flags(name) ?? [])
     }
 
     func logPath(_ name: String) -> String { "\(directory)/\(name).log" }
@@ -127,15 +131,17 @@ final class Cluster {
 
     /// All nodes up, the cluster formed, a leader found.
     static func founded(
-        nodes: Int = 3, flags: [String] = [], prepare: (Cluster) throws -> Void = { _ in }
+        nodes: Int = 3, flags: [String] = [], certificates: Certificates? = nil,
+        prepare: (Cluster) throws -> Void = { _ in }
     ) async throws -> Cluster {
-        let cluster = try Cluster(nodes: nodes, flags: flags)
+        let cluster = try Cluster(nodes: nodes, flags: flags, certificates: certificates)
         try prepare(cluster)
         for name in cluster.names { try cluster.start(name) }
         for name in cluster.names {
             _ = try await eventually("\(name) answers") { try await cluster.status(name) }
         }
-        let (ending, output, errors) = try await cluster.run(["init", "--endpoints", cluster.endpoints[0]])
+        let (ending, output, errors) = try await cluster.run(
+            ["init", "--endpoints", cluster.endpoints[0]] + (certificates?.flags("client") ?? []))
         guard ending == .exited(0) else { throw TestFailure("init: \(ending)\n\(output)\(errors)") }
         try await cluster.waitUntilWhole()
         return cluster
@@ -144,7 +150,9 @@ final class Cluster {
     func status(_ name: String) async throws -> NodeReport {
         _ = try process(name)
         let address = self[name].client
-        let observer = observers[name] ?? MetadataClient(MetadataClientConfiguration(endpoints: [address]))
+        var configuration = MetadataClientConfiguration(endpoints: [address])
+        configuration.tls = certificates?.client
+        let observer = observers[name] ?? MetadataClient(configuration)
         observers[name] = observer
         return try await observer.status(of: address, timeout: .milliseconds(500))
     }
@@ -196,6 +204,7 @@ final class Cluster {
         var configuration = MetadataClientConfiguration(endpoints: (names ?? self.names).map { self[$0].client })
         configuration.timeout = timeout
         configuration.sessionTimeout = sessionTimeout
+        configuration.tls = certificates?.client
         return MetadataClient(configuration)
     }
 
@@ -225,10 +234,10 @@ final class Cluster {
 
 /// A cluster for the length of `body`. Its processes are gone afterwards in any case; its files stay when `body` throws.
 func withCluster(
-    nodes: Int = 3, flags: [String] = [], prepare: (Cluster) throws -> Void = { _ in },
-    _ body: (Cluster) async throws -> Void
+    nodes: Int = 3, flags: [String] = [], certificates: Certificates? = nil,
+    prepare: (Cluster) throws -> Void = { _ in }, _ body: (Cluster) async throws -> Void
 ) async throws {
-    let cluster = try await Cluster.founded(nodes: nodes, flags: flags, prepare: prepare)
+    let cluster = try await Cluster.founded(nodes: nodes, flags: flags, certificates: certificates, prepare: prepare)
     do {
         try await body(cluster)
     } catch {

@@ -1,0 +1,47 @@
+internal import ArgumentParser
+internal import Client
+internal import Glibc
+internal import Server
+
+/// The three files with which a node and a client show each other who they are.
+struct TLSOptions: ParsableArguments {
+    @Option(name: .long, help: ArgumentHelp("Own certificate (PEM), with those up to the CA.", valueName: "FILE"))
+    var tlsCert: String?
+    @Option(name: .long, help: ArgumentHelp("The certificate's private key (PEM).", valueName: "FILE"))
+    var tlsKey: String?
+    @Option(name: .long, help: ArgumentHelp("Certificates of the CAs that are trusted (PEM).", valueName: "FILE"))
+    var tlsCa: String?
+
+    /// Of a client: flags above the environment (QUORATE_TLS_CERT, QUORATE_TLS_KEY, QUORATE_TLS_CA).
+    func files() throws(CommandError) -> MetadataClientTLS? {
+        func environment(_ name: String) -> String? {
+            getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
+        }
+        let files = try Self.files(
+            certificate: tlsCert ?? environment("QUORATE_TLS_CERT"), key: tlsKey ?? environment("QUORATE_TLS_KEY"),
+            authority: tlsCa ?? environment("QUORATE_TLS_CA"))
+        guard let files else { return nil }
+        let tls = MetadataClientTLS(certificate: files.certificate, key: files.key, authority: files.authority)
+        do throws(ClientError) {
+            try tls.check()
+        } catch {
+            throw .usage(error.message)
+        }
+        return tls
+    }
+
+    /// All three, or none of them.
+    static func files(
+        certificate: String?, key: String?, authority: String?
+    ) throws(CommandError) -> ServerConfiguration.TLS? {
+        guard let certificate, let key, let authority else {
+            let given = [("--tls-cert", certificate), ("--tls-key", key), ("--tls-ca", authority)]
+            guard given.contains(where: { $0.1 != nil }) else { return nil }
+            let missing = given.filter { $0.1 == nil }.map(\.0).joined(separator: " and ")
+            throw .usage(
+                "\(missing) is missing: --tls-cert, --tls-key and --tls-ca go together (or QUORATE_TLS_CERT, "
+                    + "QUORATE_TLS_KEY and QUORATE_TLS_CA)")
+        }
+        return ServerConfiguration.TLS(certificate: certificate, key: key, authority: authority)
+    }
+}
