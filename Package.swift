@@ -35,6 +35,7 @@ func tests(_ name: String, _ rooms: [Target.Dependency], exclude: [String] = [])
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -84,14 +85,16 @@ let package = Package(
         // NETWORK
         impure("Transport", ["Basics", "Wire", nioCore, nioPosix]),
 
+        impure("Telemetry", ["Basics", nioCore, nioPosix, nioHTTP]),
+
         // ROOF
         impure("Client", ["Basics", "ClientCore", "MetadataModel", "Transport", "Wire", nioCore, nioPosix]),
         impure(
             "Server",
             [
                 "Basics", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel", "RaftCore",
-                "ReplicaCore", "ReplicaStorage", "RocksEngine", "Snapshots", "StateEngine", "Transport", "Wire",
-                logging, nioCore, nioPosix,
+                "ReplicaCore", "ReplicaStorage", "RocksEngine", "Snapshots", "StateEngine", "Telemetry", "Transport",
+                "Wire", logging, nioCore, nioPosix,
             ]),
         command("quorate", ["Basics", "Client", "Server", argumentParser, crypto, "TOMLKit"]),
 
@@ -131,6 +134,7 @@ let package = Package(
                 "Basics", "ClientCore", "Disk", "LogFormat", "LogStore", "MetadataModel", "RaftCore", "Simulator",
                 "StateEngine", "Wire",
             ]),
+        tests("TelemetryTests", ["Basics", "Telemetry", nioCore, nioPosix, nioHTTP]),
         tests("TransportTests", ["Basics", "Transport", "Wire", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]

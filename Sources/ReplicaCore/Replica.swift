@@ -86,6 +86,7 @@ package struct Replica: ~Copyable {
     package internal(set) var isDiskLow = false
     package var disk = DiskUsage(used: 0, free: .max)
     let startedAt: Instant
+    var counters = ReplicaCounters()
 
     var effects = Effects()
 
@@ -140,6 +141,7 @@ package struct Replica: ~Copyable {
             raft.step(.readRequested(token: token), now: now)
         }
         drainReady()
+        counters.committed(through: raft.commitIndex, at: now)
         feedApply()
         sendAppends()
         handOverWrites()
