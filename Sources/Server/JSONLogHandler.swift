@@ -1,4 +1,4 @@
-internal import Foundation
+package import Foundation
 internal import Logging
 
 /// One JSON object a line on standard error: `time`, `level`, `message`, then the facts by name.
@@ -12,20 +12,23 @@ struct JSONLogHandler: LogHandler {
     }
 
     func log(event: LogEvent) {
-        let facts = metadata.merging(event.metadata ?? [:]) { $1 }
+        let facts = metadata.merging(event.metadata ?? [:]) { $1 }.mapValues { "\($0)" }
         var line = Array(
-            Self.line(level: event.level, message: event.message.description, facts: facts, at: Date()).utf8)
+            JSONLogLine.text(level: event.level.rawValue, message: "\(event.message)", facts: facts, at: Date()).utf8)
         line.append(0x0A)
         // In one call, so that lines of two threads do not mix.
         line.withUnsafeBytes { _ = write(STDERR_FILENO, $0.baseAddress, $0.count) }
     }
+}
 
-    static func line(level: Logger.Level, message: String, facts: Logger.Metadata, at date: Date) -> String {
+package enum JSONLogLine {
+    /// A fact whose name is taken gets an underscore before it.
+    package static func text(level: String, message: String, facts: [String: String], at date: Date) -> String {
         let time = date.formatted(Date.ISO8601FormatStyle(includingFractionalSeconds: true))
-        var fields = [("time", time), ("level", level.rawValue), ("message", message)]
+        var fields = [("time", time), ("level", level), ("message", message)]
         let names = fields.map(\.0)
         for (name, value) in facts.sorted(by: { $0.key < $1.key }) {
-            fields.append((names.contains(name) ? "_\(name)" : name, "\(value)"))
+            fields.append((names.contains(name) ? "_\(name)" : name, value))
         }
         return "{" + fields.map { "\(quoted($0)):\(quoted($1))" }.joined(separator: ",") + "}"
     }

@@ -88,7 +88,7 @@ struct HTTPServerTests {
         try await Self.withServer { server in
             let request = "GET /page HTTP/1.1\r\nHost: x\r\n\r\n"
             let text = try await Self.talk(server, request + request + request)
-            #expect(text.components(separatedBy: "HTTP/1.1 200").count == 2)
+            #expect(text.ranges(of: "HTTP/1.1 200").count == 1)
         }
     }
 
@@ -105,9 +105,10 @@ struct HTTPServerTests {
         var settings = HTTPServer.Settings()
         settings.exchangeTimeout = .milliseconds(200)
         try await Self.withServer(settings) { server in
-            #expect(try await Self.talk(server, "") == "")
-            #expect(try await Self.talk(server, "GET /page HT") == "")
-            #expect(try await Self.talk(server, "GET /never HTTP/1.1\r\nHost: x\r\n\r\n") == "")
+            for request in ["", "GET /page HT", "GET /never HTTP/1.1\r\nHost: x\r\n\r\n"] {
+                let text = try await Self.talk(server, request)
+                #expect(text == "", "\(request)")
+            }
         }
     }
 
