@@ -134,7 +134,7 @@ let package = Package(
                 "Basics", "ClientCore", "Disk", "LogFormat", "LogStore", "MetadataModel", "RaftCore", "Simulator",
                 "StateEngine", "Wire",
             ]),
-        tests("TelemetryTests", ["Basics", "Telemetry", nioCore, nioPosix, nioHTTP]),
+        tests("TelemetryTests", ["Basics", "Server", "Telemetry", logging, nioCore, nioPosix]),
         tests("TransportTests", ["Basics", "Transport", "Wire", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]

@@ -15,6 +15,8 @@ final class TelemetryPort: Sendable {
         self.server = server
     }
 
+    var address: HostPort { server.address }
+
     /// - Parameter inspect: asks the node's event loop how the node is, and hands over the answer, on any thread.
     static func start(
         on address: HostPort, configuration: ServerConfiguration, logger: Logger,

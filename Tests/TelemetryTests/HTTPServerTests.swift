@@ -31,21 +31,8 @@ struct HTTPServerTests {
         await server.stop()
     }
 
-    /// Everything that the server says on one connection, until it ends it.
     private static func talk(_ server: HTTPServer, _ request: String, endsInput: Bool = false) async throws -> String {
-        let loop = MultiThreadedEventLoopGroup.singleton.next()
-        let ended = loop.makePromise(of: String.self)
-        let channel = try await ClientBootstrap(group: loop)
-            .channelInitializer { channel in
-                channel.eventLoop.makeCompletedFuture {
-                    try channel.pipeline.syncOperations.addHandler(Collector(ended))
-                }
-            }
-            .connect(host: server.address.host, port: Int(server.address.port)).get()
-        // It may hang up before everything is sent.
-        try? await channel.writeAndFlush(ByteBuffer(string: request))
-        if endsInput { try? await channel.close(mode: .output) }
-        return try await ended.futureResult.get()
+        try await RawHTTP.talk(to: server.address, request, endsInput: endsInput)
     }
 
     @Test("GET answers the page with its length, and ends the connection")
@@ -132,18 +119,4 @@ struct HTTPServerTests {
             for channel in held { try await channel.close() }
         }
     }
-}
-
-/// Gathers what comes, and hands it over when the connection has ended.
-private final class Collector: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-
-    private let ended: EventLoopPromise<String>
-    private var bytes = ByteBuffer()
-
-    init(_ ended: EventLoopPromise<String>) { self.ended = ended }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) { bytes.writeImmutableBuffer(unwrapInboundIn(data)) }
-    func channelInactive(context: ChannelHandlerContext) { ended.succeed(String(buffer: bytes)) }
-    func errorCaught(context: ChannelHandlerContext, error: any Error) { context.close(promise: nil) }
 }
