@@ -1,4 +1,5 @@
 internal import Basics
+internal import Glibc
 internal import Logging
 internal import NIOCore
 internal import NIOPosix
@@ -47,7 +48,17 @@ final class TelemetryPort: Sendable {
             return TelemetryPort(group: group, server: server)
         } catch {
             try? await group.shutdownGracefully()
-            throw NodeFailure(message: "cannot listen on \(address) for --http: \(error)")
+            throw BindFailure(address: address, error: error)
+        }
+    }
+
+    private struct BindFailure: Error, CustomStringConvertible {
+        let address: HostPort
+        let error: any Error
+
+        var description: String {
+            let reason = (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
+            return "cannot listen on \(address) for --http: \(reason)"
         }
     }
 

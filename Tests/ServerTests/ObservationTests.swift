@@ -165,6 +165,14 @@ extension ServerTests {
             #expect(page.status == 503)
             #expect(page.body.contains("\nfailed belongs to no cluster: run `quorate init`"))
             #expect(try await Self.scrape(name, of: waiting).value("quorate_node_state", ["state": "waiting"]) == 1)
+
+            let address = try await Self.address(name, of: waiting)
+            let second = try await waiting.run([
+                "serve", "--name", "n2", "--data", "\(waiting.directory)/n2", "--client", "127.0.0.1:0", "--peer",
+                "127.0.0.1:0", "--http", address,
+            ])
+            #expect(second.ending == .exited(1))
+            #expect(second.errors.contains("cannot listen on \(address) for --http: Address already in use"))
             #expect(try await waiting.stop(name) == [.exited(0)])
 
             try await withCluster(flags: Self.flags) { cluster in
