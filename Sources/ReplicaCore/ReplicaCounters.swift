@@ -69,13 +69,14 @@ package struct ReplicaCounters: Sendable {
     mutating func applied(through index: LogIndex, at now: Instant) {
         guard let first = batches.first, first.through <= index else { return }
         committed(through: index, at: now)
-        let done = batches.prefix { $0.through <= index }
-        for batch in done {
-            writeLatencies.record(now - batch.beganAt, count: batch.count)
-            writes &+= batch.count
+        var doneCount = 0
+        while doneCount < batches.count, batches[doneCount].through <= index {
+            writeLatencies.record(now - batches[doneCount].beganAt, count: batches[doneCount].count)
+            writes &+= batches[doneCount].count
+            doneCount += 1
         }
-        committedBatchCount -= done.count
-        batches.removeFirst(done.count)
+        committedBatchCount -= doneCount
+        batches.removeFirst(doneCount)
     }
 
     /// What is not applied by now may never be, or under another leader.
