@@ -37,6 +37,7 @@ let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -87,14 +88,16 @@ let package = Package(
         // NETWORK
         impure("Transport", ["Basics", "Wire", nioCore, nioPosix, nioSSL, nioTLS]),
 
+        impure("Telemetry", ["Basics", nioCore, nioPosix, nioHTTP]),
+
         // ROOF
         impure("Client", ["Basics", "ClientCore", "MetadataModel", "Transport", "Wire", nioCore, nioPosix]),
         impure(
             "Server",
             [
                 "Basics", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel", "RaftCore",
-                "ReplicaCore", "ReplicaStorage", "RocksEngine", "Snapshots", "StateEngine", "Transport", "Wire",
-                logging, nioCore, nioPosix,
+                "ReplicaCore", "ReplicaStorage", "RocksEngine", "Snapshots", "StateEngine", "Telemetry", "Transport",
+                "Wire", logging, nioCore, nioPosix,
             ]),
         command("quorate", ["Basics", "Client", "Server", argumentParser, crypto, "TOMLKit"]),
 
@@ -134,6 +137,7 @@ let package = Package(
                 "Basics", "ClientCore", "Disk", "LogFormat", "LogStore", "MetadataModel", "RaftCore", "Simulator",
                 "StateEngine", "Wire",
             ]),
+        tests("TelemetryTests", ["Basics", "Server", "Telemetry", logging, nioCore, nioPosix]),
         tests("TransportTests", ["Basics", "Transport", "Wire", nioCore, nioPosix]),
     ],
     swiftLanguageModes: [.v6]

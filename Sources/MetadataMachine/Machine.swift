@@ -50,6 +50,7 @@ package final class Machine<E: Engine> {
     }
 
     package func openSessions() -> [OpenSession] { sessions.openSessions() }
+    package var openSessionCount: Int { sessions.openCount }
 
     // MARK: - Applying
 

@@ -153,6 +153,9 @@ struct SessionTable: ~Copyable {
             .sorted { $0.id < $1.id }
     }
 
+    /// How many are open, at no cost.
+    var openCount: Int { slotOf.count - ended.count }
+
     // MARK: Checkpoint
 
     /// Everything, in one canonical form:
@@ -283,6 +286,8 @@ private struct ReplyWindow {
 /// comparison.
 private struct ForgettingQueue {
     private var heap: [(at: ClusterTime, id: SessionID)] = []
+
+    var count: Int { heap.count }
 
     mutating func add(_ id: SessionID, forgottenAt at: ClusterTime) {
         var position = heap.count

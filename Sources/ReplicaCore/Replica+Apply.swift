@@ -9,6 +9,7 @@ extension Replica {
         appliesInFlight -= 1
         appliedIndex = max(appliedIndex, group.range.upperBound)
         raft.step(.applied(through: group.range.upperBound), now: now)
+        counters.applied(through: group.range.upperBound, at: now)
         answerRequesters(of: group)
         if raft.isLeader {
             for session in group.sessionsOpened { leases.opened(session, now: now) }
@@ -39,6 +40,7 @@ extension Replica {
     }
 
     package mutating func answered(_ answers: AnswerBatch) {
+        counters.readsAnswered(answers.items.count)
         for item in answers.items {
             answer(item.slot, item.requestID, .query, body: answers.bytes.rawSpan.extracting(item.bytes))
         }

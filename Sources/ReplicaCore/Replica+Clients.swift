@@ -26,6 +26,7 @@ extension Replica {
         }
         clients.addPending(slot)
         requestCount += 1
+        counters.requestCame()
         if case .hello(let hello) = request {
             greet(slot, hello, requestID: requestID)
             return
@@ -233,6 +234,7 @@ extension Replica {
     }
 
     mutating func answer(_ slot: ConnectionSlot, _ requestID: UInt64, _ kind: ClientFrameKind, error: ReplyError) {
+        counters.refused(error.code)
         write(slot) { ClientReply.refuse(kind: kind.rawValue, requestID: requestID, error, into: &$0) }
     }
 

@@ -26,6 +26,7 @@ extension Replica {
     /// Requests whose entries may or may not survive under the next leader are told so; a retry gets the first reply.
     private mutating func reignEnded() {
         for requester in pending.takeAll() { answer(requester, outcomeUnknownError) }
+        counters.reignEnded()
         leases.removeAll()
         ballots.removeAll()
         for position in links.indices { links[position].appends.removeAll() }

@@ -12,6 +12,7 @@ extension Replica {
     mutating func propose(_ command: RawSpan, requester: Requester?, principal: UInt64 = 0) {
         if openSlab == nil {
             openSlab = SlabBuilder(term: raft.currentTerm, firstIndex: raft.lastIndex.next, salt: salt)
+            counters.batchBegan(at: now)
         }
         openSlab?.append(.command, payload: command, time: clock.read(now: now, wall: wall), principal: principal)
         openRequesters.append(requester)
@@ -43,6 +44,7 @@ extension Replica {
             guard let requester else { continue }
             pending.insert(requester, at: EntryID(term: slab.term, index: slab.firstIndex + offset))
         }
+        counters.batchProposed(through: slab.lastIndex, count: slab.count, at: now)
         raft.step(.proposed(count: slab.count), now: now)
         drainReady()
     }

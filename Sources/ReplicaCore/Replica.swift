@@ -90,6 +90,7 @@ package struct Replica: ~Copyable {
     var spaceShortage: ReplyError?
     package var disk = DiskUsage(used: 0, free: .max)
     let startedAt: Instant
+    var counters = ReplicaCounters()
 
     var effects = Effects()
 
@@ -147,6 +148,7 @@ package struct Replica: ~Copyable {
         }
         drainReady()
         settleMemberChange()
+        counters.committed(through: raft.commitIndex, at: now)
         feedApply()
         sendAppends()
         handOverWrites()

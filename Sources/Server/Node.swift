@@ -34,6 +34,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     private var clientConnections: [FrameConnection?] = []
     private var clientSlots: [UInt64: ConnectionSlot] = [:]
     let peers: PeerConnections
+    private var events = NodeEvents()
     private let fail: (NodeFailure) -> Void
 
     init(
@@ -67,6 +68,12 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     }
 
     var isDrained: Bool { replica.isDrained }
+
+    var status: StatusReply { replica.statusReply }
+
+    func figures(at now: Instant) -> NodeFigures {
+        NodeFigures(replica: replica.figures(at: now), events: events, storage: storage.figures)
+    }
 
     /// On the loop; after it, `stopStorage` elsewhere, because it waits.
     func stop() {
@@ -125,6 +132,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     // MARK: - What the threads report
 
     private func storageReported(_ report: StorageReport) {
+        events.note(report)
         switch report {
         case .failed(let failure): fail(failure)
         default: turn { storage.deliver(report, to: &$0) }
@@ -191,6 +199,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     // MARK: - Notices
 
     private func log(_ notice: Notice) {
+        events.note(notice)
         switch notice {
         case .roleChanged(let status):
             logger.notice(

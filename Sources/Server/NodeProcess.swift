@@ -33,6 +33,7 @@ final class NodeProcess: @unchecked Sendable {
     private var reminder: RepeatedTask?
     private var repair: LogRepair?
     private var joining: Joining?
+    private var telemetry: TelemetryPort?
 
     init(_ configuration: ServerConfiguration, loop: any EventLoop, logger: Logger, exit: ExitSignal) throws {
         self.configuration = configuration
@@ -65,6 +66,11 @@ final class NodeProcess: @unchecked Sendable {
         try await loop.submit { [self] in try prepare() }.get()
         try await listen(configuration.peerListen, for: .peer) { $0.peers! }
         try await listen(configuration.clientListen, for: .client) { $0.clientPort! }
+        if let address = configuration.httpListen {
+            telemetry = try await TelemetryPort.start(on: address, configuration: configuration, logger: logger) {
+                [self] answer in inspect(answer)
+            }
+        }
         logger.notice(
             "listening",
             metadata: [
@@ -294,6 +300,7 @@ final class NodeProcess: @unchecked Sendable {
             logger.notice("stopping")
             await drain()
         }
+        await telemetry?.stop()
         let stopped = loop.makePromise(of: (any RunningNode)?.self)
         loop.execute { [self] in
             reminder?.cancel()
@@ -394,6 +401,28 @@ final class NodeProcess: @unchecked Sendable {
         connection.send(writer.takeBytes())
     }
 
+    // MARK: - Seeing inside
+
+    /// From any thread; `answer` runs on the loop.
+    private func inspect(_ answer: @escaping @Sendable (NodeInspection) -> Void) {
+        let askedAt = Instant(nanoseconds: NIODeadline.now().uptimeNanoseconds)
+        loop.execute { [self] in
+            let now = Instant(nanoseconds: NIODeadline.now().uptimeNanoseconds)
+            answer(
+                NodeInspection(
+                    status: node?.status ?? statusWithoutNode, figures: node?.figures(at: now),
+                    transport: context?.counters, takenAt: now, loopDelay: now - askedAt))
+        }
+    }
+
+    /// Founded or not: a node whose log is being repaired belongs to its cluster all the same.
+    private var statusWithoutNode: StatusReply {
+        var status = waitingStatus
+        status.identity = identity.cluster
+        if repair != nil { status.node.state = .repairing }
+        return status
+    }
+
     private var waitingStatus: StatusReply {
         let node = NodeStatus(
             id: identity.incarnation, name: configuration.name, role: .none, state: .waiting, term: .zero,
@@ -414,6 +443,8 @@ protocol RunningNode: AnyObject, Sendable {
     var isDrained: Bool { get }
     /// The members as they are committed, and the index of the entry that says so.
     var settledMembership: (index: LogIndex, membership: Membership)? { get }
+    var status: StatusReply { get }
+    func figures(at now: Instant) -> NodeFigures
     func clientOpened(_ connection: FrameConnection)
     func clientReceived(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection)
     func clientClosed(_ connection: FrameConnection)

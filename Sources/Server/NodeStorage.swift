@@ -48,6 +48,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private let logSizeMax: Int
     /// Bytes of the state on disk, as the apply thread last saw it.
     private let stateSize = Mutex<UInt64>(0)
+    private let meter = Mutex(StorageMeter())
     /// Where the newest snapshot that is whole on disk ends.
     private let snapshotThrough = Mutex(LogIndex.zero)
 
@@ -139,6 +140,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     var logSize: Int { log.log.byteCount }
 
+    var figures: StorageFigures { StorageFigures(logBytes: logSize, meter: meter.withLock { $0 }) }
+
     /// Called twice a second: how far the state is durable, how much space is left, what of the log can go.
     func maintain(compactThrough floor: LogIndex, time: ClusterTime, reserve: Int, lastApplied: LogIndex) {
         stateThread?.add(.checkFlush)
@@ -203,6 +206,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     /// No space was found before anything was promised: the entries wait, unacknowledged, until there is some.
     private func write(_ work: LogWork) throws(DiskError) {
+        meter.withLock { $0.syncBegan(at: Self.now()) }
+        defer { meter.withLock { $0.syncEnded(at: Self.now()) } }
         while true {
             do throws(DiskError) {
                 return try log.perform(work)
@@ -236,7 +241,13 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                     outcomes.append(try state.perform(work, now: Self.now()))
                 case .checkFlush:
                     try flushIfLogIsLong()
-                    stateSize.withLock { $0 = state.machine.engine.statistics.diskBytes }
+                    let figures = state.machine.engine.statistics
+                    let sessions = state.machine.openSessionCount
+                    stateSize.withLock { $0 = figures.diskBytes }
+                    meter.withLock {
+                        $0.stateMeasured(
+                            bytes: figures.diskBytes, memoryBytes: figures.residentBytes, sessions: sessions)
+                    }
                     report(.flushed(through: try durableApplied()))
                 case .snapshotSource: snapshotThread?.add(.build(try state.snapshotSource()))
                 case .exportSource(let slot, let requestID):

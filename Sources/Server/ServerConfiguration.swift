@@ -8,6 +8,8 @@ package struct ServerConfiguration: Hashable, Sendable {
     package var dataDirectory: String
     package var clientListen: HostPort
     package var peerListen: HostPort
+    /// Where probes and metrics are served by HTTP; nil: nowhere.
+    package var httpListen: HostPort?
     /// Where clients and peers find the node; nil: where it listens.
     package var clientAdvertise: HostPort?
     package var peerAdvertise: HostPort?
@@ -37,6 +39,7 @@ package struct ServerConfiguration: Hashable, Sendable {
     package var connectionsMax = Limits.connectionsMax
     package var connectionsPerAddressMax = Limits.connectionsPerAddressMax
     package var logLevel: LogLevel = .info
+    package var logFormat: LogFormat = .text
 
     package struct Founder: Hashable, Sendable {
         package var name: String
@@ -68,6 +71,10 @@ package struct ServerConfiguration: Hashable, Sendable {
 
     package enum LogLevel: String, Hashable, Sendable, CaseIterable {
         case trace, debug, info, notice, warning, error
+    }
+
+    package enum LogFormat: String, Hashable, Sendable, CaseIterable {
+        case text, json
     }
 
     package init(
@@ -134,6 +141,7 @@ extension ServerConfiguration {
                     + "and change everything. Give --tls-cert, --tls-key and --tls-ca, listen on 127.0.0.1, or, on a "
                     + "network that you trust, add --insecure")
         }
+        try validateHTTP()
         try require(
             clientListen != peerListen || clientListen.port == 0, "--client and --peer need two different ports")
         try require(
@@ -144,6 +152,19 @@ extension ServerConfiguration {
             "--peer \(peerListen) is no address that others could connect to: add --advertise-peer HOST:PORT")
         for (flag, address) in [("--advertise-client", clientAddress), ("--advertise-peer", peerAddress)] {
             try require(!address.isWildcard, "\(flag) \(address) is no address that others could connect to")
+        }
+    }
+
+    private func validateHTTP() throws(ConfigurationError) {
+        guard let httpListen else { return }
+        try require(
+            isInsecure || httpListen.isLoopback,
+            "--http \(httpListen) can be reached from other machines, and HTTP has neither encryption nor passwords here: "
+                + "whoever reaches the port sees names, addresses and load, though no records. Listen on 127.0.0.1, or, "
+                + "on a network that you trust, add --insecure")
+        for (flag, address) in [("--client", clientListen), ("--peer", peerListen)] {
+            try require(
+                httpListen != address || httpListen.port == 0, "--http and \(flag) need two different ports")
         }
     }
 

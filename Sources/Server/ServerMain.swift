@@ -50,7 +50,11 @@ package enum ServerMain {
     }
 
     private static func makeLogger(_ configuration: ServerConfiguration) -> Logger {
-        var logger = Logger(label: "quorate", factory: { StreamLogHandler.standardError(label: $0) })
+        var logger =
+            switch configuration.logFormat {
+            case .text: Logger(label: "quorate", factory: { StreamLogHandler.standardError(label: $0) })
+            case .json: Logger(label: "quorate", factory: { _ in JSONLogHandler() })
+            }
         logger.logLevel =
             switch configuration.logLevel {
             case .trace: .trace

@@ -22,6 +22,8 @@ struct Local: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Configuration file for all nodes.", valueName: "FILE")) var config: String?
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning or error.", valueName: "LEVEL"))
     var logLevel: String?
+    @Option(help: ArgumentHelp("text or json.", valueName: "FORMAT")) var logFormat: String?
+    @Flag(help: "Serve /livez, /readyz and /metrics by HTTP, at P+200, P+201, ….") var http = false
     @Flag(help: "Start a node again when it ends.") var restart = false
     @Flag(help: "One line of JSON when there is a leader.") var json = false
 
@@ -31,8 +33,7 @@ struct Local: AsyncParsableCommand {
         let layout = try layout()
         let cluster = LocalCluster(
             layout: layout, dataDirectory: data, executable: try Self.ownExecutable(),
-            furtherArguments: furtherArguments,
-            restartsNodes: restart)
+            furtherArguments: furtherArguments, servesHTTP: http, restartsNodes: restart)
         let code = try await cluster.run { seconds, cluster in
             Output.line(json ? cluster.readyJSON.text : cluster.readyText(seconds: seconds))
         }
@@ -56,7 +57,7 @@ struct Local: AsyncParsableCommand {
     }
 
     private var furtherArguments: [String] {
-        [("--engine", engine), ("--config", config), ("--log-level", logLevel)].flatMap { flag, value in
+        [("--engine", engine), ("--config", config), ("--log-level", logLevel), ("--log-format", logFormat)].flatMap { flag, value in
             value.map { [flag, $0] } ?? []
         }
     }

@@ -10,6 +10,7 @@ final class LocalCluster {
     private let dataDirectory: String
     private let executable: String
     private let furtherArguments: [String]
+    private let servesHTTP: Bool
     private let restartsNodes: Bool
     private var children: [ChildProcess?]
     private var isStopping = false
@@ -30,12 +31,14 @@ final class LocalCluster {
     }
 
     init(
-        layout: LocalLayout, dataDirectory: String, executable: String, furtherArguments: [String], restartsNodes: Bool
+        layout: LocalLayout, dataDirectory: String, executable: String, furtherArguments: [String],
+        servesHTTP: Bool = false, restartsNodes: Bool
     ) {
         self.layout = layout
         self.dataDirectory = dataDirectory
         self.executable = executable
         self.furtherArguments = furtherArguments
+        self.servesHTTP = servesHTTP
         self.restartsNodes = restartsNodes
         children = Array(repeating: nil, count: layout.nodes)
     }
@@ -46,7 +49,7 @@ final class LocalCluster {
         let signals = Self.watchSignals { continuation.yield(.stop) }
         defer { for signal in signals { signal.cancel() } }
 
-        try layout.checkPortsAreFree()
+        try layout.checkPortsAreFree(withHTTP: servesHTTP)
         let startedAt = ContinuousClock.now
         do {
             for node in 0..<layout.nodes { try start(node, continuation) }
@@ -101,7 +104,8 @@ final class LocalCluster {
         let member = layout.members[node]
         let child = try ChildProcess(
             executable: executable,
-            arguments: layout.arguments(for: member, dataDirectory: dataDirectory, further: furtherArguments),
+            arguments: layout.arguments(
+                for: member, dataDirectory: dataDirectory, withHTTP: servesHTTP, further: furtherArguments),
             logPath: logPath(member))
         children[node] = child
         let processID = child.processID
@@ -195,7 +199,7 @@ final class LocalCluster {
                 ("pid", .optional(child.map { UInt64($0.processID) })),
                 ("client", .string(member.client.description)),
                 ("peer", .string(member.peer.description)),
-            ])
+            ] + (servesHTTP ? [("http", .string(member.http.description))] : []))
         }
         return .object([
             ("ready", .bool(true)), ("endpoints", .array(layout.endpoints.map { .string($0) })),
@@ -211,6 +215,9 @@ final class LocalCluster {
         for (member, child) in zip(layout.members, children) {
             let process = child.map { "pid \($0.processID)" } ?? "down"
             lines.append("  \(member.name)  \(member.client)  \(process)  log \(logPath(member))")
+        }
+        if servesHTTP {
+            lines.append("Metrics: " + layout.members.map { "http://\($0.http)/metrics" }.joined(separator: " "))
         }
         lines += [
             "",

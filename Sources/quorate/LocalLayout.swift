@@ -8,6 +8,8 @@ struct LocalLayout: Hashable, Codable {
     static let basePortDefault = 7_400
     /// Peers listen this far above clients.
     static let peerOffset = 100
+    /// Probes and metrics, where they are asked for, this far above clients.
+    static let httpOffset = 200
     static let nodeCountMax = 9
 
     var nodes: Int
@@ -17,13 +19,15 @@ struct LocalLayout: Hashable, Codable {
         var name: String
         var client: HostPort
         var peer: HostPort
+        var http: HostPort
     }
 
     var members: [Node] {
         (0..<nodes).map { position in
             Node(
                 name: "n\(position + 1)", client: Self.address(basePort + position),
-                peer: Self.address(basePort + Self.peerOffset + position))
+                peer: Self.address(basePort + Self.peerOffset + position),
+                http: Self.address(basePort + Self.httpOffset + position))
         }
     }
 
@@ -39,24 +43,24 @@ struct LocalLayout: Hashable, Codable {
         guard (1...Self.nodeCountMax).contains(nodes) else {
             throw .usage("--nodes must be from 1 to \(Self.nodeCountMax); 3 survive the loss of one, 5 of two")
         }
-        guard (1...65_535 - Self.peerOffset - Self.nodeCountMax).contains(basePort) else {
-            throw .usage("--base-port must be from 1 to \(65_535 - Self.peerOffset - Self.nodeCountMax)")
+        guard (1...65_535 - Self.httpOffset - Self.nodeCountMax).contains(basePort) else {
+            throw .usage("--base-port must be from 1 to \(65_535 - Self.httpOffset - Self.nodeCountMax)")
         }
     }
 
     /// Arguments of one node's `serve`.
-    func arguments(for node: Node, dataDirectory: String, further: [String]) -> [String] {
+    func arguments(for node: Node, dataDirectory: String, withHTTP: Bool = false, further: [String]) -> [String] {
         [
             "serve", "--name", node.name, "--data", "\(dataDirectory)/\(node.name)", "--client",
             node.client.description,
             "--peer", node.peer.description, "--cluster",
             members.map { "\($0.name)=\($0.peer)" }.joined(separator: ","), "--stop-with-standard-input",
-        ] + further
+        ] + (withHTTP ? ["--http", node.http.description] : []) + further
     }
 
     /// A port that another program listens on would make that program answer in a node's place.
-    func checkPortsAreFree() throws(CommandError) {
-        for address in members.flatMap({ [$0.client, $0.peer] }) where !Self.isFree(port: address.port) {
+    func checkPortsAreFree(withHTTP: Bool) throws(CommandError) {
+        for address in members.flatMap({ [$0.client, $0.peer] + (withHTTP ? [$0.http] : []) }) where !Self.isFree(port: address.port) {
             throw CommandError(
                 "addressInUse",
                 "\(address) is in use: is another `quorate local` running? Stop it, or give another --base-port"

@@ -15,6 +15,10 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Its data directory; made when it is not there.", valueName: "DIR")) var data: String?
     @Option(help: ArgumentHelp("Where it listens for clients.", valueName: "HOST:PORT")) var client: String?
     @Option(help: ArgumentHelp("Where it listens for other nodes.", valueName: "HOST:PORT")) var peer: String?
+    @Option(
+        help: ArgumentHelp(
+            "Where it answers /livez, /readyz and /metrics by HTTP. (default: nowhere)", valueName: "HOST:PORT"))
+    var http: String?
     @Option(help: ArgumentHelp("Peer addresses of the nodes that found the cluster.", valueName: "n1=HOST:PORT,…"))
     var cluster: String?
     @Option(help: ArgumentHelp("Peer addresses of members of the cluster that it is to join.", valueName: "HOST:PORT,…"))
@@ -47,6 +51,8 @@ struct Serve: AsyncParsableCommand {
     var connectionsPerAddress: String?
     @Option(help: ArgumentHelp("trace, debug, info, notice, warning or error. (default: info)", valueName: "LEVEL"))
     var logLevel: String?
+    @Option(help: ArgumentHelp("text, or json: one object a line. (default: text)", valueName: "FORMAT"))
+    var logFormat: String?
 
     @Flag(help: .hidden) var stopWithStandardInput = false
 
@@ -68,13 +74,15 @@ struct Serve: AsyncParsableCommand {
 
     private var flags: [ServeSetting: ServeSettings.Given] {
         let texts: [(ServeSetting, String?)] = [
-            (.name, name), (.data, data), (.client, client), (.peer, peer), (.cluster, cluster), (.join, join),
+            (.name, name), (.data, data), (.client, client), (.peer, peer), (.http, http), (.cluster, cluster),
+            (.join, join),
             (.engine, engine), (.insecure, insecure ? "true" : nil), (.advertiseClient, advertiseClient),
             (.advertisePeer, advertisePeer), (.heartbeatInterval, heartbeatInterval),
             (.electionTimeout, electionTimeout), (.diskStallTimeout, diskStallTimeout), (.segmentSize, segmentSize),
             (.logMax, logMax), (.diskReserve, diskReserve), (.valueSizeMax, valueSizeMax),
             (.tlsCert, tls.tlsCert), (.tlsKey, tls.tlsKey), (.tlsCA, tls.tlsCa),
             (.connectionsMax, connectionsMax), (.connectionsPerAddress, connectionsPerAddress), (.logLevel, logLevel),
+            (.logFormat, logFormat),
         ]
         var values: [ServeSetting: ServeSettings.Given] = [:]
         for case (let setting, let text?) in texts {

@@ -4,7 +4,7 @@ internal import Server
 /// Every setting of `serve`, by the one name that it has as a flag (`--segment-size`), as a variable of the environment
 /// (`QUORATE_SEGMENT_SIZE`) and in the configuration file (`segment-size`).
 enum ServeSetting: String, CaseIterable {
-    case name, data, client, peer, cluster, join, engine, insecure
+    case name, data, client, peer, http, cluster, join, engine, insecure
     case tlsCert = "tls-cert"
     case tlsKey = "tls-key"
     case tlsCA = "tls-ca"
@@ -20,6 +20,7 @@ enum ServeSetting: String, CaseIterable {
     case connectionsMax = "connections-max"
     case connectionsPerAddress = "connections-per-address"
     case logLevel = "log-level"
+    case logFormat = "log-format"
 
     var flag: String { "--\(rawValue)" }
     var variable: String { "QUORATE_" + String(rawValue.uppercased().map { $0 == "-" ? "_" : $0 }) }
@@ -50,6 +51,7 @@ struct ServeSettings {
         var configuration = ServerConfiguration(
             name: try required(.name).text, dataDirectory: try required(.data).text,
             clientListen: try address(required(.client)), peerListen: try address(required(.peer)))
+        configuration.httpListen = try optional(.http, address)
         configuration.clientAdvertise = try optional(.advertiseClient, address)
         configuration.peerAdvertise = try optional(.advertisePeer, address)
         configuration.cluster = try optional(.cluster, cluster) ?? []
@@ -57,6 +59,9 @@ struct ServeSettings {
         if let engine = try optional(.engine, choice(ServerConfiguration.Engine.self)) { configuration.engine = engine }
         if let level = try optional(.logLevel, choice(ServerConfiguration.LogLevel.self)) {
             configuration.logLevel = level
+        }
+        if let format = try optional(.logFormat, choice(ServerConfiguration.LogFormat.self)) {
+            configuration.logFormat = format
         }
         if let isInsecure = try optional(.insecure, truth) { configuration.isInsecure = isInsecure }
         configuration.tls = try TLSOptions.files(

@@ -98,6 +98,9 @@ struct CommandLineTests {
             return
         }
         #expect(try serve.configuration().cluster.count == 3)
+        #expect(try serve.configuration().httpListen == nil)
+        let observed = layout.arguments(for: layout.members[2], dataDirectory: "d", withHTTP: true, further: [])
+        #expect(observed.suffix(2) == ["--http", "127.0.0.1:7602"])
         #expect(serve.stopWithStandardInput)
         #expect(!LocalLayout(nodes: 3, basePort: 8_400).isFoundByDefault)
         for wrong in [LocalLayout(nodes: 0, basePort: 7_400), LocalLayout(nodes: 3, basePort: 65_500)] {

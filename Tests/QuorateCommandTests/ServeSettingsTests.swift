@@ -53,8 +53,12 @@ struct ServeSettingsTests {
             "engine": "memory", "heartbeat-interval": "50ms", "election-timeout": "300ms-600ms", "segment-size": "1MiB",
             "log-max": "8MiB", "disk-reserve": "1GiB", "value-size-max": "8MiB", "connections-max": "100",
             "log-level": "debug", "disk-stall-timeout": "1s", "insecure": "true", "client": "0.0.0.0:7400",
-            "advertise-client": "10.0.0.1:7400",
+            "advertise-client": "10.0.0.1:7400", "http": "10.0.0.1:7600", "log-format": "json",
         ])
+        #expect(plain.httpListen == nil)
+        #expect(plain.logFormat == .text)
+        #expect(changed.httpListen?.description == "10.0.0.1:7600")
+        #expect(changed.logFormat == .json)
         #expect(changed.engine == .memory)
         #expect(changed.heartbeatInterval == .milliseconds(50))
         #expect(changed.electionTimeoutMin == .milliseconds(300))
@@ -121,6 +125,9 @@ struct ServeSettingsTests {
         #expect(refusal(["cluster": "n1=127.0.0.1:7500,n1=127.0.0.1:7501"]).contains("names a node twice"))
         #expect(refusal(["cluster": "n1=127.0.0.1:7500,n2=127.0.0.1:7500"]).contains("the same address"))
         #expect(refusal(["client": "127.0.0.1:7500"]).contains("two different ports"))
+        #expect(refusal(["http": "127.0.0.1:7500"]).contains("--http and --peer need two different ports"))
+        #expect(refusal(["http": "0.0.0.0:7600"]).contains("--insecure"))
+        #expect(refusal(["log-format": "xml"]).contains("one of text, json"))
         #expect(refusal(["connections-per-address": "20000"]).contains("--connections-max"))
         #expect(refusal(["name": "a=b", "cluster": nil]).contains("no '='"))
     }

@@ -12,6 +12,7 @@ extension ServerTests {
                 var pid: pid_t
                 var client: String
                 var peer: String
+                var http: String?
             }
             var ready: Bool
             var endpoints: [String]
@@ -68,6 +69,7 @@ extension ServerTests {
                 #expect(first.ready.endpoints == (0..<3).map { "127.0.0.1:\(basePort + $0)" })
                 #expect(first.ready.nodes.map(\.name) == ["n1", "n2", "n3"])
                 #expect(first.ready.nodes.map(\.client) == first.ready.endpoints)
+                #expect(first.ready.nodes.allSatisfy { $0.http == nil })
                 #expect(first.ready.nodes.map(\.peer) == (0..<3).map { "127.0.0.1:\(basePort + 100 + $0)" })
                 for node in first.ready.nodes { #expect(kill(node.pid, 0) == 0) }
 
@@ -80,8 +82,12 @@ extension ServerTests {
                 try await first.expectNobodyLeft()
 
                 // Nodes and ports are what the directory was made with.
-                let second = try await Run(directory, basePort: nil)
+                let second = try await Run(directory, basePort: nil, further: ["--http"])
                 #expect(second.ready.endpoints == first.ready.endpoints)
+                #expect(second.ready.nodes.map(\.http) == (0..<3).map { "127.0.0.1:\(basePort + 200 + $0)" })
+                for node in second.ready.nodes {
+                    #expect(try await Page.get("/livez", from: node.http ?? "").status == 200)
+                }
                 let get = try await Command.run(binary, ["get", "hello", "--endpoints", endpoints], in: directory)
                 #expect(get.ending == .exited(0))
                 #expect(get.output.contains("world"))

@@ -282,11 +282,14 @@ enum Scratch {
 enum Ports {
     private static let candidates = 12_000..<32_000
 
-    /// The first of `count` ports in a row, `offset` apart from as many more: what `quorate local` uses.
+    /// The first of `count` ports in a row, `offset` apart from as many more, and those again: what `quorate local` uses.
     static func freeBase(_ count: Int, offset: Int) throws -> Int {
         for _ in 0..<1_000 {
             let base = Int.random(in: candidates)
-            if (0..<count).allSatisfy({ isFree(base + $0) && isFree(base + offset + $0) }) { return base }
+            let isWhole = (0..<count).allSatisfy { position in
+                (0...2).allSatisfy { isFree(base + $0 * offset + position) }
+            }
+            if isWhole { return base }
         }
         throw TestFailure("no free ports in \(candidates)")
     }
