@@ -208,6 +208,16 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
                 metadata: [
                     "index": "\(index)", "own": "\(String(own, radix: 16))", "majority": "\(String(majority, radix: 16))",
                 ])
+        case .stateDamaged(let reason, isRebuilt: true):
+            logger.error(
+                "this node's state is damaged: quarantined until it is rebuilt from another member",
+                metadata: ["reason": "\(reason)"])
+        case .stateDamaged(let reason, isRebuilt: false):
+            logger.error(
+                "this node's state is damaged and no other member has it: what cannot be read is refused",
+                metadata: ["reason": "\(reason)"])
+        case .stateLost(let reason):
+            fail(NodeFailure(message: "the state is damaged and no other member has it: \(reason). Restore a snapshot"))
         case .stateRebuilt(let index): logger.notice("state rebuilt", metadata: ["index": "\(index)"])
         case .digestsDiffer(let index):
             logger.error("members' states differ and none has a majority", metadata: ["index": "\(index)"])

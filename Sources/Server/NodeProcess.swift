@@ -41,6 +41,9 @@ final class NodeProcess: @unchecked Sendable {
         if try !fileSystem.exists(directory) { try fileSystem.createDirectory(directory) }
         try fileSystem.requirePrivate(directory)
         lock = try fileSystem.lock(directory)
+        guard try !fileSystem.exists("\(directory)/\(ClusterRecovery.unfinishedName)") else {
+            throw NodeFailure(message: "a recovery of \(directory) was interrupted: run the same `quorate recover` again")
+        }
         if let found = try NodeIdentity.load(from: directory, on: fileSystem) {
             try found.check(name: configuration.name, cluster: nil)
             identity = found

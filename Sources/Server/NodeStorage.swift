@@ -212,26 +212,37 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         var outcomes: [StateOutcome] = []
         do throws(MachineError) {
             for job in jobs {
-                switch job {
-                case .work(let work):
-                    outcomes.append(try state.perform(work, now: Self.now()))
-                case .checkFlush:
-                    try flushIfLogIsLong()
-                    stateSize.withLock { $0 = state.machine.engine.statistics.diskBytes }
-                    report(.flushed(through: try durableApplied()))
-                case .snapshotSource: snapshotThread?.add(.build(try state.snapshotSource()))
-                case .adopt(let engine, let point, let membership, let time, let resetsLog):
-                    report(.outcomes(outcomes))
-                    outcomes = []
-                    try state.adopt(engine.value)
-                    snapshotThread?.add(.installed(point))
-                    finishInstall(point, membership, time, resetsLog: resetsLog)
+                do throws(MachineError) {
+                    try perform(job, &outcomes)
+                } catch {
+                    outcomes.append(try state.broke(error))
                 }
             }
         } catch {
             report(.failed(NodeFailure(message: "the state cannot be kept: \(error)")))
         }
         if !outcomes.isEmpty { report(.outcomes(outcomes)) }
+    }
+
+    private func perform(_ job: StateJob, _ outcomes: inout [StateOutcome]) throws(MachineError) {
+        switch job {
+        case .work(let work):
+            outcomes.append(try state.perform(work, now: Self.now()))
+        case .checkFlush:
+            guard !state.isBroken else { return }
+            try flushIfLogIsLong()
+            stateSize.withLock { $0 = state.machine.engine.statistics.diskBytes }
+            report(.flushed(through: try durableApplied()))
+        case .snapshotSource:
+            guard !state.isBroken else { return report(.snapshotBuildFailed("the state is damaged")) }
+            snapshotThread?.add(.build(try state.snapshotSource()))
+        case .adopt(let engine, let point, let membership, let time, let resetsLog):
+            report(.outcomes(outcomes))
+            outcomes = []
+            try state.adopt(engine.value)
+            snapshotThread?.add(.installed(point))
+            finishInstall(point, membership, time, resetsLog: resetsLog)
+        }
     }
 
     /// The log is cut only to what is flushed. RocksDB flushes by itself when enough has gathered; where the bound on the
@@ -288,6 +299,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 report(.snapshotBuilt(point))
             } catch {
                 report(.snapshotBuildFailed("\(error)"))
+                if case .snapshot(.engine(.corrupt(let reason))) = error {
+                    report(.outcomes([.damaged(reason, isUsable: true)]))
+                }
             }
         case .checkDisk(let reserve):
             let usage = diskUsage()
