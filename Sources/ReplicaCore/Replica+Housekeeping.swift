@@ -43,6 +43,7 @@ extension Replica {
             nextReport = now + settings.reportInterval
             expireForwarded()
             tellOfMyself()
+            rememberAcknowledgements()
             // Cluster time goes on while nothing is written, or the next leader would start from a time long past.
             if raft.canPropose, lastStatus.hasCommittedInTerm, clusterTime - lastTime > Self.silenceMax { log(.tick) }
         }

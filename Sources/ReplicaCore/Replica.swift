@@ -78,6 +78,10 @@ package struct Replica: ~Copyable {
     var nextReport: Instant
     var snapshots = SnapshotTransfer()
     var lastStatus: RaftStatus
+    /// How far other incarnations have acknowledged committed entries to this node while it led.
+    var acknowledgedByPeers: [NodeID: LogIndex] = [:]
+    /// This node had acknowledged entries through here and does not hold them any more; 0 when that is not so.
+    var regressedBelow = LogIndex.zero
 
     // MARK: How this node is
     /// Its state differs from the majority's: nothing is served from it until it is rebuilt.
@@ -169,6 +173,7 @@ package struct Replica: ~Copyable {
             refuse(batch, ReplyError(.unavailable, "no leader confirmed the read in time"))
         }
         retrySnapshotTransfer()
+        endRegression()
         keepHouse()
     }
 
@@ -200,6 +205,7 @@ package struct Replica: ~Copyable {
     var state: NodeState {
         if isStopping { return .stopping }
         if isQuarantined { return .quarantined }
+        if regressedBelow > .zero { return .regressed }
         return isDiskLow ? .diskLow : .ok
     }
 }

@@ -218,6 +218,14 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
                 metadata: ["reason": "\(reason)"])
         case .stateLost(let reason):
             fail(NodeFailure(message: "the state is damaged and no other member has it: \(reason). Restore a snapshot"))
+        case .regressed(let peer, let last, let acknowledged):
+            logger.error(
+                """
+                regressed: this node's log lacks entries that it had acknowledged. Was an old copy of its data directory \
+                put back? It does not vote until it has caught up
+                """,
+                metadata: ["peer": "\(name(peer))", "last": "\(last)", "acknowledged": "\(acknowledged)"])
+        case .caughtUp(let index): logger.notice("caught up after a regression", metadata: ["index": "\(index)"])
         case .stateRebuilt(let index): logger.notice("state rebuilt", metadata: ["index": "\(index)"])
         case .digestsDiffer(let index):
             logger.error("members' states differ and none has a majority", metadata: ["index": "\(index)"])
@@ -238,6 +246,9 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
 extension Node: PeerHandler {
     var ownHello: (ClusterIdentity, LogIndex) { (replica.identity, replica.raft.lastIndex) }
 
+    func acknowledged(by node: NodeID) -> LogIndex { replica.acknowledged(by: node) }
+    func peerSaysLastIndex(_ last: LogIndex, _ node: NodeID) { turn { $0.peerSaysLastIndex(last, node) } }
+    func toldOfAcknowledgement(_ index: LogIndex, by node: NodeID) { turn { $0.toldOfAcknowledgement(index, by: node) } }
     func peerUp(_ node: NodeID) { turn { $0.peerUp(node) } }
     func peerDown(_ node: NodeID) { turn { $0.peerDown(node) } }
     func peerInboundUp(_ node: NodeID) { turn { $0.peerInboundUp(node) } }

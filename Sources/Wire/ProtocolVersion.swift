@@ -23,4 +23,6 @@ package enum NodeState: UInt8, Hashable, Sendable, CaseIterable {
     case waiting = 4
     /// It is about to stop.
     case stopping = 5
+    /// Its log lacks entries that it had acknowledged: it takes no part in elections until it has them again.
+    case regressed = 6
 }
