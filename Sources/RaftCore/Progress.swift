@@ -96,7 +96,9 @@ struct Progress: Sendable {
         case .snapshot:
             return false
         }
-        becomeProbe(nextIndex: max(matchIndex.next, min(previous, shared.next)))
+        // Who refuses what it has acknowledged would refuse it again at once: it is asked again with the heartbeats.
+        let isContradiction = previous <= matchIndex
+        becomeProbe(nextIndex: max(matchIndex.next, min(previous, shared.next)), isPaused: isContradiction)
         return true
     }
 

@@ -22,6 +22,9 @@ extension Replica {
         for peer in raft.peers { acknowledgedByPeers[peer.id] = acknowledged(by: peer.id) }
     }
 
+    /// To be kept on disk.
+    package var acknowledgements: [NodeID: LogIndex] { acknowledgedByPeers }
+
     /// A peer's hello says where its log ends. A leader that took it to be further must find anew where it is.
     package mutating func peerSaysLastIndex(_ last: LogIndex, _ peer: NodeID) {
         let known = acknowledged(by: peer)

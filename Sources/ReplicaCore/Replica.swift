@@ -113,6 +113,7 @@ package struct Replica: ~Copyable {
         membership = restored.membership
         membershipHistory = [(raft.configurationIndex, restored.membership)]
         memberInfo = restored.memberInfo
+        acknowledgedByPeers = restored.acknowledged
         nextReport = now
         lastStatus = raft.status
         startedAt = now
@@ -183,6 +184,7 @@ package struct Replica: ~Copyable {
     package mutating func stop() {
         guard !isStopping else { return }
         isStopping = true
+        rememberAcknowledgements()
         if raft.isLeader { raft.step(.transferRequested(to: nil), now: now) }
     }
 
@@ -258,11 +260,15 @@ package struct RestoredReplica: Sendable {
     package var lastTime: ClusterTime
     /// The state is older than the log's first entry: it has to be fetched from a peer before anything is applied.
     package var needsState: Bool
+    /// How far other nodes have acknowledged committed entries to this one.
+    package var acknowledged: [NodeID: LogIndex]
 
     package init(
         identity: ClusterIdentity, id: NodeID, raft: RestoredState, membership: Membership,
-        memberInfo: [NodeID: MemberInfo], lastTime: ClusterTime, needsState: Bool
+        memberInfo: [NodeID: MemberInfo], lastTime: ClusterTime, needsState: Bool,
+        acknowledged: [NodeID: LogIndex] = [:]
     ) {
+        self.acknowledged = acknowledged
         self.identity = identity
         self.id = id
         self.raft = raft

@@ -62,9 +62,17 @@ package struct OpenedNode<Home: EngineHome> {
         self.log = LogKeeper(log)
         self.state = state
         self.snapshots = snapshots
-        self.notes = notes
-        restored = try Self.restore(
+        var memory = PeerMemory()
+        do throws(IdentityError) {
+            memory = try PeerMemory.load(from: directory, on: fileSystem)
+        } catch {
+            notes.append("what was known of other nodes is forgotten: \(error)")
+        }
+        var restored = try Self.restore(
             log, state.machine, identity: identity, node: node, founding: founding, needsState: needsState)
+        restored.acknowledged = memory.acknowledged
+        self.restored = restored
+        self.notes = notes
     }
 
     /// The live state, or what is damaged about it.

@@ -23,8 +23,8 @@ package final class RocksInspection {
     package func get(_ key: [UInt8]) throws(EngineError) -> [UInt8]? { try database.get(key.rawSpan, readOptions) }
 
     /// Reads every row from `from` to `to` in key order, each twice: by scanning, and by its key, which reads the indexes
-    /// and filters that a scan passes by. Rows that cannot be read are left out and what hides them is handed to
-    /// `damaged`, once for each place.
+    /// and filters that a scan passes by. Rows that cannot be read are left out, and with them those that RocksDB reaches
+    /// only through the damage; what hides them is handed to `damaged`, once for each place.
     package func scan(
         from: [UInt8], to: [UInt8]?, _ body: (_ key: RawSpan, _ value: RawSpan) -> Void,
         damaged: (Damage) -> Void

@@ -30,6 +30,8 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     private var timer: Scheduled<Void>?
     private var timerDeadline = Instant.never
     private var maintenance: RepeatedTask?
+    /// When to keep again what is known of other nodes.
+    private var rememberAt = Instant.zero
     /// By slot position; nil where no connection is.
     private var clientConnections: [FrameConnection?] = []
     private var clientSlots: [UInt64: ConnectionSlot] = [:]
@@ -69,6 +71,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
 
     /// On the loop; after it, `stopStorage` elsewhere, because it waits.
     func stop() {
+        storage.remember(replica.acknowledgements)
         maintenance?.cancel()
         timer?.cancel()
         peers.handler = nil
@@ -131,6 +134,11 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     // MARK: - Maintenance
 
     private func maintain() {
+        let now = Self.instant()
+        if now >= rememberAt {
+            rememberAt = now + .seconds(10)
+            storage.remember(replica.acknowledgements)
+        }
         let isLogFull = storage.logSize > configuration.logSizeMax
         storage.maintain(
             compactThrough: replica.compactionFloor(isLogFull: isLogFull), time: wallClock(),

@@ -50,6 +50,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     /// Where the newest snapshot that is whole on disk ends.
     private let snapshotThrough = Mutex(LogIndex.zero)
 
+    /// As it is on disk, for the snapshot thread.
+    private var memory = PeerMemory()
+
     private static var volatileSnapshotEntries: Int { 100_000 }
 
     private enum LogJob: Sendable {
@@ -67,6 +70,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case work(SnapshotWork)
         case build(SnapshotSource<Home.StateEngineType.View>)
         case checkDisk(reserve: Int)
+        case remember(PeerMemory)
         /// The snapshot that was taken is installed.
         case installed(SnapshotPoint)
     }
@@ -121,6 +125,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     func snapshot(_ work: SnapshotWork) {
         if case .build = work { stateThread?.add(.snapshotSource) } else { snapshotThread?.add(.work(work)) }
     }
+
+    /// Keeps what is known of other nodes, when it is news.
+    func remember(_ acknowledged: [NodeID: LogIndex]) { snapshotThread?.add(.remember(PeerMemory(acknowledged))) }
 
     var logSize: Int { log.log.byteCount }
 
@@ -306,6 +313,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .checkDisk(let reserve):
             let usage = diskUsage()
             report(.diskChecked(usage, isLow: usage.free < UInt64(reserve)))
+        case .remember(let news):
+            // A failure costs nothing but this memory, and the log will meet the same disk.
+            guard news != memory, (try? news.store(in: directory, on: fileSystem)) != nil else { return }
+            memory = news
         case .installed(let point):
             forgetReplaced(by: point)
         case .work(let work): perform(work)

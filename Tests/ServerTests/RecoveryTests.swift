@@ -155,5 +155,36 @@ extension ServerTests {
                 await client.shutdown()
             }
         }
+
+        @Test("an old copy that comes back when all nodes were stopped is known as such", .timeLimit(.minutes(2)))
+        func oldCopyAfterRestart() async throws {
+            try await withCluster { cluster in
+                let client = cluster.client()
+                try await client.put("early", "1")
+                try await cluster.waitUntilWhole()
+                let victim = try await cluster.followers()[0]
+                let directory = cluster[victim].directory
+                #expect(try await cluster.stop(victim) == [.exited(0)])
+                try FileManager.default.copyItem(atPath: directory, toPath: "\(directory)-copy")
+                try cluster.start(victim)
+                try await cluster.waitUntilWhole()
+                for number in 0..<50 { try await client.put("late/\(number)", "2") }
+                try await cluster.waitUntilWhole()
+                let leader = try await cluster.leader().name
+                // The leader last but for the victim: what it remembers, it keeps when it stops.
+                for name in cluster.names where name != leader && name != victim { try await cluster.kill(name) }
+                _ = try await cluster.stop(leader)
+                try await cluster.kill(victim)
+                try FileManager.default.removeItem(atPath: directory)
+                try FileManager.default.moveItem(atPath: "\(directory)-copy", toPath: directory)
+                for name in cluster.names { try cluster.start(name) }
+                try await eventually("\(victim) is told", holds: {
+                    try cluster.log(victim).contains("regressed: this node's log lacks entries")
+                })
+                try await cluster.waitUntilWhole()
+                for number in 0..<50 { #expect(try await client.get("late/\(number)")?.value == Array("2".utf8)) }
+                await client.shutdown()
+            }
+        }
     }
 }
