@@ -1,8 +1,8 @@
 package import Basics
 package import Disk
 
-/// How far other nodes have acknowledged committed entries to this one, kept so that a node which comes back with less is
-/// told so, also after everybody has been restarted. A help, never a promise: without it nothing is lost but that.
+/// How far other nodes have acknowledged committed entries to this one, kept so that a node which comes back with less
+/// is told so, also after everybody has been restarted. A help, never a promise: without it nothing is lost but that.
 ///
 ///      0    8   magic      "QUORPEER"
 ///      8   u32  version    1

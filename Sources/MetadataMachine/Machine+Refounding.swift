@@ -3,7 +3,7 @@ package import MetadataModel
 package import StateEngine
 
 extension Machine {
-    /// Makes this state the beginning of a new generation of the cluster: it ends at `last`, which lies beyond everything
+    /// Makes this state the beginning of a new generation of the cluster: it ends at `last`, which lies beyond all
     /// that the old one can have held, its members are `membership`, what the old members told of themselves is gone,
     /// and so are all sessions, because the windows of their replies may lack what was lost.
     ///

@@ -1,10 +1,10 @@
 internal import Basics
 
-/// A node that has lost synced data: its disk lied, or an old copy of its data directory was put back. Its log is shorter
-/// than what it has acknowledged, and others have counted on that:
-/// 1. n1, n2 and n3 vote; n1 leads, n2 acknowledges entry 9, which is thereby committed. 2. n2 comes back with a copy of
-/// yesterday, which ends at 5. 3. n1 fails. 4. n3, which ends at 5 as well, asks for votes. 5. With n2's it leads, and
-/// entry 9 is lost.
+/// A node that has lost synced data: its disk lied, or an old copy of its data directory was put back. Its log ends
+/// before what it has acknowledged, and others have counted on that:
+/// 1. n1, n2 and n3 vote; n1 leads, n2 acknowledges entry 9, which is thereby committed. 2. n2 comes back with a copy
+/// of yesterday, which ends at 5. 3. n1 fails. 4. n3, which ends at 5 as well, asks for votes. 5. With n2's it leads,
+/// and entry 9 is lost.
 /// So it does not vote before it holds again what it had acknowledged.
 extension Raft {
     mutating func setVotingAllowed(_ isAllowed: Bool) {

@@ -126,7 +126,7 @@ extension Replica {
         }
     }
 
-    /// The rows of this node's state are not what was written there. Others have them: the state is rebuilt from theirs.
+    /// The rows of this node's state are not what was written there. Others have them: the state is taken from theirs.
     /// The only member goes on with the rows that can be read, and stops where that is not possible.
     package mutating func stateDamaged(reason: String, isUsable: Bool) {
         guard !isQuarantined else { return }
@@ -135,7 +135,8 @@ extension Replica {
             quarantine()
             drainReady()
         } else {
-            effects.notices.append(isUsable ? .stateDamaged(reason: reason, isRebuilt: false) : .stateLost(reason: reason))
+            effects.notices.append(
+                isUsable ? .stateDamaged(reason: reason, isRebuilt: false) : .stateLost(reason: reason))
         }
     }
 

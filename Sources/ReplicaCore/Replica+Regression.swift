@@ -3,8 +3,8 @@ internal import RaftCore
 
 /// Old copies of data directories, found out by what the others remember.
 ///
-/// Each node remembers how far each other incarnation has acknowledged committed entries to it, and says so in its answer
-/// to that one's hello. Committed entries are never cut from a log, so a log that ends before that has lost synced data.
+/// Each node remembers how far each other incarnation has acknowledged committed entries to it, and says so in its
+/// answer to that one's hello. Committed entries are never cut, so a log that ends before that has lost synced data.
 extension Replica {
     /// The highest committed entry that `peer` is known to have had on disk.
     package func acknowledged(by peer: NodeID) -> LogIndex {
@@ -47,7 +47,9 @@ extension Replica {
 
     /// What is committed and durable here again needs nobody's memory.
     mutating func endRegression() {
-        guard regressedBelow > .zero, raft.commitIndex >= regressedBelow, raft.durableIndex >= regressedBelow else { return }
+        guard regressedBelow > .zero, raft.commitIndex >= regressedBelow, raft.durableIndex >= regressedBelow else {
+            return
+        }
         effects.notices.append(.caughtUp(through: regressedBelow))
         regressedBelow = .zero
         raft.step(.votingAllowed(true), now: now)

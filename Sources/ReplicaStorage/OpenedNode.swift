@@ -160,7 +160,7 @@ package struct LostStateError: Error, Sendable, CustomStringConvertible {
     package var damage: EngineError
 
     package var description: String {
-        "\(damage). This node is the only member and its log no longer reaches back to the first entry: restore a snapshot "
-            + "into a new data directory"
+        "\(damage). This node is the only member and its log no longer reaches back to the first entry: restore a "
+            + "snapshot into a new data directory"
     }
 }

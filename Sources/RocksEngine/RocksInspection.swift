@@ -22,8 +22,8 @@ package final class RocksInspection {
 
     package func get(_ key: [UInt8]) throws(EngineError) -> [UInt8]? { try database.get(key.rawSpan, readOptions) }
 
-    /// Reads every row from `from` to `to` in key order, each twice: by scanning, and by its key, which reads the indexes
-    /// and filters that a scan passes by. Rows that cannot be read are left out, and with them those that RocksDB reaches
+    /// Reads every row from `from` to `to` in key order, each twice: by scanning, and by its key, which reads indexes
+    /// and filters that a scan passes by. Rows that cannot be read are left out, and with them those that are reached
     /// only through the damage; what hides them is handed to `damaged`, once for each place.
     package func scan(
         from: [UInt8], to: [UInt8]?, _ body: (_ key: RawSpan, _ value: RawSpan) -> Void,
@@ -51,7 +51,9 @@ package final class RocksInspection {
             } catch {
                 try report(error)
                 // Where the next table file begins or ends is the next place that is sure to be found.
-                next = bounds.first { last.lexicographicallyPrecedes($0) && (to.map($0.lexicographicallyPrecedes) ?? true) }
+                next = bounds.first {
+                    last.lexicographicallyPrecedes($0) && (to.map($0.lexicographicallyPrecedes) ?? true)
+                }
             }
         }
     }

@@ -95,7 +95,7 @@ package struct ClusterRecovery {
         guard log.previous == .zero else {
             throw OfflineError(
                 "noState",
-                "\(node.directory) holds no state from which its log goes on after entry \(log.previous.index): recover "
+                "\(node.directory) holds no state from which its log goes on after \(log.previous.index): recover "
                     + "another survivor, or restore a snapshot")
         }
         return .rows(path: "", .nothing)
@@ -105,7 +105,8 @@ package struct ClusterRecovery {
         _ node: StoppedNode, _ log: LogInspection, _ base: Base, _ address: HostPort
     ) throws -> RecoveryPlan {
         let firstLost = log.faultyRanges.first { $0.upperBound > base.last.index }
-        let keptThrough = max(base.last.index, firstLost.map { max($0.lowerBound.previous, base.last.index) } ?? log.last.index)
+        let keptThrough = max(
+            base.last.index, firstLost.map { max($0.lowerBound.previous, base.last.index) } ?? log.last.index)
         var last = base.last
         var time = base.time
         if keptThrough > base.last.index {
@@ -157,7 +158,7 @@ package struct ClusterRecovery {
         try Self.finish(node.directory, on: node.fileSystem)
     }
 
-    /// The old rows are left as they are. A table file never changes once it is written, so another name for it will do.
+    /// The old rows are left as they are. A table file never changes once it is written: another name for it will do.
     private func copyRows(from path: String, to scratch: String) throws {
         let manager = FileManager.default
         try node.fileSystem.createDirectory(scratch)
@@ -183,7 +184,10 @@ package struct ClusterRecovery {
         let machine = try Machine(engine: engine, node: node.identity.incarnation)
         if let kept = plan.uncertain {
             try log.forEachSlab(in: LogIndex(kept.lowerBound)...LogIndex(kept.upperBound)) { slab in
-                let range = max(slab.firstIndex, machine.applied.last.index.next)...min(slab.lastIndex, LogIndex(kept.upperBound))
+                let range =
+                    max(
+                        slab.firstIndex, machine.applied.last.index.next)...min(
+                        slab.lastIndex, LogIndex(kept.upperBound))
                 _ = try machine.apply([slab], in: range)
             }
         }
@@ -235,7 +239,8 @@ package struct ClusterRecovery {
             }
             let old = "\(directory)/\(oldPrefix)\(cluster.generation - 1)"
             try fileSystem.makeDirectory(old, in: directory)
-            for name in try fileSystem.list(directory) where name != "lock" && name != unfinishedName && !name.hasPrefix(oldPrefix) {
+            for name in try fileSystem.list(directory)
+            where name != "lock" && name != unfinishedName && !name.hasPrefix(oldPrefix) {
                 try fileSystem.rename("\(directory)/\(name)", to: "\(old)/\(name)")
             }
             try fileSystem.syncDirectory(old)

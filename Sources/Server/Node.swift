@@ -229,7 +229,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         case .regressed(let peer, let last, let acknowledged):
             logger.error(
                 """
-                regressed: this node's log lacks entries that it had acknowledged. Was an old copy of its data directory \
+                regressed: this node's log lacks entries that it had acknowledged. Was an old copy of its directory \
                 put back? It does not vote until it has caught up
                 """,
                 metadata: ["peer": "\(name(peer))", "last": "\(last)", "acknowledged": "\(acknowledged)"])
@@ -256,7 +256,9 @@ extension Node: PeerHandler {
 
     func acknowledged(by node: NodeID) -> LogIndex { replica.acknowledged(by: node) }
     func peerSaysLastIndex(_ last: LogIndex, _ node: NodeID) { turn { $0.peerSaysLastIndex(last, node) } }
-    func toldOfAcknowledgement(_ index: LogIndex, by node: NodeID) { turn { $0.toldOfAcknowledgement(index, by: node) } }
+    func toldOfAcknowledgement(_ index: LogIndex, by node: NodeID) {
+        turn { $0.toldOfAcknowledgement(index, by: node) }
+    }
     func peerUp(_ node: NodeID) { turn { $0.peerUp(node) } }
     func peerDown(_ node: NodeID) { turn { $0.peerDown(node) } }
     func peerInboundUp(_ node: NodeID) { turn { $0.peerInboundUp(node) } }

@@ -42,7 +42,8 @@ final class NodeProcess: @unchecked Sendable {
         try fileSystem.requirePrivate(directory)
         lock = try fileSystem.lock(directory)
         guard try !fileSystem.exists("\(directory)/\(ClusterRecovery.unfinishedName)") else {
-            throw NodeFailure(message: "a recovery of \(directory) was interrupted: run the same `quorate recover` again")
+            throw NodeFailure(
+                message: "a recovery of \(directory) was interrupted: run the same `quorate recover` again")
         }
         if let found = try NodeIdentity.load(from: directory, on: fileSystem) {
             try found.check(name: configuration.name, cluster: nil)

@@ -68,7 +68,9 @@ package struct OfflineEntry: Sendable {
     private static func fields(
         of command: CommandHeader, decoding reader: inout ByteReader
     ) throws(DecodeError) -> [Field] {
-        if let housekeeping = try Housekeeping(kind: command.kind, decoding: &reader) { return fields(of: housekeeping) }
+        if let housekeeping = try Housekeeping(kind: command.kind, decoding: &reader) {
+            return fields(of: housekeeping)
+        }
         var fields = [
             Field("session", .text(command.session.description)), Field("sequence", .number(command.sequence)),
         ]
@@ -146,7 +148,8 @@ package struct OfflineEntry: Sendable {
 
     private static func fields(of operation: Transaction.Operation) -> [Field] {
         switch operation {
-        case .put(let key, let value): [Field("put", .object([Field("key", .bytes(key)), Field("value", .bytes(value))]))]
+        case .put(let key, let value):
+            [Field("put", .object([Field("key", .bytes(key)), Field("value", .bytes(value))]))]
         case .delete(let key): [Field("delete", .object([Field("key", .bytes(key))]))]
         case .deletePrefix(let prefix): [Field("deletePrefix", .bytes(prefix))]
         case .get(let key): [Field("get", .object([Field("key", .bytes(key))]))]

@@ -39,7 +39,8 @@ package final class StoppedNode {
             throw OfflineError("damaged", "\(error)")
         }
         guard let cluster = identity.cluster else {
-            throw OfflineError("noCluster", "\(identity.name) never belonged to a cluster: \(directory) holds nothing yet")
+            throw OfflineError(
+                "noCluster", "\(identity.name) never belonged to a cluster: \(directory) holds nothing yet")
         }
         self.cluster = cluster
     }
@@ -91,7 +92,8 @@ package final class StoppedNode {
         guard let path = try liveStatePath() else {
             throw OfflineError(
                 "noRows",
-                "\(name) keeps no rows on disk: with --engine memory they come back from \(directory)/snapshots and the log")
+                "\(name) keeps no rows on disk: --engine memory brings them back from \(directory)/snapshots and log"
+            )
         }
         do throws(EngineError) {
             let rows = try RocksInspection(directory: path)
@@ -108,7 +110,8 @@ package final class StoppedNode {
             } damaged: { damage in
                 report.damages.append(
                     OfflineDamage(
-                        file: damage.file, offset: damage.offset, reason: damage.reason, entries: nil, isRepaired: false))
+                        file: damage.file, offset: damage.offset, reason: damage.reason, entries: nil, isRepaired: false
+                    ))
             }
         } catch {
             guard case .corrupt(let text) = error else { throw OfflineError("unreadable", "\(path): \(error)") }

@@ -55,7 +55,8 @@ struct DebugLog: ParsableCommand {
                     ]).text)
             } else {
                 if let torn = report.tornTail {
-                    Output.error("a write that a crash interrupted, promised to nobody; the next start cuts it off: \(torn)")
+                    Output.error(
+                        "a write that a crash interrupted, promised to nobody; the next start cuts it off: \(torn)")
                 }
                 Output.error(
                     "entries \(report.firstIndex) to \(report.lastIndex), the last of term \(report.lastTerm); current "
@@ -106,8 +107,8 @@ struct DebugRows: ParsableCommand {
                     ]).text)
             } else {
                 Output.error(
-                    "\(report.records) records, \(report.tombstones) tombstones, \(report.systemRows) rows of the service; "
-                        + "applied through entry \(report.appliedIndex) of term \(report.appliedTerm)")
+                    "\(report.records) records, \(report.tombstones) tombstones, \(report.systemRows) system rows; "
+                        + "applied  through entry \(report.appliedIndex) of term \(report.appliedTerm)")
             }
             return report.damages
         }

@@ -6,9 +6,9 @@ struct Recover: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Go on from one data directory when a majority of the nodes is lost for good.",
         discussion: """
-            Only when the others cannot come back: whatever they had acknowledged and this directory does not hold is lost.
-            Without --accept-data-loss nothing is changed: it prints what would be kept and what may be lost. Run that on
-            every survivor, and recover the one whose last entry has the highest term, and the highest index in it.
+            Only when the others cannot come back: what they had acknowledged and this directory does not hold is lost.
+            Without --accept-data-loss nothing is changed: it prints what would be kept and what may be lost. Run that
+            on every survivor, and recover the one whose last entry has the highest term, and the highest index in it.
 
             The node is stopped. Afterwards it is the only member of a cluster of a new generation: start it, add new
             members to it. Old members and clients of the old generation are told that the generation has changed. What
@@ -17,13 +17,16 @@ struct Recover: ParsableCommand {
 
     @Option(help: ArgumentHelp("The data directory of the survivor.", valueName: "DIR")) var data: String
     @Option(help: ArgumentHelp("Its name.", valueName: "NAME")) var name: String
-    @Option(help: ArgumentHelp("Its peer address, as in NAME=HOST:PORT.", valueName: "NAME=HOST:PORT")) var cluster: String
+    @Option(help: ArgumentHelp("Its peer address, as in NAME=HOST:PORT.", valueName: "NAME=HOST:PORT")) var cluster:
+        String
     @Flag(help: "Carry it out.") var acceptDataLoss = false
     @Flag(help: "Print JSON.") var json = false
 
     private var peerAddress: String? {
         let members = cluster.split(separator: ",", omittingEmptySubsequences: false)
-        guard members.count == 1, let equals = cluster.firstIndex(of: "="), cluster[..<equals] == name else { return nil }
+        guard members.count == 1, let equals = cluster.firstIndex(of: "="), cluster[..<equals] == name else {
+            return nil
+        }
         return String(cluster[cluster.index(after: equals)...])
     }
 
@@ -59,26 +62,28 @@ extension RecoveryPlan {
         ]
         if let uncertain {
             lines.append(
-                "kept, though they may never have been committed: \(uncertain.count) entries, \(uncertain.lowerBound) to "
-                    + "\(uncertain.upperBound)")
+                "kept, though they may never have been committed: \(uncertain.count) entries, "
+                    + "\(uncertain.lowerBound) to \(uncertain.upperBound)")
         }
         if let damaged {
-            lines.append("lost: entries \(damaged.lowerBound) to \(damaged.upperBound), which are damaged or come after damage")
+            lines.append(
+                "lost: entries \(damaged.lowerBound) to \(damaged.upperBound), which are damaged or come after damage")
         }
         lines.append(
             "may be lost: everything that the other members acknowledged after index \(lastIndex), and all sessions")
         lines.append(
             isDone
-                ? "done: \(name)=\(peerAddress) is the only member of generation \(generation + 1); start it. The old content "
-                    + "is in \(oldContent)"
-                : "nothing was changed. With --accept-data-loss, \(name)=\(peerAddress) becomes the only member of generation "
-                    + "\(generation + 1), and the old content moves to \(oldContent)")
+                ? "done: \(name)=\(peerAddress) is the only member of generation \(generation + 1); start it. The old "
+                    + "content is in \(oldContent)"
+                : "nothing was changed. With --accept-data-loss, \(name)=\(peerAddress) becomes the only member of "
+                    + "generation \(generation + 1), and the old content moves to \(oldContent)")
         return lines.joined(separator: "\n")
     }
 
     fileprivate func json(isDone: Bool) -> JSON {
         func range(_ range: ClosedRange<UInt64>?) -> JSON {
-            range.map { .object([("firstIndex", .number($0.lowerBound)), ("lastIndex", .number($0.upperBound))]) } ?? .null
+            range.map { .object([("firstIndex", .number($0.lowerBound)), ("lastIndex", .number($0.upperBound))]) }
+                ?? .null
         }
         return .object([
             ("recovered", .bool(isDone)), ("cluster", .string(cluster)), ("oldGeneration", .number(generation)),

@@ -43,7 +43,9 @@ import Testing
                 let found = try contents(log)
                 #expect(disk.effectCount == effects)
                 if found != entries(1...count) || !log.report.promisesAreKnown {
-                    #expect(log.report.damages.contains { log.isLost($0) && disk.names[$0.file] != nil }, "\(path) \(offset)")
+                    #expect(
+                        log.report.damages.contains { log.isLost($0) && disk.names[$0.file] != nil },
+                        "\(path) \(offset)")
                     for (index, term) in found { #expect(index <= count && term == 1) }
                 }
                 disk.names[path]!.bytes[offset] ^= UInt8(1 << (offset & 7))

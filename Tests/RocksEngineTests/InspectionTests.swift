@@ -21,7 +21,9 @@ extension RocksEngineTests {
             var damages: [RocksInspection.Damage] = []
             try RocksInspection(directory: directory).scan(from: [], to: nil) { key, value in
                 rows[[UInt8](key)] = [UInt8](value)
-            } damaged: { damages.append($0) }
+            } damaged: {
+                damages.append($0)
+            }
             return (rows, damages)
         }
 
@@ -43,7 +45,11 @@ extension RocksEngineTests {
                 do {
                     let found = try read(directory)
                     for (key, value) in found.rows { #expect(whole.rows[key] == value, "byte \(offset)") }
-                    if found.damages.isEmpty { #expect(found.rows == whole.rows, "byte \(offset)") } else { detected += 1 }
+                    if found.damages.isEmpty {
+                        #expect(found.rows == whole.rows, "byte \(offset)")
+                    } else {
+                        detected += 1
+                    }
                     #expect(found.damages.allSatisfy { $0.file.hasSuffix(table) }, "byte \(offset): \(found.damages)")
                 } catch {
                     detected += 1
@@ -72,8 +78,10 @@ extension RocksEngineTests {
             bytes[20] ^= 1
             try bytes.write(to: URL(filePath: path))
             let found = try read(scratch.path("db"))
-            #expect(found.damages.count == 1 && found.damages[0].file.hasSuffix(tables[1]) && found.damages[0].offset == 0)
-            #expect(found.rows.keys.contains(Array("key 2 100".utf8)) && !found.rows.keys.contains(Array("key 1 100".utf8)))
+            #expect(
+                found.damages.count == 1 && found.damages[0].file.hasSuffix(tables[1]) && found.damages[0].offset == 0)
+            #expect(
+                found.rows.keys.contains(Array("key 2 100".utf8)) && !found.rows.keys.contains(Array("key 1 100".utf8)))
             withExtendedLifetime(engine) {}
         }
     }

@@ -7,7 +7,7 @@ extension ServerTests {
     /// A majority lost for good, and an old copy of a data directory put back.
     @Suite struct RecoveryTests {
         @Test(
-            "recover: a survivor goes on alone with every record, in a new generation that clients and old members notice",
+            "recover: a survivor goes on alone with every record, in a new generation that clients and members notice",
             .timeLimit(.minutes(2)))
         func majorityLost() async throws {
             try await withCluster { cluster in
@@ -24,10 +24,14 @@ extension ServerTests {
                 // Without the flag it says what it would do, and does nothing.
                 let asked = try await cluster.run(command + members)
                 #expect(asked.ending == .exited(1))
-                #expect(asked.output.contains("may be lost") && asked.output.contains("nothing was changed"), "\(asked.output)")
+                #expect(
+                    asked.output.contains("may be lost") && asked.output.contains("nothing was changed"),
+                    "\(asked.output)")
                 let wrongNode = try await cluster.run(
                     ["recover", "--data", cluster["n1"].directory, "--name", "n2", "--cluster", "n2=127.0.0.1:1"])
-                #expect(wrongNode.ending == .exited(1) && wrongNode.errors.contains(#"belongs to node "n1""#), "\(wrongNode)")
+                #expect(
+                    wrongNode.ending == .exited(1) && wrongNode.errors.contains(#"belongs to node "n1""#),
+                    "\(wrongNode)")
                 let severalMembers = try await cluster.run(command + ["--cluster", cluster.founders])
                 #expect(severalMembers.ending == .exited(2), "\(severalMembers)")
 
@@ -51,9 +55,11 @@ extension ServerTests {
                 #expect(revision > 1 << 32)
                 // An old member is told, and disturbs nobody.
                 try cluster.start("n2")
-                try await eventually("n2 is told of the new generation", holds: {
-                    try cluster.log("n2").contains("is of generation 2, n2 of 1")
-                })
+                try await eventually(
+                    "n2 is told of the new generation",
+                    holds: {
+                        try cluster.log("n2").contains("is of generation 2, n2 of 1")
+                    })
                 #expect(try await later.get("after")?.value == Array("recovery".utf8))
                 // What was recovered starts again from its own log and rows.
                 try await cluster.kill("n1")
@@ -73,7 +79,8 @@ extension ServerTests {
                 await client.shutdown()
                 try await cluster.kill(cluster.names)
                 let done = try await cluster.run([
-                    "recover", "--data", cluster["n3"].directory, "--name", "n3", "--cluster", "n3=\(cluster["n3"].peer)",
+                    "recover", "--data", cluster["n3"].directory, "--name", "n3", "--cluster",
+                    "n3=\(cluster["n3"].peer)",
                     "--accept-data-loss",
                 ])
                 #expect(done.ending == .exited(0), "\(done)")
@@ -87,7 +94,9 @@ extension ServerTests {
             }
         }
 
-        @Test("recover that was interrupted: the node does not start, and the same command finishes it", .timeLimit(.minutes(1)))
+        @Test(
+            "recover that was interrupted: the node does not start, and the same command finishes it",
+            .timeLimit(.minutes(1)))
         func interrupted() async throws {
             try await withCluster(nodes: 1) { cluster in
                 let client = cluster.client()
@@ -140,10 +149,13 @@ extension ServerTests {
                 try FileManager.default.removeItem(atPath: directory)
                 try FileManager.default.moveItem(atPath: "\(directory)-copy", toPath: directory)
                 try cluster.start(victim)
-                try await eventually("\(victim) notices and catches up", holds: {
-                    let log = try cluster.log(victim)
-                    return log.contains("regressed: this node's log lacks entries") && log.contains("caught up after a regression")
-                })
+                try await eventually(
+                    "\(victim) notices and catches up",
+                    holds: {
+                        let log = try cluster.log(victim)
+                        return log.contains("regressed: this node's log lacks entries")
+                            && log.contains("caught up after a regression")
+                    })
                 try await cluster.waitUntilWhole()
                 // It is a voter like any other again: with it, the cluster survives the loss of its leader.
                 let leader = try await cluster.leader().name
@@ -178,9 +190,11 @@ extension ServerTests {
                 try FileManager.default.removeItem(atPath: directory)
                 try FileManager.default.moveItem(atPath: "\(directory)-copy", toPath: directory)
                 for name in cluster.names { try cluster.start(name) }
-                try await eventually("\(victim) is told", holds: {
-                    try cluster.log(victim).contains("regressed: this node's log lacks entries")
-                })
+                try await eventually(
+                    "\(victim) is told",
+                    holds: {
+                        try cluster.log(victim).contains("regressed: this node's log lacks entries")
+                    })
                 try await cluster.waitUntilWhole()
                 for number in 0..<50 { #expect(try await client.get("late/\(number)")?.value == Array("2".utf8)) }
                 await client.shutdown()

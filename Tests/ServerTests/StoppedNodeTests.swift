@@ -13,7 +13,9 @@ extension ServerTests {
         /// With ballast that does not shrink when it is packed, so that a table has many blocks.
         private func value(_ number: Int, ballast: Int) -> String {
             var random = SplitMix64(seed: UInt64(number))
-            return (0..<ballast / 16).reduce(into: "value-\(number)-") { text, _ in text += String(random.next(), radix: 36) }
+            return (0..<ballast / 16).reduce(into: "value-\(number)-") { text, _ in
+                text += String(random.next(), radix: 36)
+            }
         }
 
         private func stoppedNode(_ cluster: Cluster, ballast: Int = 0) async throws -> String {
@@ -34,7 +36,9 @@ extension ServerTests {
             return found
         }
 
-        @Test("debug log and rows print a stopped node's entries and records, and change no byte", .timeLimit(.minutes(1)))
+        @Test(
+            "debug log and rows print a stopped node's entries and records, and change no byte", .timeLimit(.minutes(1))
+        )
         func prints() async throws {
             try await withCluster(nodes: 1) { cluster in
                 let refused = try await cluster.run(["debug", "log", cluster["n1"].directory, "--json"])
@@ -45,7 +49,10 @@ extension ServerTests {
                 let log = try await cluster.run(["debug", "log", directory, "--json"])
                 #expect(log.ending == .exited(0), "\(log.errors)")
                 let lines = log.output.split(separator: "\n")
-                #expect(lines.contains { $0.contains(#""kind":"put""#) && $0.contains(#""key":"offline/7","value":"value-7-""#) })
+                #expect(
+                    lines.contains {
+                        $0.contains(#""kind":"put""#) && $0.contains(#""key":"offline/7","value":"value-7-""#)
+                    })
                 #expect(lines.contains { $0.contains(#""keyBase64":"Zv8=","base64":"/gE=""#) })
                 #expect(lines.contains { $0.contains(#""kind":"delete""#) && $0.contains(#""key":"offline/3""#) })
                 #expect(lines.last?.hasPrefix(#"{"log":"#) == true)
@@ -67,7 +74,9 @@ extension ServerTests {
             }
         }
 
-        @Test("debug log names file and offset of a flipped byte, and prints the entries around it", .timeLimit(.minutes(1)))
+        @Test(
+            "debug log names file and offset of a flipped byte, and prints the entries around it",
+            .timeLimit(.minutes(1)))
         func damagedLog() async throws {
             try await withCluster(nodes: 1) { cluster in
                 let directory = try await stoppedNode(cluster)
@@ -95,10 +104,12 @@ extension ServerTests {
                 let rows = try await cluster.run(["debug", "rows", directory, "--json"])
                 #expect(rows.ending == .exited(1), "\(rows.errors)")
                 let line = try #require(rows.output.split(separator: "\n").first { $0.hasPrefix(#"{"damage":"#) })
-                #expect(line.contains(URL(filePath: place.path).lastPathComponent) && line.contains(#""offset":"#), "\(line)")
+                #expect(
+                    line.contains(URL(filePath: place.path).lastPathComponent) && line.contains(#""offset":"#),
+                    "\(line)")
                 #expect(line.contains(#""offset":null"#) == false, "\(line)")
-                // Alone, the node does not serve what it cannot read, does not pretend that there is nothing, and goes on
-                // with the rest.
+                // Alone, the node does not serve what it cannot read, does not pretend that there is nothing, and goes
+                // on with the rest.
                 try cluster.start("n1")
                 _ = try await cluster.leader()
                 let reader = cluster.client()
@@ -156,7 +167,9 @@ extension ServerTests {
             }
         }
 
-        @Test("rows that cannot be opened are made anew from the log, also where nobody else has them", .timeLimit(.minutes(1)))
+        @Test(
+            "rows that cannot be opened are made anew from the log, also where nobody else has them",
+            .timeLimit(.minutes(1)))
         func damagedAtStart() async throws {
             try await withCluster(nodes: 1) { cluster in
                 // So few rows that the service's own share a block with them.
@@ -181,14 +194,17 @@ extension ServerTests {
 
 /// RocksDB's table files of a stopped node.
 enum TableFiles {
-    /// A byte inside a block that holds records of `offline/…`: what is packed cannot be searched, so it is found by place.
+    /// A byte inside a block that holds records of `offline/…`: packed, it is found by its place.
     static func someRow(in nodeDirectory: String) throws -> LogFiles.Place {
         let state = try FileManager.default.contentsOfDirectory(atPath: nodeDirectory).first { $0.hasPrefix("state-") }
         guard let state else { throw TestFailure("no state in \(nodeDirectory)") }
         let directory = "\(nodeDirectory)/\(state)"
         let tables = try FileManager.default.contentsOfDirectory(atPath: directory).filter { $0.hasSuffix(".sst") }
         let sized = tables.map { name in
-            (path: "\(directory)/\(name)", size: FileManager.default.contents(atPath: "\(directory)/\(name)")?.count ?? 0)
+            (
+                path: "\(directory)/\(name)",
+                size: FileManager.default.contents(atPath: "\(directory)/\(name)")?.count ?? 0
+            )
         }
         // Rows come first, then indexes and filters, which are much smaller.
         guard let largest = sized.max(by: { $0.size < $1.size }) else { throw TestFailure("no table in \(directory)") }
