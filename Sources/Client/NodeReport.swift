@@ -36,7 +36,7 @@ public struct NodeReport: Hashable, Sendable {
     public var name: String
     /// "leader", "follower", "candidate", "learner"; nil while the node belongs to no cluster.
     public var role: String?
-    /// "ok", "quarantined", "repairing", "diskLow", "waiting", "stopping".
+    /// "ok", "quarantined", "repairing", "diskLow", "waiting", "stopping", "regressed".
     public var state: String
     public var term: UInt64
     public var commitIndex: UInt64

@@ -98,17 +98,32 @@ package final class PosixFileSystem: FileSystem {
     package func lock(_ directory: String) throws(DiskError) -> DirectoryLock {
         try DirectoryLock(directory: directory)
     }
+
+    /// Keeps those out of `directory` who would change it, and makes no file for it: where no lock is, nobody has ever
+    /// used the directory, and nil is the answer.
+    package func lockForReading(_ directory: String) throws(DiskError) -> DirectoryLock? {
+        guard try exists("\(directory)/lock") else { return nil }
+        return try DirectoryLock(readingIn: directory)
+    }
 }
 
 /// An advisory lock on the file `lock` in a data directory. The system drops it when the process ends, however it ends.
 package final class DirectoryLock: Sendable {
     private let descriptor: CInt
 
-    fileprivate init(directory: String) throws(DiskError) {
-        let path = "\(directory)/lock"
-        let opened = Glibc.open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0o600)
+    fileprivate convenience init(directory: String) throws(DiskError) {
+        try self.init("\(directory)/lock", O_RDWR | O_CREAT, LOCK_EX)
+    }
+
+    /// Many may read at a time.
+    fileprivate convenience init(readingIn directory: String) throws(DiskError) {
+        try self.init("\(directory)/lock", O_RDONLY, LOCK_SH)
+    }
+
+    private init(_ path: String, _ flags: CInt, _ operation: CInt) throws(DiskError) {
+        let opened = Glibc.open(path, flags | O_CLOEXEC, 0o600)
         guard opened >= 0 else { throw .ofErrno(.lock, path) }
-        guard flock(opened, LOCK_EX | LOCK_NB) == 0 else {
+        guard flock(opened, operation | LOCK_NB) == 0 else {
             let number = errno
             close(opened)
             guard number == EWOULDBLOCK else { throw DiskError(errno: number, .lock, path: path) }

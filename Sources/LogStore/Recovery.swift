@@ -89,6 +89,8 @@ struct Recovery {
     let nodeID: NodeID
     let settings: LogSettings
     let verifyFrom: LogIndex
+    /// `.readOnly` where nothing may be changed.
+    let mode: FileMode
     private(set) var report = RecoveryReport()
     private var segments: [Found] = []
     /// Files to remove once the log is known to be sound.
@@ -101,7 +103,7 @@ struct Recovery {
 
     init(
         fileSystem: any FileSystem, directory: String, salt: UInt32, nodeID: NodeID, settings: LogSettings,
-        verifyFrom: LogIndex
+        verifyFrom: LogIndex, mode: FileMode = .existing
     ) {
         self.fileSystem = fileSystem
         self.directory = directory
@@ -109,6 +111,7 @@ struct Recovery {
         self.nodeID = nodeID
         self.settings = settings
         self.verifyFrom = verifyFrom
+        self.mode = mode
         spares = SpareSegments(fileSystem: fileSystem, directory: directory)
         state = State(table: LogTable(start: .zero), point: .beforeFirst(.zero))
     }
@@ -116,18 +119,18 @@ struct Recovery {
     // MARK: Files
 
     mutating func findSegments() throws(RecoveryStop) {
-        let (fileSystem, directory) = (fileSystem, directory)
+        let (fileSystem, directory, mode) = (fileSystem, directory, mode)
         for name in try stopping({ () throws(DiskError) in try fileSystem.list(directory) }) {
             let path = "\(directory)/\(name)"
             if name.hasPrefix(SpareSegments.prefix) {
-                let size = try stopping { () throws(DiskError) in try fileSystem.open(path, .existing).size() }
+                let size = try stopping { () throws(DiskError) in try fileSystem.open(path, mode).size() }
                 let isUsable = size == settings.segmentSize
                 spares.adopt(name, size: size, isUsable: isUsable)
                 if !isUsable { obsolete.append(path) }
             } else if let segmentName = SegmentName(name) {
                 let scanner = try stopping { () throws(DiskError) in
                     try SegmentScanner(
-                        file: try fileSystem.open(path, .existing), sequence: segmentName.sequence, salt: salt)
+                        file: try fileSystem.open(path, mode), sequence: segmentName.sequence, salt: salt)
                 }
                 let header = try readHeader(of: scanner, segmentName)
                 segments.append(Found(name: name, segmentName: segmentName, scanner: scanner, header: header))
@@ -368,7 +371,8 @@ struct Recovery {
 
     // MARK: The end
 
-    mutating func finish(acceptingDamage: Bool) throws(RecoveryStop) -> SegmentedLog.Opened {
+    /// Decides where the log ends.
+    private mutating func settle() {
         if let torn = suspects.first {
             state = torn.before
             report.tornTail = torn.damage
@@ -381,6 +385,35 @@ struct Recovery {
         }
         report.damages = state.damages
         report.promisesAreKnown = state.promisesAreKnown
+    }
+
+    /// As `finish`, for one who only looks: nothing is cut, repaired or made. Nil when there is no log.
+    mutating func inspect() throws(RecoveryStop) -> SegmentedLog.Opened? {
+        settle()
+        guard !segments.isEmpty else { return nil }
+        if report.tornTail == nil {
+            let (scanner, number, offset) = (segments[state.segment].scanner, state.point.number, state.offset)
+            let isBegun = try stopping { () throws(DiskError) in try scanner.isBegun(number, at: offset) }
+            if isBegun { report.tornTail = unfinishedBatch(in: scanner) }
+        }
+        let opened = segments[...state.segment].map { found in
+            Segment(
+                sequence: found.segmentName.sequence, file: found.scanner.file, capacity: found.scanner.size,
+                lastTime: found.lastTime)
+        }
+        return SegmentedLog.Opened(
+            table: state.table, segments: opened, offset: state.offset, point: state.point,
+            acknowledgedThrough: acknowledgedThrough, isSealed: true, spares: spares)
+    }
+
+    private func unfinishedBatch(in scanner: SegmentScanner) -> LogDamage {
+        LogDamage(
+            file: scanner.file.path, offset: state.offset, indexes: nil,
+            reason: "batch \(state.point.number) was not written whole")
+    }
+
+    mutating func finish(acceptingDamage: Bool) throws(RecoveryStop) -> SegmentedLog.Opened {
+        settle()
         let isSound = state.table.faulty.isEmpty && state.promisesAreKnown
         guard isSound || acceptingDamage else {
             let losses = state.damages.filter { damage in
@@ -419,11 +452,7 @@ struct Recovery {
         let capacity = max(scanner.size, state.offset + BatchHeader.size)
         if scanner.size < capacity { try scanner.file.preallocate(capacity) }
         let isBegun = try scanner.isBegun(state.point.number, at: state.offset)
-        if report.tornTail == nil, isBegun {
-            report.tornTail = LogDamage(
-                file: scanner.file.path, offset: state.offset, indexes: nil,
-                reason: "batch \(state.point.number) was not written whole")
-        }
+        if report.tornTail == nil, isBegun { report.tornTail = unfinishedBatch(in: scanner) }
         if report.tornTail != nil { try scanner.eraseHeaders(from: state.offset) }
         try scanner.file.sync()
         try fileSystem.syncDirectory(directory)

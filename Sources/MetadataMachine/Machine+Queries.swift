@@ -39,6 +39,7 @@ extension Machine {
         } catch let error as DecodeError {
             Command.reply(to: error).encode(revision: .zero, into: &writer)
         } catch {
+            if case EngineError.corrupt(let reason) = error { damage = reason }
             let refusal = ReplyError(.unavailable, "this node cannot read its state: \(error)")
             refusal.encode(revision: .zero, into: &writer)
         }

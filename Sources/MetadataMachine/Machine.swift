@@ -27,6 +27,8 @@ package final class Machine<E: Engine> {
     var outcome = OutcomeWriter()
     var replies = ByteWriter()
     var views = ViewTable<E.View>()
+    /// What a query has found to be damaged, and where. What was answered before and after is sound.
+    package internal(set) var damage: String?
 
     /// Goes on from what `engine` holds.
     package init(engine: E, node: NodeID) throws(MachineError) {

@@ -35,6 +35,10 @@ package enum Input: Sendable {
     case stateReplaced(EntryID)
     /// The shell forbids or allows this node to campaign: quarantined state, disk below its reserve.
     case campaigningAllowed(Bool)
+    /// The shell forbids this node to vote and to campaign while its log lacks what it once acknowledged.
+    case votingAllowed(Bool)
+    /// `peer` says that its log ends here, before what it had acknowledged: what this leader knows of it holds no more.
+    case peerRegressed(NodeID, lastIndex: LogIndex)
 }
 
 /// Names one `Ready.Persist`; rises by one with each.

@@ -21,7 +21,8 @@ struct Progress: Sendable {
     }
 
     let id: NodeID
-    /// Highest index known to be durable on this peer and equal to this log. Monotonic within a term.
+    /// Highest index known to be durable on this peer and equal to this log. Monotonic within a term, but for a peer
+    /// that says itself that it has lost what it acknowledged.
     /// Invariant: `matchIndex < nextIndex`.
     private(set) var matchIndex = LogIndex.zero
     private(set) var nextIndex: LogIndex
@@ -95,7 +96,9 @@ struct Progress: Sendable {
         case .snapshot:
             return false
         }
-        becomeProbe(nextIndex: max(matchIndex.next, min(previous, shared.next)))
+        // Who refuses what it has acknowledged would refuse it again at once: it is asked again with the heartbeats.
+        let isContradiction = previous <= matchIndex
+        becomeProbe(nextIndex: max(matchIndex.next, min(previous, shared.next)), isPaused: isContradiction)
         return true
     }
 
@@ -104,6 +107,13 @@ struct Progress: Sendable {
         waitingSince = .zero
         inflight.removeAll(keepingCapacity: true)
         self.nextIndex = nextIndex
+    }
+
+    /// The peer has lost entries that it had acknowledged: begins anew, as with a peer of which nothing is known.
+    mutating func becomeRegressed(lastIndex: LogIndex) {
+        matchIndex = .zero
+        commitSent = .zero
+        becomeProbe(nextIndex: lastIndex.next)
     }
 
     mutating func becomeSnapshot(now: Instant) {

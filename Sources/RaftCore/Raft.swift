@@ -50,7 +50,7 @@ package struct Raft: Sendable {
     package internal(set) var lastApplied: LogIndex
     /// End of the last range handed out in `Ready.apply`.
     var applyIssued: LogIndex
-    let votingAllowed: Bool
+    package internal(set) var votingAllowed: Bool
     package internal(set) var campaigningAllowed = true
     /// The election timer of every role but the leader's.
     var electionTimerStart: Instant
@@ -109,6 +109,8 @@ package struct Raft: Sendable {
         case .snapshotFailed(let point): snapshotFailed(point)
         case .stateReplaced(let last): stateReplaced(through: last)
         case .campaigningAllowed(let isAllowed): setCampaigningAllowed(isAllowed)
+        case .votingAllowed(let isAllowed): setVotingAllowed(isAllowed)
+        case .peerRegressed(let peer, let lastIndex): peerRegressed(peer, lastIndex: lastIndex)
         }
         checkStepInvariants()
     }

@@ -128,6 +128,14 @@ package enum Notice: Sendable {
     case conflictBelowCommit(peer: NodeID)
     case badPeerMessage(peer: NodeID, reason: String)
     case quarantined(index: LogIndex, own: UInt64, majority: UInt64)
+    /// Rows cannot be read. They come back from another member, if there is one.
+    case stateDamaged(reason: String, isRebuilt: Bool)
+    /// Nothing can be applied any more, and nobody has the state: the node stops.
+    case stateLost(reason: String)
+    /// `peer` knows that this node had acknowledged entries through `acknowledged`, which its log does not hold.
+    case regressed(peer: NodeID, last: LogIndex, acknowledged: LogIndex)
+    /// It holds them again.
+    case caughtUp(through: LogIndex)
     case stateRebuilt(through: LogIndex)
     case digestsDiffer(index: LogIndex)
     case snapshotOffered(from: NodeID, last: EntryID)

@@ -44,6 +44,7 @@ extension Replica {
             nextReport = now + settings.reportInterval
             expireForwarded()
             tellOfMyself()
+            rememberAcknowledgements()
             // Cluster time goes on while nothing is written, or the next leader would start from a time long past.
             if raft.canPropose, lastStatus.hasCommittedInTerm, clusterTime - lastTime > Self.silenceMax { log(.tick) }
         }
@@ -120,12 +121,30 @@ extension Replica {
         switch finding {
         case .ownStateDiffers(let index, let own, let majority):
             guard !isQuarantined else { return }
-            isQuarantined = true
             effects.notices.append(.quarantined(index: index, own: own, majority: majority))
-            raft.step(.campaigningAllowed(mayCampaign), now: now)
-            snapshots.askForStateAt = now
+            quarantine()
         case .noMajority(let index): effects.notices.append(.digestsDiffer(index: index))
         }
+    }
+
+    /// The rows of this node's state are not what was written there. Others have them: the state is taken from theirs.
+    /// The only member goes on with the rows that can be read, and stops where that is not possible.
+    package mutating func stateDamaged(reason: String, isUsable: Bool) {
+        guard !isQuarantined else { return }
+        if membership.members.contains(where: { $0.id != id }) {
+            effects.notices.append(.stateDamaged(reason: reason, isRebuilt: true))
+            quarantine()
+            drainReady()
+        } else {
+            effects.notices.append(
+                isUsable ? .stateDamaged(reason: reason, isRebuilt: false) : .stateLost(reason: reason))
+        }
+    }
+
+    private mutating func quarantine() {
+        isQuarantined = true
+        raft.step(.campaigningAllowed(mayCampaign), now: now)
+        snapshots.askForStateAt = now
     }
 
     // MARK: - Members

@@ -79,6 +79,10 @@ package struct Replica: ~Copyable {
     var members = MemberWork()
     var snapshots = SnapshotTransfer()
     var lastStatus: RaftStatus
+    /// How far other incarnations have acknowledged committed entries to this node while it led.
+    var acknowledgedByPeers: [NodeID: LogIndex] = [:]
+    /// This node had acknowledged entries through here and does not hold them any more; 0 when that is not so.
+    var regressedBelow = LogIndex.zero
 
     // MARK: How this node is
     /// Its state differs from the majority's: nothing is served from it until it is rebuilt.
@@ -114,6 +118,7 @@ package struct Replica: ~Copyable {
         membership = restored.membership
         membershipHistory = [(raft.configurationIndex, restored.membership)]
         memberInfo = restored.memberInfo
+        acknowledgedByPeers = restored.acknowledged
         nextReport = now
         lastStatus = raft.status
         startedAt = now
@@ -180,6 +185,7 @@ package struct Replica: ~Copyable {
             refuse(batch, ReplyError(.unavailable, "no leader confirmed the read in time"))
         }
         retrySnapshotTransfer()
+        endRegression()
         keepHouse()
     }
 
@@ -189,6 +195,7 @@ package struct Replica: ~Copyable {
     package mutating func stop() {
         guard !isStopping else { return }
         isStopping = true
+        rememberAcknowledgements()
         if raft.isLeader { raft.step(.transferRequested(to: nil), now: now) }
     }
 
@@ -212,6 +219,7 @@ package struct Replica: ~Copyable {
         if isStopping { return .stopping }
         if isRemoved { return .removed }
         if isQuarantined { return .quarantined }
+        if regressedBelow > .zero { return .regressed }
         return isDiskLow ? .diskLow : .ok
     }
 }
@@ -268,11 +276,15 @@ package struct RestoredReplica: Sendable {
     /// that names them.
     package var contacts: [Member] = []
     package var joinedAt = LogIndex.zero
+    /// How far other nodes have acknowledged committed entries to this one.
+    package var acknowledged: [NodeID: LogIndex]
 
     package init(
         identity: ClusterIdentity, id: NodeID, raft: RestoredState, membership: Membership,
-        memberInfo: [NodeID: MemberInfo], lastTime: ClusterTime, needsState: Bool
+        memberInfo: [NodeID: MemberInfo], lastTime: ClusterTime, needsState: Bool,
+        acknowledged: [NodeID: LogIndex] = [:]
     ) {
+        self.acknowledged = acknowledged
         self.identity = identity
         self.id = id
         self.raft = raft

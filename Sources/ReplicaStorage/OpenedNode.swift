@@ -7,7 +7,7 @@ package import MetadataModel
 internal import RaftCore
 package import ReplicaCore
 internal import Snapshots
-internal import StateEngine
+package import StateEngine
 
 /// A data directory, opened: log, state and snapshots agree with each other, and `restored` is what the replica starts
 /// from.
@@ -29,29 +29,29 @@ package struct OpenedNode<Home: EngineHome> {
         founding: FoundingRecord, home: Home, logSettings: LogSettings
     ) throws {
         var notes: [String] = []
-        var state = try StateKeeper(home: home, node: node)
-        try home.removeOthers()
+        let found = try Self.openState(home, node: node)
+        let appliedBefore = found.state?.machine.applied.last ?? .zero
+        if found.damage == nil { try home.removeOthers() }
         let snapshots = try SnapshotKeeper(fileSystem: fileSystem, dataDirectory: directory, cluster: identity)
         let logDirectory = "\(directory)/log"
         try fileSystem.makeDirectory(logDirectory, in: directory)
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: logSettings,
-            verifyFrom: state.machine.applied.last.index.next)
+            verifyFrom: appliedBefore.index.next)
         // The log is made before the first state, and durably: without it, votes and acknowledgements are forgotten.
-        guard !report.isNew || state.machine.applied.last == .zero else {
-            throw LostLogError(directory: logDirectory, applied: state.machine.applied.last)
+        guard !report.isNew || (appliedBefore == .zero && found.damage == nil) else {
+            throw LostLogError(directory: logDirectory, applied: appliedBefore)
         }
         if let torn = report.tornTail { notes.append("a write that a crash interrupted was cut off: \(torn)") }
-
-        if state.machine.applied.last.index < log.previous.index, let manifest = try snapshots.newest(),
-            manifest.head.revision.index >= log.previous.index
-        {
-            let engine = try home.makeSuccessor()
-            try snapshots.restore(manifest, into: engine)
-            try home.adoptSuccessor()
-            state = try StateKeeper(home: home, node: node, engine: engine)
-            notes.append("state restored from the snapshot at \(manifest.head.revision)")
+        if let damage = found.damage {
+            notes.append("the state is damaged and will be made anew: \(damage)")
+            let membership = try log.configurations.last.map { try Membership(decoding: $0.payload.rawSpan) }
+            let isAlone = (membership ?? founding.membership).members.allSatisfy { $0.id == node }
+            let snapshot = try snapshots.newest()?.head.revision.index ?? .zero
+            guard !isAlone || snapshot >= log.previous.index else { throw LostStateError(damage: damage) }
         }
+        let state = try Self.completeState(found.state, home, node: node, log, snapshots, &notes)
+        if found.damage != nil { try home.removeOthers() }
         let applied = state.machine.applied.last
         let needsState = applied.index < log.previous.index
         if !needsState, log.term(at: applied.index) != applied.term, log.previous != applied {
@@ -62,9 +62,51 @@ package struct OpenedNode<Home: EngineHome> {
         self.log = LogKeeper(log)
         self.state = state
         self.snapshots = snapshots
-        self.notes = notes
-        restored = try Self.restore(
+        var memory = PeerMemory()
+        do throws(IdentityError) {
+            memory = try PeerMemory.load(from: directory, on: fileSystem)
+        } catch {
+            notes.append("what was known of other nodes is forgotten: \(error)")
+        }
+        var restored = try Self.restore(
             log, state.machine, identity: identity, node: node, founding: founding, needsState: needsState)
+        restored.acknowledged = memory.acknowledged
+        self.restored = restored
+        self.notes = notes
+    }
+
+    /// The live state, or what is damaged about it.
+    private static func openState(
+        _ home: Home, node: NodeID
+    ) throws(MachineError) -> (state: StateKeeper<Home>?, damage: EngineError?) {
+        do throws(MachineError) {
+            return (try StateKeeper(home: home, node: node), nil)
+        } catch {
+            guard case .engine(let damage) = error, case .corrupt = damage else { throw error }
+            return (nil, damage)
+        }
+    }
+
+    /// A state from which the log can go on, where there is one on this disk: the live one, the newest snapshot, or
+    /// nothing at all while the log still holds its first entry. A damaged one is replaced in any case.
+    private static func completeState(
+        _ live: StateKeeper<Home>?, _ home: Home, node: NodeID, _ log: SegmentedLog, _ snapshots: SnapshotKeeper,
+        _ notes: inout [String]
+    ) throws -> StateKeeper<Home> {
+        if let live, live.machine.applied.last.index >= log.previous.index { return live }
+        if log.previous.index > .zero, let manifest = try snapshots.newest(),
+            manifest.head.revision.index >= log.previous.index
+        {
+            let engine = try home.makeSuccessor()
+            try snapshots.restore(manifest, into: engine)
+            try home.adoptSuccessor()
+            notes.append("state restored from the snapshot at \(manifest.head.revision)")
+            return try StateKeeper(home: home, node: node, engine: engine)
+        }
+        if let live { return live }
+        let engine = try home.makeSuccessor()
+        try home.adoptSuccessor()
+        return try StateKeeper(home: home, node: node, engine: engine)
     }
 
     private static func restore(
@@ -115,5 +157,15 @@ package struct LostLogError: Error, Sendable, CustomStringConvertible {
     package var description: String {
         "\(directory) holds no log, but the state beside it is that of entry \(applied): the log was lost. Move the data "
             + "directory away; the node then comes back empty, as a new member"
+    }
+}
+
+/// The state cannot be read, and neither the log nor a snapshot here nor another member can bring it back.
+package struct LostStateError: Error, Sendable, CustomStringConvertible {
+    package var damage: EngineError
+
+    package var description: String {
+        "\(damage). This node is the only member and its log no longer reaches back to the first entry: restore a "
+            + "snapshot into a new data directory"
     }
 }

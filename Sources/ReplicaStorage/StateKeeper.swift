@@ -10,6 +10,8 @@ package final class StateKeeper<Home: EngineHome> {
     package let home: Home
     package private(set) var machine: Machine<Home.StateEngineType>
     package let node: NodeID
+    /// Applying has met damage half-way: what this machine says of itself cannot be trusted until it is replaced.
+    package private(set) var isBroken = false
 
     package init(home: Home, node: NodeID) throws(MachineError) {
         self.home = home
@@ -29,10 +31,46 @@ package final class StateKeeper<Home: EngineHome> {
         machine = try Machine(engine: engine, node: node)
     }
 
+    /// Damage to rows is an outcome, because the others of the cluster have them; what else goes wrong is thrown.
     package func perform(_ work: ApplyWork, now: Instant) throws(MachineError) -> StateOutcome {
+        guard !isBroken else { return refuse(work) }
+        do throws(MachineError) {
+            return try carryOut(work, now: now)
+        } catch {
+            return try broke(error)
+        }
+    }
+
+    /// To be called with what a use of `machine` has thrown.
+    package func broke(_ error: MachineError) throws(MachineError) -> StateOutcome {
+        guard case .engine(.corrupt(let reason)) = error else { throw error }
+        isBroken = true
+        return .damaged(reason, isUsable: false)
+    }
+
+    private func refuse(_ work: ApplyWork) -> StateOutcome {
+        guard case .queries(let batch) = work else { return .nothing }
+        var answers = AnswerBatch()
+        var writer = ByteWriter()
+        for item in batch.items {
+            let start = writer.count
+            ReplyError(.quarantined, "this node's state is damaged and is being rebuilt").encode(
+                revision: .zero, into: &writer)
+            answers.items.append(
+                AnswerBatch.Item(slot: item.slot, requestID: item.requestID, bytes: start..<writer.count))
+        }
+        answers.bytes = writer.takeBytes()
+        return .answered(answers)
+    }
+
+    private func carryOut(_ work: ApplyWork, now: Instant) throws(MachineError) -> StateOutcome {
         switch work {
         case .entries(let slabs, let range): return .applied(try machine.apply(slabs, in: range))
-        case .queries(let batch): return .answered(answers(to: batch, now: now))
+        case .queries(let batch):
+            let hadDamage = machine.damage != nil
+            let answers = answers(to: batch, now: now)
+            guard let damage = machine.damage, !hadDamage else { return .answered(answers) }
+            return .answeredWithDamage(answers, damage)
         case .listSessions(let term): return .sessionsListed(machine.openSessions(), term: term)
         case .forgetOutcomes(let index):
             try machine.forgetOutcomes(through: index)
@@ -65,6 +103,7 @@ package final class StateKeeper<Home: EngineHome> {
             throw .engine(error)
         }
         machine = try Machine(engine: successor, node: node)
+        isBroken = false
     }
 }
 
@@ -72,6 +111,10 @@ package final class StateKeeper<Home: EngineHome> {
 package enum StateOutcome: Sendable {
     case applied(ApplyReport)
     case answered(AnswerBatch)
+    /// Some of them could not be answered, because rows are damaged; says which.
+    case answeredWithDamage(AnswerBatch, String)
+    /// Rows are damaged; says which. Not usable: nothing more can be applied to this state.
+    case damaged(String, isUsable: Bool)
     case sessionsListed([OpenSession], term: Term)
     case nothing
 
@@ -79,6 +122,10 @@ package enum StateOutcome: Sendable {
         switch self {
         case .applied(let report): replica.applied(report)
         case .answered(let answers): replica.answered(answers)
+        case .answeredWithDamage(let answers, let reason):
+            replica.stateDamaged(reason: reason, isUsable: true)
+            replica.answered(answers)
+        case .damaged(let reason, let isUsable): replica.stateDamaged(reason: reason, isUsable: isUsable)
         case .sessionsListed(let sessions, let term): replica.sessionsListed(sessions, term: term)
         case .nothing: break
         }

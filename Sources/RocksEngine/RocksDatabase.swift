@@ -18,7 +18,30 @@ final class RocksDatabase: @unchecked Sendable {
         handle = opened
     }
 
+    /// Opens what is there for reading; no file is written or locked.
+    init(readingIn directory: String, settings: RocksSettings) throws(EngineError) {
+        let options = Self.makeOptions(settings)
+        let opened = try ErrorText.check { rocksdb_open_for_read_only(options.handle, directory, 0, $0) }
+        guard let opened else { throw .io("RocksDB gave no database for \(directory)") }
+        handle = opened
+    }
+
     deinit { rocksdb_close(handle) }
+
+    /// The first and the last key of each table file, in order.
+    func fileBounds() -> [[UInt8]] {
+        guard let files = rocksdb_livefiles(handle) else { return [] }
+        defer { rocksdb_livefiles_destroy(files) }
+        var keys: [[UInt8]] = []
+        for position in 0..<rocksdb_livefiles_count(files) {
+            for boundary in [rocksdb_livefiles_smallestkey, rocksdb_livefiles_largestkey] {
+                var size = 0
+                guard let key = boundary(files, position, &size) else { continue }
+                keys.append([UInt8](UnsafeRawBufferPointer(start: key, count: size)))
+            }
+        }
+        return keys.sorted { $0.lexicographicallyPrecedes($1) }
+    }
 
     // MARK: Reading
 

@@ -41,6 +41,9 @@ final class RocksHome: EngineHome {
         }
     }
 
+    /// The directory of the live state, whether it is there or not.
+    func livePath() throws(EngineError) -> String { path(of: try liveNumber()) }
+
     private func path(of number: Int) -> String { "\(directory)/state-\(number)" }
 
     private func liveNumber() throws(EngineError) -> Int {

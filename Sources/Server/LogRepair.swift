@@ -94,6 +94,10 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     // MARK: - PeerHandler
 
     var ownHello: (ClusterIdentity, LogIndex) { (identity, log.lastIndex) }
+    func acknowledged(by node: NodeID) -> LogIndex { .zero }
+    func peerSaysLastIndex(_ last: LogIndex, _ node: NodeID) {}
+    // It takes no part in elections anyhow; its replica is told on connections of its own.
+    func toldOfAcknowledgement(_ index: LogIndex, by node: NodeID) {}
     func peerUp(_ node: NodeID) { reachable.append(node) }
     func peerDown(_ node: NodeID) { reachable.removeAll { $0 == node } }
     func peerInboundUp(_ node: NodeID) {}

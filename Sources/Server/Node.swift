@@ -30,6 +30,8 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     private var timer: Scheduled<Void>?
     private var timerDeadline = Instant.never
     private var maintenance: RepeatedTask?
+    /// When to keep again what is known of other nodes.
+    private var rememberAt = Instant.zero
     /// By slot position; nil where no connection is.
     private var clientConnections: [FrameConnection?] = []
     private var clientSlots: [UInt64: ConnectionSlot] = [:]
@@ -77,6 +79,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
 
     /// On the loop; after it, `stopStorage` elsewhere, because it waits.
     func stop() {
+        storage.remember(replica.acknowledgements)
         maintenance?.cancel()
         timer?.cancel()
         peers.handler = nil
@@ -142,6 +145,11 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     // MARK: - Maintenance
 
     private func maintain() {
+        let now = Self.instant()
+        if now >= rememberAt {
+            rememberAt = now + .seconds(10)
+            storage.remember(replica.acknowledgements)
+        }
         let isLogFull = storage.logSize > configuration.logSizeMax
         storage.maintain(
             compactThrough: replica.compactionFloor(isLogFull: isLogFull), time: wallClock(),
@@ -220,6 +228,24 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
                 metadata: [
                     "index": "\(index)", "own": "\(String(own, radix: 16))", "majority": "\(String(majority, radix: 16))",
                 ])
+        case .stateDamaged(let reason, isRebuilt: true):
+            logger.error(
+                "this node's state is damaged: quarantined until it is rebuilt from another member",
+                metadata: ["reason": "\(reason)"])
+        case .stateDamaged(let reason, isRebuilt: false):
+            logger.error(
+                "this node's state is damaged and no other member has it: what cannot be read is refused",
+                metadata: ["reason": "\(reason)"])
+        case .stateLost(let reason):
+            fail(NodeFailure(message: "the state is damaged and no other member has it: \(reason). Restore a snapshot"))
+        case .regressed(let peer, let last, let acknowledged):
+            logger.error(
+                """
+                regressed: this node's log lacks entries that it had acknowledged. Was an old copy of its directory \
+                put back? It does not vote until it has caught up
+                """,
+                metadata: ["peer": "\(name(peer))", "last": "\(last)", "acknowledged": "\(acknowledged)"])
+        case .caughtUp(let index): logger.notice("caught up after a regression", metadata: ["index": "\(index)"])
         case .stateRebuilt(let index): logger.notice("state rebuilt", metadata: ["index": "\(index)"])
         case .digestsDiffer(let index):
             logger.error("members' states differ and none has a majority", metadata: ["index": "\(index)"])
@@ -276,6 +302,11 @@ extension Node: PeerHandler {
 
     var ownHello: (ClusterIdentity, LogIndex) { (replica.identity, replica.raft.lastIndex) }
 
+    func acknowledged(by node: NodeID) -> LogIndex { replica.acknowledged(by: node) }
+    func peerSaysLastIndex(_ last: LogIndex, _ node: NodeID) { turn { $0.peerSaysLastIndex(last, node) } }
+    func toldOfAcknowledgement(_ index: LogIndex, by node: NodeID) {
+        turn { $0.toldOfAcknowledgement(index, by: node) }
+    }
     func peerUp(_ node: NodeID) { turn { $0.peerUp(node) } }
     func peerDown(_ node: NodeID) { turn { $0.peerDown(node) } }
     func peerInboundUp(_ node: NodeID) { turn { $0.peerInboundUp(node) } }

@@ -49,6 +49,10 @@ final class NodeProcess: @unchecked Sendable {
             throw NodeFailure(
                 message: "a restore into \(directory) did not come to its end: empty the directory and restore again")
         }
+        guard try !fileSystem.exists("\(directory)/\(ClusterRecovery.unfinishedName)") else {
+            throw NodeFailure(
+                message: "a recovery of \(directory) was interrupted: run the same `quorate recover` again")
+        }
         if let found = try NodeIdentity.load(from: directory, on: fileSystem) {
             try found.check(name: configuration.name, cluster: nil)
             identity = found

@@ -52,6 +52,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     /// Where the newest snapshot that is whole on disk ends.
     private let snapshotThrough = Mutex(LogIndex.zero)
 
+    /// As it is on disk, for the snapshot thread.
+    private var memory = PeerMemory()
+
     private static var volatileSnapshotEntries: Int { 100_000 }
 
     private enum LogJob: Sendable {
@@ -71,6 +74,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case work(SnapshotWork)
         case build(SnapshotSource<Home.StateEngineType.View>)
         case checkDisk(reserve: Int)
+        case remember(PeerMemory)
         /// The snapshot that was taken is installed.
         case installed(SnapshotPoint)
     }
@@ -137,6 +141,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .end(let slot): stateThread?.add(.exportEnd(slot))
         }
     }
+
+    /// Keeps what is known of other nodes, when it is news.
+    func remember(_ acknowledged: [NodeID: LogIndex]) { snapshotThread?.add(.remember(PeerMemory(acknowledged))) }
 
     var logSize: Int { log.log.byteCount }
 
@@ -236,36 +243,46 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         var outcomes: [StateOutcome] = []
         do throws(MachineError) {
             for job in jobs {
-                switch job {
-                case .work(let work):
-                    outcomes.append(try state.perform(work, now: Self.now()))
-                case .checkFlush:
-                    try flushIfLogIsLong()
-                    let figures = state.machine.engine.statistics
-                    let sessions = state.machine.openSessionCount
-                    stateSize.withLock { $0 = figures.diskBytes }
-                    meter.withLock {
-                        $0.stateMeasured(
-                            bytes: figures.diskBytes, memoryBytes: figures.residentBytes, sessions: sessions)
-                    }
-                    report(.flushed(through: try durableApplied()))
-                case .snapshotSource: snapshotThread?.add(.build(try state.snapshotSource()))
-                case .exportSource(let slot, let requestID):
-                    exportThread?.begin(slot, requestID: requestID, try state.snapshotSource())
-                case .exportEnd(let slot): exportThread?.end(slot)
-                case .adopt(let engine, let point, let membership, let time, let resetsLog):
-                    report(.outcomes(outcomes))
-                    outcomes = []
-                    try state.adopt(engine.value)
-                    exportThread?.endAll()
-                    snapshotThread?.add(.installed(point))
-                    finishInstall(point, membership, time, resetsLog: resetsLog)
+                do throws(MachineError) {
+                    try perform(job, &outcomes)
+                } catch {
+                    outcomes.append(try state.broke(error))
                 }
             }
         } catch {
             report(.failed(NodeFailure(message: "the state cannot be kept: \(error)")))
         }
         if !outcomes.isEmpty { report(.outcomes(outcomes)) }
+    }
+
+    private func perform(_ job: StateJob, _ outcomes: inout [StateOutcome]) throws(MachineError) {
+        switch job {
+        case .work(let work):
+            outcomes.append(try state.perform(work, now: Self.now()))
+        case .checkFlush:
+            guard !state.isBroken else { return }
+            try flushIfLogIsLong()
+            let figures = state.machine.engine.statistics
+            let sessions = state.machine.openSessionCount
+            stateSize.withLock { $0 = figures.diskBytes }
+            meter.withLock {
+                $0.stateMeasured(bytes: figures.diskBytes, memoryBytes: figures.residentBytes, sessions: sessions)
+            }
+            report(.flushed(through: try durableApplied()))
+        case .snapshotSource:
+            guard !state.isBroken else { return report(.snapshotBuildFailed("the state is damaged")) }
+            snapshotThread?.add(.build(try state.snapshotSource()))
+        case .exportSource(let slot, let requestID):
+            exportThread?.begin(slot, requestID: requestID, try state.snapshotSource())
+        case .exportEnd(let slot): exportThread?.end(slot)
+        case .adopt(let engine, let point, let membership, let time, let resetsLog):
+            report(.outcomes(outcomes))
+            outcomes = []
+            try state.adopt(engine.value)
+            exportThread?.endAll()
+            snapshotThread?.add(.installed(point))
+            finishInstall(point, membership, time, resetsLog: resetsLog)
+        }
     }
 
     /// The log is cut only to what is flushed. RocksDB flushes by itself when enough has gathered; where the bound on the
@@ -322,10 +339,17 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 report(.snapshotBuilt(point))
             } catch {
                 report(.snapshotBuildFailed("\(error)"))
+                if case .snapshot(.engine(.corrupt(let reason))) = error {
+                    report(.outcomes([.damaged(reason, isUsable: true)]))
+                }
             }
         case .checkDisk(let reserve):
             let usage = diskUsage()
             report(.diskChecked(usage, DiskLevel(free: usage.free, reserve: UInt64(reserve))))
+        case .remember(let news):
+            // A failure costs nothing but this memory, and the log will meet the same disk.
+            guard news != memory, (try? news.store(in: directory, on: fileSystem)) != nil else { return }
+            memory = news
         case .installed(let point):
             forgetReplaced(by: point)
         case .work(let work): perform(work)

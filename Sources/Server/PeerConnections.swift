@@ -15,6 +15,12 @@ protocol PeerHandler: AnyObject {
     func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool
     /// A member says that this node is none any more.
     func removedByPeer(_ name: String, message: String)
+    /// How far a peer has acknowledged committed entries to this node, as far as that is remembered.
+    func acknowledged(by node: NodeID) -> LogIndex
+    /// A peer's hello said where its log ends.
+    func peerSaysLastIndex(_ last: LogIndex, _ node: NodeID)
+    /// A peer's answer to our hello said how far this node had acknowledged to it.
+    func toldOfAcknowledgement(_ index: LogIndex, by node: NodeID)
     func peerUp(_ node: NodeID)
     func peerDown(_ node: NodeID)
     func peerInboundUp(_ node: NodeID)
@@ -180,6 +186,7 @@ final class PeerConnections: FrameConnectionDelegate {
         connection.handshakeFinished(frameSizeMax: configuration.peerFrameSizeMax)
         outgoing[position].isUp = true
         outgoing[position].failures = 0
+        handler?.toldOfAcknowledgement(reply.acknowledgedByCaller, by: member.id)
         handler?.peerUp(member.id)
     }
 
@@ -206,13 +213,14 @@ final class PeerConnections: FrameConnectionDelegate {
             version: ProtocolVersion.chosen(from: hello.versions) ?? 0, identity: identity, node: node,
             name: configuration.name, clientAddress: configuration.clientAddress.description,
             softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: lastIndex,
-            acknowledgedByCaller: .zero)
+            acknowledgedByCaller: refusal == nil ? handler.acknowledged(by: hello.sender) : .zero)
         var writer = ByteWriter()
         PeerMessage.helloReply(reply).encode(into: &writer)
         connection.send(writer.takeBytes())
         guard let refusal else {
             connection.handshakeFinished(frameSizeMax: configuration.peerFrameSizeMax)
             incoming[connection.id] = (hello.sender, connection)
+            handler.peerSaysLastIndex(hello.lastIndex, hello.sender)
             handler.peerInboundUp(hello.sender)
             // Whoever can reach us can be reached: do not wait for the next attempt.
             dial(hello.sender)

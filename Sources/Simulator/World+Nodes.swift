@@ -304,8 +304,7 @@ extension World {
         case .applied(let report):
             if case .entries(let slabs, _) = work { checkApplied(slabs, report, by: node, process) }
             turn(node) { $0.applied(report) }
-        case .answered(let answers): turn(node) { $0.answered(answers) }
-        case .sessionsListed(let sessions, let term): turn(node) { $0.sessionsListed(sessions, term: term) }
+        case .answered, .answeredWithDamage, .damaged, .sessionsListed: turn(node) { outcome.deliver(to: &$0) }
         case .nothing: break
         }
     }

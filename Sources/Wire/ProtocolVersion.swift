@@ -25,4 +25,6 @@ package enum NodeState: UInt8, Hashable, Sendable, CaseIterable {
     case stopping = 5
     /// It was a member, and is none any more.
     case removed = 6
+    /// Its log lacks entries that it had acknowledged: it takes no part in elections until it has them again.
+    case regressed = 7
 }

@@ -82,3 +82,24 @@ import Testing
         }
     }
 }
+
+@Suite struct PeerMemoryTests {
+    @Test("what is known of peers comes back; damage to it is noticed, and without a file there is nothing")
+    func roundTrip() throws {
+        let disk = MemoryDisk()
+        #expect(try PeerMemory.load(from: "data", on: disk) == PeerMemory())
+        let memory = PeerMemory([NodeID(3): LogIndex(9), NodeID(1): LogIndex(1 << 40)])
+        try memory.store(in: "data", on: disk)
+        #expect(try PeerMemory.load(from: "data", on: disk) == memory)
+        let path = "data/\(PeerMemory.fileName)"
+        for offset in disk.names[path]!.bytes.indices {
+            disk.names[path]!.bytes[offset] ^= UInt8(1 << (offset & 7))
+            #expect(throws: IdentityError.self, "byte \(offset)") { try PeerMemory.load(from: "data", on: disk) }
+            disk.names[path]!.bytes[offset] ^= UInt8(1 << (offset & 7))
+        }
+        for size in 0..<disk.names[path]!.bytes.count {
+            let bytes = Array(memory.encoded().prefix(size))
+            #expect(throws: (any Error).self) { try PeerMemory(decoding: bytes.rawSpan) }
+        }
+    }
+}

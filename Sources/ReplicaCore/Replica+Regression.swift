@@ -1,0 +1,58 @@
+package import Basics
+internal import RaftCore
+
+/// Old copies of data directories, found out by what the others remember.
+///
+/// Each node remembers how far each other incarnation has acknowledged committed entries to it, and says so in its
+/// answer to that one's hello. Committed entries are never cut, so a log that ends before that has lost synced data.
+extension Replica {
+    /// The highest committed entry that `peer` is known to have had on disk.
+    package func acknowledged(by peer: NodeID) -> LogIndex {
+        max(acknowledgedByPeers[peer] ?? .zero, acknowledgedInThisReign(by: peer))
+    }
+
+    private func acknowledgedInThisReign(by peer: NodeID) -> LogIndex {
+        guard raft.isLeader, let progress = raft.peers.first(where: { $0.id == peer }) else { return .zero }
+        return min(progress.matchIndex, raft.commitIndex)
+    }
+
+    /// To be called now and then: what a leader knows of its followers is gone when its reign ends.
+    mutating func rememberAcknowledgements() {
+        guard raft.isLeader else { return }
+        for peer in raft.peers { acknowledgedByPeers[peer.id] = acknowledged(by: peer.id) }
+    }
+
+    /// To be kept on disk.
+    package var acknowledgements: [NodeID: LogIndex] { acknowledgedByPeers }
+
+    /// A peer's hello says where its log ends. A leader that took it to be further must find anew where it is.
+    package mutating func peerSaysLastIndex(_ last: LogIndex, _ peer: NodeID) {
+        let known = acknowledged(by: peer)
+        guard raft.isLeader, last < known else { return }
+        acknowledgedByPeers[peer] = known
+        raft.step(.peerRegressed(peer, lastIndex: last), now: now)
+        drainReady()
+    }
+
+    /// A peer's answer to our hello says how far we had acknowledged to it.
+    package mutating func toldOfAcknowledgement(_ index: LogIndex, by peer: NodeID) {
+        guard index > raft.lastIndex, index > regressedBelow else { return }
+        if regressedBelow == .zero {
+            effects.notices.append(.regressed(peer: peer, last: raft.lastIndex, acknowledged: index))
+        }
+        regressedBelow = index
+        raft.step(.votingAllowed(false), now: now)
+        drainReady()
+    }
+
+    /// What is committed and durable here again needs nobody's memory.
+    mutating func endRegression() {
+        guard regressedBelow > .zero, raft.commitIndex >= regressedBelow, raft.durableIndex >= regressedBelow else {
+            return
+        }
+        effects.notices.append(.caughtUp(through: regressedBelow))
+        regressedBelow = .zero
+        raft.step(.votingAllowed(true), now: now)
+        drainReady()
+    }
+}

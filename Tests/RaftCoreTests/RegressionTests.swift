@@ -1,0 +1,92 @@
+import Basics
+import RaftCore
+import Testing
+
+/// A node that comes back with less than it had acknowledged.
+@Suite struct RegressionTests {
+    /// n1 leads; n2 and n3 have acknowledged entries that the copy of n2's disk does not hold, which then comes back.
+    private func clusterWithOldCopy() -> (cluster: TestCluster, known: LogIndex) {
+        var cluster = TestCluster(3)
+        cluster.campaign(1)
+        cluster.propose(1, count: 3)
+        cluster.settle()
+        cluster.advance(milliseconds: 200)
+        let copy = cluster[2]
+        cluster.propose(1, count: 20)
+        cluster.settle()
+        cluster.advance(milliseconds: 200)
+        let known = cluster.raft(2).lastIndex
+        cluster.crash(2)
+        cluster.step(1, .linkLost(NodeID(2)))
+        cluster[2].diskLog = copy.diskLog
+        cluster[2].diskHardState = copy.diskHardState
+        cluster[2].applied = copy.applied
+        cluster.restart(2)
+        return (cluster, known)
+    }
+
+    @Test("a leader that is told how short a follower's log is sends it everything again")
+    func catchesUp() {
+        var (cluster, known) = clusterWithOldCopy()
+        #expect(cluster.raft(2).lastIndex < known)
+        // What the leader believes of it, it would believe for ever.
+        cluster.step(1, .linkRestored(NodeID(2)))
+        cluster.advance(milliseconds: 800)
+        #expect(cluster.raft(1).isLeader && cluster.raft(2).lastIndex < known)
+        cluster.step(1, .peerRegressed(NodeID(2), lastIndex: cluster.raft(2).lastIndex))
+        cluster.advance(milliseconds: 800)
+        #expect(cluster.raft(1).isLeader)
+        #expect(cluster.raft(2).durableIndex == cluster.raft(1).lastIndex)
+        #expect(cluster.raft(2).commitIndex == cluster.raft(1).commitIndex)
+    }
+
+    @Test("a hello that was overtaken by acknowledgements changes nothing")
+    func overtakenHello() {
+        var cluster = TestCluster(3)
+        cluster.campaign(1)
+        cluster.propose(1, count: 5)
+        cluster.settle()
+        let before = cluster.raft(1).peers
+        cluster.step(1, .peerRegressed(NodeID(2), lastIndex: cluster.raft(2).lastIndex))
+        #expect(cluster.raft(1).peers == before)
+    }
+
+    @Test("a node that may not vote gives no vote and asks for none; later it repeats none but the leader's")
+    func doesNotVote() {
+        var (cluster, known) = clusterWithOldCopy()
+        cluster.step(2, .votingAllowed(false))
+        cluster.crash(1)
+        _ = cluster.takeNetwork()
+        let request = VoteRequest(term: Term(9), lastEntry: EntryID(term: Term(1), index: LogIndex(4)))
+        cluster.forge(.requestVote(request), from: 3, to: 2)
+        cluster.forge(.preVote(request), from: 3, to: 2)
+        #expect(cluster.answers(from: 2, to: 3).isEmpty)
+        cluster.campaign(2, attempts: 5)
+        #expect(!cluster.raft(2).isLeader && cluster.takeNetwork().isEmpty)
+
+        // n1 comes back, is elected by n3, and brings n2 what it lacks.
+        cluster.restart(1)
+        #expect(cluster.elect() != 2)
+        let leader = cluster.leader ?? 0
+        cluster.step(leader, .peerRegressed(NodeID(2), lastIndex: cluster.raft(2).lastIndex))
+        cluster.advance(milliseconds: 1_000)
+        #expect(cluster.raft(2).durableIndex >= known)
+        cluster.step(2, .votingAllowed(true))
+        cluster.settle()
+        let term = cluster.raft(2).currentTerm
+        let other: UInt64 = leader == 1 ? 3 : 1
+        let last = cluster.raft(2).lastIndex
+        let rival = VoteRequest(term: term, lastEntry: EntryID(term: term, index: last + 100))
+        cluster.forge(.requestVote(rival), from: other, to: 2)
+        let refusal = Message.requestVoteResponse(VoteResponse(term: term, isGranted: false))
+        #expect(cluster.answers(from: 2, to: other) == [refusal])
+    }
+
+    @Test("a leader that learns that it has regressed stops leading")
+    func leaderStops() {
+        var cluster = TestCluster(3)
+        cluster.campaign(1)
+        cluster.step(1, .votingAllowed(false))
+        #expect(!cluster.raft(1).isLeader)
+    }
+}
