@@ -20,7 +20,8 @@ extension Machine {
             return try engine.makeView()
         }
         let applied = Applied(last: last, time: applied.time, changeDigest: applied.changeDigest)
-        return SnapshotSource(view: view, applied: applied, membership: stored, sessions: SessionTable().encoded())
+        return SnapshotSource(
+            view: view, applied: applied, membership: stored, memberInfo: [:], sessions: SessionTable().encoded())
     }
 }
 

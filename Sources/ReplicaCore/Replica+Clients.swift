@@ -34,7 +34,7 @@ extension Replica {
         guard clients.hasSaidHello(slot) else { throw .invalid("first frame: it must be hello") }
         if let error = removedError {
             switch request {
-            case .mutate, .query, .keepAlive, .changeMembers:
+            case .mutate, .query, .keepAlive, .changeMembers, .snapshot, .snapshotPiece:
                 write(slot) { ClientReply.refuse(kind: header.kind, requestID: requestID, error, into: &$0) }
                 // It never gets better here; a client without a connection looks for another node.
                 effects.closingClients.append(slot)

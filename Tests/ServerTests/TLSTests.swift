@@ -157,7 +157,7 @@ extension ServerTests {
             body.append(UInt64(0))
             for text in ["127.0.0.1:1", "127.0.0.1:2", "1"] { body.append16(Array(text.utf8)) }
             body.append(UInt32(1))
-            body.append(UInt64(0))
+            for _ in ["last index", "index of the configuration"] { body.append(UInt64(0)) }
             return Frame.bytes(kind: 256, id: 1, body: body)
         }
 
