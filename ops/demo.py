@@ -216,6 +216,50 @@ def restore_into_five(path, saved):
             node.wait(timeout=60)
 
 
+def replace_a_member_under_load(input_path):
+    """A new node takes the place of a follower while an import runs; the import misses nothing."""
+    leader = status()["leader"]
+    goes = next(name for name in ("n1", "n2", "n3") if name != leader)
+    client, peer = f"127.0.0.1:{BASE_PORT + 10}", f"127.0.0.1:{BASE_PORT + 110}"
+    log = open(os.path.join(work, "n4.log"), "ab")
+    comes = subprocess.Popen(
+        [BINARY, "serve", "--name", "n4", "--data", os.path.join(work, "n4"), "--client", client, "--peer", peer]
+        + ["--join", ",".join(f"127.0.0.1:{BASE_PORT + 100 + node}" for node in range(3))]
+        + ["--segment-size", "8MiB", "--stop-with-standard-input"],
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+    )
+    moved_path = os.path.join(work, "moved.jsonl")
+    with open(input_path, encoding="utf-8") as source, open(moved_path, "w", encoding="utf-8") as target:
+        for line in source:
+            target.write(line.replace('{"key":"/usr/', '{"key":"/moved/', 1).replace('{"keyBase64":"', '{"keyBase64":"BB', 1))
+    importing = subprocess.Popen(
+        [BINARY, "import", moved_path, "--json", "--endpoints", ENDPOINTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        wait_for("the import to begin", 60, lambda: b"/moved/" in quorate("list", "/moved/", "--limit", "1").stdout)
+        started = time.monotonic()
+        replaced = quorate("member", "replace", goes, f"n4={peer}", "--json", "--timeout", "60s")
+        check(replaced.returncode == 0, f"{goes} replaced by n4 in {time.monotonic() - started:.1f} s {replaced.stderr.decode()}".rstrip())
+        _, errors = importing.communicate(timeout=300)
+        check(importing.returncode == 0, f"the import that ran meanwhile ended well {errors.decode()}".rstrip())
+        members = json.loads(quorate("member", "list", "--json").stdout)["members"]
+        voters = sorted(member["name"] for member in members if member["voter"])
+        check("n4" in voters and goes not in voters and len(voters) == 3, f"the voters are {', '.join(voters)}")
+
+        def n4_has_all():
+            nodes = {node["name"]: node["appliedIndex"] for node in status()["nodes"]}
+            return nodes.get("n4") is not None and nodes["n4"] == max(nodes.values())
+
+        wait_for("n4 to have caught up", 60, n4_has_all)
+        check(True, "n4 has applied all of it")
+    finally:
+        if importing.poll() is None:
+            importing.kill()
+    return comes
+
+
 def run():
     say(f"the metadata of every file under {ROOT}")
     input_path = os.path.join(work, "input.jsonl")
@@ -276,9 +320,13 @@ def run():
     check(verified["contentDigest"] == saved["contentDigest"], f"verified: {verified['records']} records")
     restore_into_five(path, saved)
 
+    say("a member replaced while writes go on")
+    comes = replace_a_member_under_load(input_path)
+
     say("stopped")
-    cluster.send_signal(signal.SIGTERM)
-    check(cluster.wait(timeout=60) == 0, "all nodes stopped in order")
+    for process in (cluster, comes):
+        process.send_signal(signal.SIGTERM)
+    check([cluster.wait(timeout=60), comes.wait(timeout=60)] == [0, 0], "all nodes stopped in order")
 
 
 try:
