@@ -29,6 +29,9 @@ enum Health {
             failed: "belongs to no cluster: run `quorate init` once when all nodes are up")
         guard status.identity != nil else { return report }
         report.check(
+            node.state != .removed, ok: "is a member",
+            failed: "was removed from the cluster: stop it and delete its data directory")
+        report.check(
             node.state != .repairing, ok: "log whole", failed: "damaged log entries are being fetched from the others")
         guard let figures = inspection.figures else { return report }
         report.check(
