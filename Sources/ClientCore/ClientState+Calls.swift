@@ -110,10 +110,11 @@ extension ClientState {
     private mutating func end(_ id: CallID, _ call: PendingCall, code: ErrorCode, why: String) {
         var mayTakeEffect = mayHaveTakenEffect(call)
         if let sequence = call.sequence { mayTakeEffect = abandonMutation(sequence: sequence) }
-        var error = call.lastError ?? .madeHere(code)
+        let lastError = call.lastError ?? (call.isMutation ? session?.obstacle : nil)
+        var error = lastError ?? .madeHere(code)
         let hasNode = nodes.contains { $0.isUsable }
-        error.code = mayTakeEffect ? .unknown : (hasNode ? call.lastError?.code ?? code : .unavailable)
-        error.message = summary(why: why, lastError: call.lastError)
+        error.code = mayTakeEffect ? .unknown : (hasNode ? lastError?.code ?? code : .unavailable)
+        error.message = summary(why: why, lastError: lastError)
         complete(id, .failed(CallFailure(error, mayHaveTakenEffect: mayTakeEffect)))
         addressed.removeAll { $0 == id }
     }

@@ -109,6 +109,7 @@ extension ClientState {
                 pauseMutations(from: position, after: error.retryAfter)
             } else if session?.assigned[position].copiesAlive ?? 0 > 0 {
                 // An earlier copy may have been logged before this one was refused: only its own answer can tell.
+                session?.obstacle = error
                 pauseMutations(from: position, after: nil)
             } else {
                 mutationRefused(position, error)
@@ -122,6 +123,7 @@ extension ClientState {
         nodes[place].hasTurnedUsAway = false
         current.assigned[position].isAnswered = true
         current.failures = 0
+        current.obstacle = nil
         openingsRefused = 0
         if !current.isOpen {
             current.isOpen = true

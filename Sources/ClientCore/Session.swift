@@ -21,6 +21,8 @@ struct Session: Sendable {
     var connection: ConnectionID?
     /// Not before then.
     var pausedUntil = Instant.zero
+    /// Why the first mutation cannot get on; what waits behind it fails for the same reason.
+    var obstacle: ReplyError?
     var failures = 0
 
     var state: SessionState?

@@ -82,6 +82,30 @@ import Wire
         #expect(harness.isAnswered(call))
     }
 
+    @Test("what waits behind a mutation that the cluster will not take fails for the same reason")
+    func obstacleIsTold() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let first = harness.put("a", within: .seconds(1))
+        harness.accept("n1:1", leader: "n1:1")
+        #expect(harness.take(.mutate).count == 1)
+        // A copy of it may be in the log, so its sequence cannot be used for anything else.
+        harness.cut("n1:1")
+        harness.wait(.milliseconds(300))
+        harness.accept("n1:1", leader: "n1:1")
+        var second: CallID?
+        for _ in 0..<30 {
+            harness.wait(.milliseconds(100))
+            for copy in harness.take(.mutate) {
+                harness.answer(copy, revision: 0, error: ReplyError(.diskFull, "no space"))
+            }
+            if second == nil { second = harness.put("b", within: .seconds(1)) }
+        }
+        let waiting = try #require(second)
+        #expect(harness.failure(first)?.error.code == .unknown)
+        #expect(harness.failure(waiting)?.error.code == .diskFull)
+        #expect(harness.failure(waiting)?.mayHaveTakenEffect == false)
+    }
+
     @Test("a node that names an unreachable leader is not asked again at once")
     func staleHintIsNoLoop() throws {
         var harness = Harness(endpoints: ["n1:1"])
