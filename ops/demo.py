@@ -146,19 +146,33 @@ def offline(*arguments, timeout=120):
     return json.loads(result.stdout)
 
 
+def start_import(path):
+    return subprocess.Popen(
+        [BINARY, "import", path, "--json", "--endpoints", ENDPOINTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def import_again(input_path, name, base64_prefix):
+    """Starts an import of the same records under new keys, so that it has something to do."""
+    path = os.path.join(work, f"{name}.jsonl")
+    with open(input_path, encoding="utf-8") as source, open(path, "w", encoding="utf-8") as target:
+        for line in source:
+            line = line.replace('{"key":"/usr/', f'{{"key":"/{name}/', 1)
+            target.write(line.replace('{"keyBase64":"', f'{{"keyBase64":"{base64_prefix}', 1))
+    return start_import(path)
+
+
+def wait_until_begun(name):
+    prefix = f"/{name}/"
+    wait_for("the import to begin", 60, lambda: prefix.encode() in quorate("list", prefix, "--limit", "1").stdout)
+
+
 def save_while_writing(input_path):
     """Saves a snapshot while an import runs; returns its path and what the command said."""
     path = os.path.join(work, "cluster.snapshot")
-    # The same records under new keys, so that the import has something to do.
-    copy_path = os.path.join(work, "copy.jsonl")
-    with open(input_path, encoding="utf-8") as source, open(copy_path, "w", encoding="utf-8") as target:
-        for line in source:
-            target.write(line.replace('{"key":"/usr/', '{"key":"/copy/', 1).replace('{"keyBase64":"', '{"keyBase64":"AA', 1))
-    importing = subprocess.Popen(
-        [BINARY, "import", copy_path, "--json", "--endpoints", ENDPOINTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    importing = import_again(input_path, "copy", "AA")
     try:
-        wait_for("the import to begin", 60, lambda: b"/copy/" in quorate("list", "/copy/", "--limit", "1").stdout)
+        wait_until_begun("copy")
         saved = quorate("snapshot", "save", path, "--json")
         check(saved.returncode == 0, f"saved while an import ran {saved.stderr.decode()}".rstrip())
         check(importing.poll() is None, "the import was still running when the snapshot was saved")
@@ -230,15 +244,9 @@ def replace_a_member_under_load(input_path):
         stdout=log,
         stderr=log,
     )
-    moved_path = os.path.join(work, "moved.jsonl")
-    with open(input_path, encoding="utf-8") as source, open(moved_path, "w", encoding="utf-8") as target:
-        for line in source:
-            target.write(line.replace('{"key":"/usr/', '{"key":"/moved/', 1).replace('{"keyBase64":"', '{"keyBase64":"BB', 1))
-    importing = subprocess.Popen(
-        [BINARY, "import", moved_path, "--json", "--endpoints", ENDPOINTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    importing = import_again(input_path, "moved", "BB")
     try:
-        wait_for("the import to begin", 60, lambda: b"/moved/" in quorate("list", "/moved/", "--limit", "1").stdout)
+        wait_until_begun("moved")
         started = time.monotonic()
         replaced = quorate("member", "replace", goes, f"n4={peer}", "--json", "--timeout", "60s")
         check(replaced.returncode == 0, f"{goes} replaced by n4 in {time.monotonic() - started:.1f} s {replaced.stderr.decode()}".rstrip())
@@ -277,9 +285,7 @@ def run():
 
     say("import, with the leader killed in the middle")
     started = time.monotonic()
-    importing = subprocess.Popen(
-        [BINARY, "import", input_path, "--json", "--endpoints", ENDPOINTS], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    importing = start_import(input_path)
     try:
         kill_leader_during_import(importing, processes, lines)
         output, errors = importing.communicate(timeout=300)
