@@ -209,7 +209,7 @@ class Site:
         """Runs the blocks as a person would who has a shell open on each machine: what a block exports, the next has."""
         for position, block in enumerate(scene_blocks):
             if before_block:
-                before_block(position, block)
+                before_block(position)
             for name in block.machines:
                 if name not in self.machines:
                     raise Failure(f"line {block.line}: there is no machine {name}")
