@@ -94,13 +94,10 @@ def let_certificates_end(site, days):
 def put_on_small_disk(machine, megabytes):
     """What /var/lib/quorate holds lies on a file system of this size from now on."""
     directory = f"{machine.root}/var/lib/quorate"
-    run("mkdir", "-p", f"{machine.directory}/old")
-    run("cp", "-a", f"{directory}/.", f"{machine.directory}/old")
-    owner = os.stat(directory)
-    run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", directory)
-    os.chown(directory, owner.st_uid, owner.st_gid)
-    run("cp", "-a", f"{machine.directory}/old/.", directory)
-    run("rm", "-rf", f"{machine.directory}/old")
+    disk = f"{machine.directory}/data"
+    owner = os.stat(disk)
+    run("mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700,uid={owner.st_uid},gid={owner.st_gid}", "tmpfs", directory)
+    run("cp", "-a", f"{disk}/.", directory)
 
 
 def fill_disk(machine, leaving_megabytes):

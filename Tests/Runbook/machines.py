@@ -84,6 +84,7 @@ class Machine:
             run("mount", "-t", "tmpfs", "tmpfs", f"{self.root}/{directory}")
         os.chmod(f"{self.root}/tmp", 0o1777)
         os.makedirs(f"{self.root}/run/systemd/system")
+        self.attach_data_disk()
         self.plug_in()
         self.resident = subprocess.Popen(self.entry("sleep", "infinity"), stdin=subprocess.DEVNULL)
 
@@ -95,6 +96,16 @@ class Machine:
         for directory in ("root", "var/lib/quorate", "etc/quorate"):
             os.makedirs(f"{upper}/{directory}")
             os.setxattr(f"{upper}/{directory}", "trusted.overlay.opaque", b"y")
+
+    def attach_data_disk(self):
+        """Data directories lie on no overlay: there a directory cannot be renamed that came from below."""
+        disk = f"{self.directory}/data"
+        old = self.site.templates[0].directory + f"/{self.name}/data" if self.site.templates else ""
+        if os.path.isdir(old):
+            run("cp", "-a", old, disk)
+        else:
+            os.makedirs(disk)
+        run("mount", "--bind", disk, f"{self.root}/var/lib/quorate")
 
     def plug_in(self):
         run("ip", "netns", "add", self.namespace)
