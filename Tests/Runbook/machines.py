@@ -22,6 +22,10 @@ ENVIRONMENT = {
 PROGRAMS = ["unshare", "ip", "nsenter", "mount", "chroot", "setpriv", "apt-get", "dpkg-deb", "adduser", "openssl", "curl"]
 
 
+# In which a block ends; some wait for a node.
+PATIENCE = 60
+
+
 class Failure(Exception):
     pass
 
@@ -119,16 +123,20 @@ class Machine:
     def entry(self, *arguments):
         return ["nsenter", f"--net=/run/netns/{self.namespace}", "chroot", self.root, *arguments]
 
-    def run(self, script, timeout=120):
+    def run(self, script):
         """The script's exit code, and what it printed."""
-        result = subprocess.run(
-            self.entry("bash", "-euo", "pipefail", "-c", script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, timeout=timeout, env=ENVIRONMENT,
-        )  # fmt: skip
+        try:
+            result = subprocess.run(
+                self.entry("bash", "-euo", "pipefail", "-c", script), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, timeout=PATIENCE, env=ENVIRONMENT,
+            )  # fmt: skip
+        except subprocess.TimeoutExpired as error:
+            printed = (error.stdout or b"").decode()[-2_000:]
+            raise Failure(f"{self.name}: not over after {PATIENCE} s:\n{script}---\n{printed}") from None
         return result.returncode, result.stdout
 
-    def shell(self, script, timeout=120):
-        code, output = self.run(f". /etc/profile.d/quorate.sh\n{script}", timeout)
+    def shell(self, script):
+        code, output = self.run(f". /etc/profile.d/quorate.sh\n{script}")
         if code != 0:
             raise Failure(f"{self.name}: {script}: exit code {code}\n{output}")
         return output
