@@ -1,5 +1,7 @@
 """What goes wrong before a scene, and who writes while it is mended."""
 
+import ctypes
+import ctypes.util
 import json
 import os
 import subprocess
@@ -110,11 +112,48 @@ def fill_disk(machine, leaving_megabytes):
     os.close(descriptor)
 
 
+def state_directory(machine):
+    data = f"{machine.root}/var/lib/quorate/{machine.name}"
+    return next(f"{data}/{name}" for name in os.listdir(data) if name.startswith("state-"))
+
+
+def diverge(machine):
+    """Makes the state of a stopped node another one than its log says, as a bug or bad memory would: the digest of all
+    its changes, at the end of the row F0 (Sources/MetadataMachine/FORMAT.md), with a checksum that is right."""
+    library = ctypes.CDLL(ctypes.util.find_library("rocksdb"))
+    for name in ("options_create", "open", "readoptions_create", "writeoptions_create", "flushoptions_create", "get"):
+        getattr(library, f"rocksdb_{name}").restype = ctypes.c_void_p
+    error = ctypes.c_char_p()
+
+    def call(name, *arguments):
+        arguments = [ctypes.c_void_p(each) if isinstance(each, int) else each for each in arguments]
+        value = getattr(library, f"rocksdb_{name}")(*arguments, ctypes.byref(error))
+        if error.value:
+            raise Failure(f"rocksdb_{name}: {error.value.decode()}")
+        return value
+
+    def size(number):
+        return ctypes.c_size_t(number)
+
+    directory = state_directory(machine)
+    owner = os.stat(directory)
+    key = bytes([0xF0])
+    database = call("open", library.rocksdb_options_create(), directory.encode())
+    length = ctypes.c_size_t()
+    value = call("get", database, library.rocksdb_readoptions_create(), key, size(1), ctypes.byref(length))
+    row = bytearray(ctypes.string_at(value, length.value))
+    row[-1] ^= 1
+    call("put", database, library.rocksdb_writeoptions_create(), key, size(1), bytes(row), size(len(row)))
+    call("flush", database, library.rocksdb_flushoptions_create())
+    library.rocksdb_close(ctypes.c_void_p(database))
+    for name in os.listdir(directory):
+        os.chown(f"{directory}/{name}", owner.st_uid, owner.st_gid)
+
+
 def flip_a_row(machine):
     """One bit of the largest table of a stopped node, in a block of rows."""
-    data = f"{machine.root}/var/lib/quorate/{machine.name}"
-    state = next(name for name in os.listdir(data) if name.startswith("state-"))
-    tables = [f"{data}/{state}/{name}" for name in os.listdir(f"{data}/{state}") if name.endswith(".sst")]
+    state = state_directory(machine)
+    tables = [f"{state}/{name}" for name in os.listdir(state) if name.endswith(".sst")]
     largest = max(tables, key=os.path.getsize)
     place = os.path.getsize(largest) // 4
     with open(largest, "r+b") as file:

@@ -56,6 +56,7 @@ def prepare():
     run("mount", "-t", "proc", "proc", "/proc")
     run("ip", "link", "set", "lo", "up")
     run("ip", "link", "add", "switch", "type", "bridge")
+    run("ip", "address", "add", "10.0.0.254/24", "dev", "switch")
     run("ip", "link", "set", "switch", "up")
 
 

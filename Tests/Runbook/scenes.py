@@ -7,7 +7,8 @@ import time
 import traceback
 
 import pages
-from faults import Writer, fill_disk, flip_a_row, let_certificates_end, put_on_small_disk
+from client import Connection
+from faults import Writer, diverge, fill_disk, flip_a_row, let_certificates_end, put_on_small_disk
 from machines import Failure, Site, run, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -210,7 +211,20 @@ class Scenes:
         self.play(blocks, prepare=prepare, check=check, writes=False)
 
     def diverged(self, blocks):
-        def prepare(site):
+        def differ(site):
+            site["n3"].shell("systemctl stop quorate")
+            diverge(site["n3"])
+            site["n3"].shell("systemctl start quorate")
+            self.wait_until_whole(site)
+            # The members compare themselves at each 4,096th entry.
+            connection = Connection(site["admin"], site["n1"].address)
+            connection.put_many(4_100, "entries/")
+            connection.close()
+            wait_for("n3 is told", 20, lambda: "this node's state differs from the majority's" in site["n3"].log())
+
+        self.play(blocks, prepare=differ)
+
+        def rot(site):
             lines = "".join(json.dumps({"key": f"rows/{n}", "value": f"{n}" * 200}) + "\n" for n in range(2_000))
             with open(f"{site['admin'].root}/root/rows.jsonl", "w", encoding="utf-8") as file:
                 file.write(lines)
@@ -224,7 +238,7 @@ class Scenes:
             site["n3"].run(
                 ". /etc/profile.d/quorate.sh; quorate list rows/ --read-level stale --endpoints 10.0.0.3:7400 --timeout 2s"
             )
-            wait_for("n3 is quarantined", 20, lambda: "quarantined" in site["n3"].log())
+            wait_for("n3 is quarantined", 20, lambda: "this node's state is damaged" in site["n3"].log())
 
         def check(site):
             listed = [
@@ -234,7 +248,7 @@ class Scenes:
             if listed[0] != listed[1] or len(listed[0].splitlines()) != 2_000:
                 raise Failure("n3 has other rows than n1")
 
-        self.play(blocks, prepare=prepare, check=check)
+        self.play(blocks, prepare=rot, check=check)
 
     def upgraded(self, blocks):
         def prepare(site):
