@@ -22,6 +22,7 @@ class Writer:
             echo "failed $number $reply"
         fi
         number=$((number + 1))
+        sleep 0.02
     done
     """
 

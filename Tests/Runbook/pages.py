@@ -69,3 +69,13 @@ def read(path):
     if block is not None:
         raise SystemExit(f"{path}: the last block does not end")
     return [entry for entry in scenes if entry[2]]
+
+
+def alerts_named(path):
+    with open(path, encoding="utf-8") as file:
+        return set(re.findall(r"\bQuorate[A-Z]\w+", file.read()))
+
+
+def alerts_defined(path):
+    with open(path, encoding="utf-8") as file:
+        return set(re.findall(r"- alert: (\w+)", file.read()))

@@ -3,13 +3,14 @@
 import json
 import os
 import shutil
+import subprocess
 import time
 import traceback
 
 import pages
 from client import Connection
 from faults import Writer, diverge, fill_disk, flip_a_row, let_certificates_end, put_on_small_disk
-from machines import Failure, Site, run, wait_for
+from machines import Failure, Site, wait_for
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 RUNBOOK = f"{ROOT}/ops/runbook.md"
@@ -19,11 +20,17 @@ PACKAGES = "/mnt/packages"
 def build_packages(binary):
     """The package of the program under test, and one of the release before."""
     os.makedirs(PACKAGES)
-    for version in ("0.0.1", "0.0.2"):
-        run(
-            f"{ROOT}/ops/package", "--of", binary, "--as", version, PACKAGES,
-            env={**os.environ, "DPKG_DEB_COMPRESSOR_TYPE": "none"},
-        )  # fmt: skip
+    packers = [
+        subprocess.Popen(
+            [f"{ROOT}/ops/package", "--of", binary, "--as", version, PACKAGES], stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, env={**os.environ, "DPKG_DEB_COMPRESSOR_TYPE": "none"},
+        )
+        for version in ("0.0.1", "0.0.2")
+    ]  # fmt: skip
+    for packer in packers:
+        output, _ = packer.communicate()
+        if packer.returncode != 0:
+            raise SystemExit(f"error: ops/package failed:\n{output}")
 
 
 def package(version):
@@ -127,6 +134,9 @@ class Scenes:
             members = json.loads(site["admin"].shell("quorate member list --json"))["members"]
             if [(member["name"], member["voter"]) for member in members] != [("n1", True), ("n2", True), ("n4", True)]:
                 raise Failure(f"not the members that were to be: {members}")
+            # The machine that was gone comes back.
+            site["n3"].shell("systemctl start quorate")
+            wait_for("n3 says that it was removed", 20, lambda: "was removed" in self.ready_page(site["n3"]))
 
         self.play(
             blocks, names=("admin", "n1", "n2", "n3", "n4"), prepare=lambda site: site["n3"].kill(), check=check
@@ -263,6 +273,20 @@ class Scenes:
 
         self.play(blocks, prepare=prepare, check=check)
 
+    def downgraded(self, blocks):
+        def prepare(site):
+            os.makedirs(f"{site['n3'].root}/root/new")
+            shutil.copy(package("0.0.2"), f"{site['n3'].root}/root/new/")
+            site["n3"].shell("apt-get install -y -q /root/new/quorate_*.deb")
+            self.wait_until_whole(site)
+
+        def check(site):
+            version = site["n3"].shell("dpkg-query -W -f '${Version}' quorate")
+            if version != "0.0.1":
+                raise Failure(f"n3 has version {version}")
+
+        self.play(blocks, prepare=prepare, check=check)
+
     def table(self):
         return {
             ("Bootstrap", None): self.bootstrap,
@@ -278,7 +302,8 @@ class Scenes:
             ("Restore", "Before: save snapshots"): self.snapshots_saved,
             ("Restore", "All nodes from a snapshot"): self.restored,
             ("Diverged member", None): self.diverged,
-            ("Upgrade", None): self.upgraded,
+            ("Upgrade", "To the new release"): self.upgraded,
+            ("Upgrade", "Back to the old release"): self.downgraded,
         }
 
 
@@ -290,6 +315,10 @@ def run_all(binary, words):
     unknown = [title for title in titles if title not in table] + [title for title in table if title not in titles]
     if unknown:
         print(f"error: in the runbook or in its test, and not in both: {unknown}")
+        return 1
+    missing = pages.alerts_named(RUNBOOK) - pages.alerts_defined(f"{ROOT}/ops/prometheus/alerts.yml")
+    if missing:
+        print(f"error: the runbook names alerts that there are not: {sorted(missing)}")
         return 1
     build_packages(binary)
     failed = []

@@ -8,12 +8,12 @@ extension ServerTests {
         private static let script = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
             .appending(path: "Runbook/run").path
 
-        @Test("each page of the runbook does what it says", .timeLimit(.minutes(8)))
+        @Test("each page of the runbook does what it says", .timeLimit(.minutes(12)))
         func pages() async throws {
             let directory = try Scratch.makeDirectory()
             defer { try? FileManager.default.removeItem(atPath: directory) }
             let (ending, output, errors) = try await Command.run(
-                "/usr/bin/env", ["python3", Self.script, try Binary.path()], in: directory, timeout: .seconds(420))
+                "/usr/bin/env", ["python3", Self.script, try Binary.path()], in: directory, timeout: .seconds(660))
             #expect(ending == .exited(0), "\(output)\(errors)")
             #expect(output.hasSuffix("all pages passed\n"), "\(output)\(errors)")
         }
