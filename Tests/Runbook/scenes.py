@@ -201,6 +201,15 @@ class Scenes:
                 lambda: "no quorum: reached 1 of 3" in site["admin"].run(status)[1],
             )  # fmt: skip
 
+            # Root's files would keep the service from starting.
+            code, output = site["n1"].run(
+                "systemctl stop quorate; quorate recover --data /var/lib/quorate/n1 --name n1 --cluster n1=10.0.0.1:7500 "
+                "--accept-data-loss"
+            )
+            if code != 1 or "runuser -u quorate -- quorate recover" not in output:
+                raise Failure(f"recover as root ends with {code}: {output}")
+            site["n1"].shell("systemctl start quorate")
+
         self.play(blocks, prepare=prepare, writes=False)
 
     def snapshots_saved(self, blocks):
