@@ -26,7 +26,8 @@ enum Health {
         let node = status.node
         report.check(
             status.identity != nil, ok: "belongs to cluster \(status.identity.map { "\($0)" } ?? "")",
-            failed: "belongs to no cluster: run `quorate init` once when all nodes are up")
+            failed: "belongs to no cluster: for a new one run `quorate init` once when all nodes are up, for one that there "
+                + "is `quorate member add` or `member replace`")
         guard status.identity != nil else { return report }
         report.check(
             node.state != .removed, ok: "is a member",

@@ -23,6 +23,11 @@ enum Metrics {
         ]
         guard let inspection else { return families }
         families += identity(inspection.status) + position(inspection) + disk(inspection, configuration)
+        families.append(
+            Family(
+                "quorate_certificate_expiry_timestamp_seconds", .gauge,
+                "When the node's TLS certificate ends, in seconds since 1970; absent without TLS.",
+                inspection.certificateExpiresAt.map { .number(Double($0)) }))
         if let counters = inspection.transport { families += transport(counters) }
         if let figures = inspection.figures {
             families += events(figures) + requests(figures.replica) + latencies(figures, at: now)

@@ -11,6 +11,8 @@ struct NodeInspection: Sendable {
     /// Nil while the node waits to be founded, or its log is being repaired.
     var figures: NodeFigures?
     var transport: TransportCounters?
+    /// When the node's certificate ends, in seconds since 1970; nil without TLS.
+    var certificateExpiresAt: Int64?
     /// When it was taken, and how long the event loop let the question wait.
     var takenAt: Instant
     var loopDelay: Interval

@@ -415,7 +415,8 @@ final class NodeProcess: @unchecked Sendable {
             answer(
                 NodeInspection(
                     status: node?.status ?? statusWithoutNode, figures: node?.figures(at: now),
-                    transport: context?.counters, takenAt: now, loopDelay: now - askedAt))
+                    transport: context?.counters, certificateExpiresAt: security.source?.expiresAt, takenAt: now,
+                    loopDelay: now - askedAt))
         }
     }
 

@@ -22,6 +22,8 @@ package struct ServerConfiguration: Hashable, Sendable {
     package var tls: TLS?
     /// Plain TCP on any address: connections are neither encrypted nor authenticated.
     package var isInsecure = false
+    /// HTTP, which is never encrypted, on any address. Apart from `isInsecure`, which a node with TLS cannot have.
+    package var isHTTPInsecure = false
 
     package var heartbeatInterval = Interval.milliseconds(100)
     package var electionTimeoutMin = Interval.milliseconds(1_000)
@@ -158,10 +160,10 @@ extension ServerConfiguration {
     private func validateHTTP() throws(ConfigurationError) {
         guard let httpListen else { return }
         try require(
-            isInsecure || httpListen.isLoopback,
+            isInsecure || isHTTPInsecure || httpListen.isLoopback,
             "--http \(httpListen) can be reached from other machines, and HTTP has neither encryption nor passwords here: "
                 + "whoever reaches the port sees names, addresses and load, though no records. Listen on 127.0.0.1, or, "
-                + "on a network that you trust, add --insecure")
+                + "on a network that you trust, add --http-insecure")
         for (flag, address) in [("--client", clientListen), ("--peer", peerListen)] {
             try require(
                 httpListen != address || httpListen.port == 0, "--http and \(flag) need two different ports")

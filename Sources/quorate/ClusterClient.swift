@@ -53,6 +53,16 @@ struct ClusterClient {
         try await client.delete(key, ifRevision: ifRevision, isOneShot: true)
     }
 
+    /// In batches, because one command deletes so many rows and no more.
+    func delete(prefix: [UInt8]) async throws -> (count: UInt64, revision: UInt64) {
+        var count: UInt64 = 0
+        while true {
+            let batch = try await client.deletePrefix(prefix, limit: UInt32(Limits.rangeDeleteRowsMax), isOneShot: true)
+            count += batch.count
+            guard batch.hasMore else { return (count, batch.revision) }
+        }
+    }
+
     func get(key: [UInt8], level: ReadLevelOption) async throws -> KeyValue? {
         try await client.get(key, level: level.level)
     }

@@ -53,17 +53,34 @@ struct Get: AsyncParsableCommand {
 }
 
 struct Delete: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Delete a key.")
+    static let configuration = CommandConfiguration(
+        abstract: "Delete a key, or every key that begins with a prefix.",
+        discussion: """
+            With --prefix the records go in batches, each at once: what is put under the prefix meanwhile may stay. If it
+            is interrupted, run it again. Deletes are accepted also while writes are refused for full disks.
+            """)
 
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The key.") var key: String
+    @Argument(help: "The key, or with --prefix the prefix.") var key: String
+    @Flag(help: "Delete every record whose key begins with it.") var prefix = false
     @Option(help: ArgumentHelp("Only if the key was last changed at R.", valueName: "R"))
     var ifRevision: UInt64?
 
+    mutating func validate() throws {
+        guard prefix else { return }
+        if ifRevision != nil { throw ValidationError("--if-revision is for one key: leave out --prefix.") }
+        if key.isEmpty { throw ValidationError("An empty prefix would delete every record: name one.") }
+    }
+
     func run() async throws {
-        let revision = try await ClusterClient.with(options) {
-            try await $0.delete(key: Array(key.utf8), ifRevision: ifRevision)
+        let bytes = Array(key.utf8)
+        if prefix {
+            let deleted = try await ClusterClient.with(options) { try await $0.delete(prefix: bytes) }
+            let fields = [("deleted", JSON.number(deleted.count)), ("revision", .number(deleted.revision))]
+            let text = "deleted \(deleted.count) records, revision \(deleted.revision)"
+            return Output.line(options.json ? JSON.object(fields).text : text)
         }
+        let revision = try await ClusterClient.with(options) { try await $0.delete(key: bytes, ifRevision: ifRevision) }
         Output.line(options.json ? JSON.object([("revision", .number(revision))]).text : "revision \(revision)")
     }
 }
