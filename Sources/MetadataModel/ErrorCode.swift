@@ -57,6 +57,8 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     case quorumAtRisk = 27
     /// The node that is to become a member does not answer as it should.
     case memberUnreachable = 28
+    /// The cause of the alarm that was to be cleared goes on.
+    case alarmHolds = 29
 
     // MARK: The state
 
@@ -66,6 +68,8 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     case compacted = 31
     /// The view was released, or timed out, or is on another node.
     case viewReleased = 32
+    /// No alarm of that name stands at the node.
+    case noSuchAlarm = 33
 
     // MARK: The session
 
@@ -85,11 +89,11 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         switch self {
         case .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
             .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
-            .sequenceGap, .sessionLimit:
+            .alarmHolds, .sequenceGap, .sessionLimit:
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
-            .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased, .sequenceTooOld,
-            .resultNotKept, .sessionExpired:
+            .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased,
+            .noSuchAlarm, .sequenceTooOld, .resultNotKept, .sessionExpired:
             false
         }
     }
@@ -124,9 +128,11 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .notCaughtUp: "the learner has not caught up yet"
         case .quorumAtRisk: "the remaining voters could not form a quorum"
         case .memberUnreachable: "the node that is to become a member does not answer"
+        case .alarmHolds: "the cause of the alarm goes on"
         case .conflict: "the condition does not hold"
         case .compacted: "the revision is no longer kept"
         case .viewReleased: "the view is no longer there"
+        case .noSuchAlarm: "no alarm of that name stands at the node"
         case .sequenceGap: "an earlier mutation of the session is missing"
         case .sequenceTooOld: "the reply was acknowledged before"
         case .resultNotKept: "applied before; the result was too large to keep"

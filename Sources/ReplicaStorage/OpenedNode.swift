@@ -23,6 +23,8 @@ package struct OpenedNode<Home: EngineHome> {
     package let restored: RestoredReplica
     /// What an operator should know of the opening.
     package let notes: [String]
+    /// Found while opening and set right: what, and where.
+    package let damages: [String]
 
     package init(
         fileSystem: any FileSystem, directory: String, identity: ClusterIdentity, node: NodeID,
@@ -52,6 +54,7 @@ package struct OpenedNode<Home: EngineHome> {
         }
         let state = try Self.completeState(found.state, home, node: node, log, snapshots, &notes)
         if found.damage != nil { try home.removeOthers() }
+        damages = found.damage.map { ["state: \($0)"] } ?? []
         let applied = state.machine.applied.last
         let needsState = applied.index < log.previous.index
         if !needsState, log.term(at: applied.index) != applied.term, log.previous != applied {

@@ -80,6 +80,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     /// On the loop; after it, `stopStorage` elsewhere, because it waits.
     func stop() {
         storage.remember(replica.acknowledgements)
+        storage.keep(replica.latchedAlarms)
         maintenance?.cancel()
         timer?.cancel()
         peers.handler = nil
@@ -115,6 +116,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         for node in effects.closingPeers { peers.closeInbound(from: node) }
         for notice in effects.notices { log(notice) }
         for probe in effects.probes { ask(probe) }
+        if effects.alarmsChanged { storage.keep(replica.latchedAlarms) }
         schedule(effects.nextDeadline)
     }
 
@@ -149,6 +151,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         if now >= rememberAt {
             rememberAt = now + .seconds(10)
             storage.remember(replica.acknowledgements)
+            storage.keep(replica.latchedAlarms)
         }
         let isLogFull = storage.logSize > configuration.logSizeMax
         storage.maintain(
@@ -249,6 +252,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         case .stateRebuilt(let index): logger.notice("state rebuilt", metadata: ["index": "\(index)"])
         case .digestsDiffer(let index):
             logger.error("members' states differ and none has a majority", metadata: ["index": "\(index)"])
+        case .alarmCleared(let name): logger.notice("alarm cleared", metadata: ["alarm": "\(name)"])
         case .snapshotOffered(let from, let last):
             logger.notice("fetching a snapshot", metadata: ["from": "\(name(from))", "last": "\(last)"])
         case .snapshotInstalled(let last): logger.notice("snapshot installed", metadata: ["last": "\(last)"])

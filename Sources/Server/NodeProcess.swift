@@ -34,6 +34,8 @@ final class NodeProcess: @unchecked Sendable {
     private var repair: LogRepair?
     private var joining: Joining?
     private var telemetry: TelemetryPort?
+    /// Until there is a replica, which keeps them then.
+    private var alarms: AlarmBook
 
     init(_ configuration: ServerConfiguration, loop: any EventLoop, logger: Logger, exit: ExitSignal) throws {
         self.configuration = configuration
@@ -45,6 +47,7 @@ final class NodeProcess: @unchecked Sendable {
         if try !fileSystem.exists(directory) { try fileSystem.createDirectory(directory) }
         try fileSystem.requirePrivate(directory)
         lock = try fileSystem.lock(directory)
+        alarms = Self.loadAlarms(configuration, fileSystem, logger)
         guard try !fileSystem.exists("\(directory)/\(RestoredMember<MemoryHome>.markerName)") else {
             throw NodeFailure(
                 message: "a restore into \(directory) did not come to its end: empty the directory and restore again")
@@ -62,6 +65,28 @@ final class NodeProcess: @unchecked Sendable {
                 cluster: nil, name: configuration.name, incarnation: NodeID(random.next() | 1 << 32))
             try identity.store(in: directory, on: fileSystem)
         }
+    }
+
+    // MARK: - Alarms before there is a replica
+
+    private static func loadAlarms(
+        _ configuration: ServerConfiguration, _ fileSystem: PosixFileSystem, _ logger: Logger
+    ) -> AlarmBook {
+        do throws(IdentityError) {
+            let latched = try AlarmMemory.load(from: configuration.dataDirectory, on: fileSystem)
+            return AlarmBook(node: configuration.name, latched: latched)
+        } catch {
+            logger.error("the alarms that stood at this node are lost: \(error)")
+            var book = AlarmBook(node: configuration.name)
+            book.raise(.damage, "alarms: \(error)", at: wallClock())
+            return book
+        }
+    }
+
+    private func raiseDamage(_ damages: [String]) throws {
+        let news = damages.filter { alarms.raise(.damage, $0, at: wallClock()) }
+        guard !news.isEmpty else { return }
+        try AlarmMemory.store(alarms.latched, in: configuration.dataDirectory, on: fileSystem)
     }
 
     // MARK: - Start
@@ -213,6 +238,7 @@ final class NodeProcess: @unchecked Sendable {
             try startReplica(cluster, record, peers)
         } catch LogOpenError.damaged(let damages) where record.membership.members.count > 1 {
             for damage in damages { logger.error("\(damage)") }
+            try raiseDamage(damages.map(\.description))
             try startRepair(cluster, record, peers)
         }
     }
@@ -271,6 +297,9 @@ final class NodeProcess: @unchecked Sendable {
             fileSystem: fileSystem, directory: directory, identity: cluster, node: identity.incarnation,
             founding: record, home: home, logSettings: logSettings)
         for note in opened.notes { logger.notice("\(note)") }
+        try raiseDamage(opened.damages)
+        var restored = opened.restored
+        restored.alarms = alarms.latched
         var settings = ReplicaSettings(
             name: configuration.name, clientAddress: configuration.clientAddress.description,
             peerAddress: configuration.peerAddress.description, softwareVersion: Version.current)
@@ -282,10 +311,10 @@ final class NodeProcess: @unchecked Sendable {
         settings.limits.valueSizeMax = UInt32(configuration.valueSizeMax)
         var random = SystemRandomNumberGenerator()
         let replica = Replica(
-            opened.restored, settings: settings, seed: random.next(), now: Node<Home>.instant(), wall: wallClock())
+            restored, settings: settings, seed: random.next(), now: Node<Home>.instant(), wall: wallClock())
         let storage = NodeStorage(
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
-            logSizeMax: configuration.logSizeMax, fileSystem: fileSystem, directory: directory)
+            logSizeMax: configuration.logSizeMax, alarms: alarms.latched, fileSystem: fileSystem, directory: directory)
         return Node(
             replica: replica, storage: storage, peers: peers, loop: loop, logger: logger, configuration: configuration
         ) { [logger, exit] failure in
@@ -356,15 +385,15 @@ final class NodeProcess: @unchecked Sendable {
             let request = try ClientRequest.decode(header, body: body)
             switch request {
             case .hello(let hello): greet(hello, header.requestID, on: connection)
-            case .status: send(.status(waitingStatus), header.requestID, on: connection)
+            case .status: send(.status(statusWithoutNode), header.requestID, on: connection)
             case .ping:
                 let pong = PingReply(revision: .zero, clusterTime: wallClock(), leader: nil)
                 send(.pong(pong), header.requestID, on: connection)
             case .initialize: initialize(header.requestID, on: connection)
+            case .clearAlarm(let name): clearAlarm(name, header.requestID, on: connection)
             case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .unknown:
                 var writer = ByteWriter()
-                let todo = configuration.join.isEmpty ? "run `quorate init` once" : "it waits for `quorate member add`"
-                let error = ReplyError(.notReady, "\(configuration.name) belongs to no cluster yet: \(todo)")
+                let error = ReplyError(.notReady, "\(configuration.name) \(whyNotReady)")
                 ClientReply.refuse(kind: header.kind, requestID: header.requestID, error, into: &writer)
                 connection.send(writer.takeBytes())
             }
@@ -375,18 +404,24 @@ final class NodeProcess: @unchecked Sendable {
 
     private func greet(_ hello: ClientHello, _ requestID: UInt64, on connection: FrameConnection) {
         guard let version = ProtocolVersion.chosen(from: hello.versions) else { return connection.close() }
-        if let wanted = hello.identity {
+        if let wanted = hello.identity, wanted != identity.cluster {
             // Never an empty answer to one who knows a cluster: this directory has lost it, or never had it.
-            let error = ReplyError(
-                .clusterMismatch, "\(configuration.name) has an empty data directory and belongs to no cluster, not to \(wanted)")
+            let found = identity.cluster.map { "belongs to \($0)" } ?? "has an empty data directory and belongs to no cluster"
+            let error = ReplyError(.clusterMismatch, "\(configuration.name) \(found), not to \(wanted)")
             return send(.failed(error, .hello), requestID, on: connection)
         }
         connection.handshakeFinished(frameSizeMax: configuration.frameSizeMax)
         let reply = HelloReply(
-            revision: .zero, version: version, identity: nil, node: identity.incarnation,
+            revision: .zero, version: version, identity: identity.cluster, node: identity.incarnation,
             nodeName: configuration.name, softwareVersion: Version.current, clusterTime: wallClock(),
             limits: ConnectionLimits(), leader: nil)
         send(.hello(reply), requestID, on: connection)
+    }
+
+    private var whyNotReady: String {
+        if identity.cluster != nil { return "fetches damaged log entries from the others" }
+        let todo = configuration.join.isEmpty ? "run `quorate init` once" : "it waits for `quorate member add`"
+        return "belongs to no cluster yet: \(todo)"
     }
 
     private func initialize(_ requestID: UInt64, on connection: FrameConnection) {
@@ -403,6 +438,23 @@ final class NodeProcess: @unchecked Sendable {
         var writer = ByteWriter()
         reply.encode(requestID: requestID, into: &writer)
         connection.send(writer.takeBytes())
+    }
+
+    private func clearAlarm(_ name: String, _ requestID: UInt64, on connection: FrameConnection) {
+        let refusal: ReplyError
+        switch alarms.clear(name, active: repair == nil ? [] : [.damage]) {
+        case .cleared(let count):
+            do throws(DiskError) {
+                try AlarmMemory.store(alarms.latched, in: configuration.dataDirectory, on: fileSystem)
+                let reply = AlarmClearedReply(revision: .zero, count: UInt16(clamping: count))
+                return send(.alarmCleared(reply), requestID, on: connection)
+            } catch {
+                refusal = ReplyError(.alarmHolds, "\(error)")
+            }
+        case .holds(let message): refusal = ReplyError(.alarmHolds, message)
+        case .notRaised(let message): refusal = ReplyError(.noSuchAlarm, message)
+        }
+        send(.failed(refusal, .clearAlarm), requestID, on: connection)
     }
 
     // MARK: - Seeing inside
@@ -434,7 +486,9 @@ final class NodeProcess: @unchecked Sendable {
             diskFree: UInt64(max(0, (try? fileSystem.freeSpace(configuration.dataDirectory)) ?? 0)),
             softwareVersion: Version.current, uptimeSeconds: 0, clientAddress: configuration.clientAddress.description,
             peerAddress: configuration.peerAddress.description)
-        return StatusReply(revision: .zero, identity: nil, node: node, leader: nil, members: [])
+        return StatusReply(
+            revision: .zero, identity: nil, node: node, leader: nil, members: [],
+            alarms: alarms.alarms(active: repair == nil ? [] : [.damage]))
     }
 }
 

@@ -54,6 +54,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     /// As it is on disk, for the snapshot thread.
     private var memory = PeerMemory()
+    private var alarms: [LatchedAlarm]
 
     private static var volatileSnapshotEntries: Int { 100_000 }
 
@@ -75,6 +76,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case build(SnapshotSource<Home.StateEngineType.View>)
         case checkDisk(reserve: Int)
         case remember(PeerMemory)
+        case keepAlarms([LatchedAlarm])
         /// The snapshot that was taken is installed.
         case installed(SnapshotPoint)
     }
@@ -87,8 +89,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     init(
         log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership, logSizeMax: Int,
-        fileSystem: any FileSystem, directory: String
+        alarms: [LatchedAlarm], fileSystem: any FileSystem, directory: String
     ) {
+        self.alarms = alarms
         var retention = LogRetention()
         retention.bytes = min(retention.bytes, logSizeMax / 2)
         self.retention = retention
@@ -144,6 +147,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     /// Keeps what is known of other nodes, when it is news.
     func remember(_ acknowledged: [NodeID: LogIndex]) { snapshotThread?.add(.remember(PeerMemory(acknowledged))) }
+
+    /// The same for the alarms that somebody must see.
+    func keep(_ alarms: [LatchedAlarm]) { snapshotThread?.add(.keepAlarms(alarms)) }
 
     var logSize: Int { log.log.byteCount }
 
@@ -350,6 +356,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             // A failure costs nothing but this memory, and the log will meet the same disk.
             guard news != memory, (try? news.store(in: directory, on: fileSystem)) != nil else { return }
             memory = news
+        case .keepAlarms(let news):
+            // On a full disk it is tried again with the next.
+            guard news != alarms, (try? AlarmMemory.store(news, in: directory, on: fileSystem)) != nil else { return }
+            alarms = news
         case .installed(let point):
             forgetReplaced(by: point)
         case .work(let work): perform(work)
