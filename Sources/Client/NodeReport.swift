@@ -69,7 +69,7 @@ public struct NodeReport: Hashable, Sendable {
     public var leaderAddress: String?
     public var members: [Member]
     /// What a person should look at, as this node sees it.
-    public var alarms: [Alarm]
+    public var alarms: [Alarm] = []
 }
 
 extension NodeReport {

@@ -139,7 +139,6 @@ extension Replica {
         if membership.members.contains(where: { $0.id != id }) {
             effects.notices.append(.stateDamaged(reason: reason, isRebuilt: true))
             quarantine()
-            drainReady()
         } else {
             servesDamagedRows = true
             effects.notices.append(
@@ -149,8 +148,8 @@ extension Replica {
 
     private mutating func quarantine() {
         isQuarantined = true
-        raft.step(.campaigningAllowed(mayCampaign), now: now)
         snapshots.askForStateAt = now
+        reviewCampaigning()
     }
 
     // MARK: - Members

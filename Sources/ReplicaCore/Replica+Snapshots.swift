@@ -200,7 +200,7 @@ extension Replica {
             recentDigests.removeAll { $0.index > point.last.index }
             effects.notices.append(.stateRebuilt(through: point.last.index))
             raft.step(.stateReplaced(point.last), now: now)
-            raft.step(.campaigningAllowed(mayCampaign), now: now)
+            reviewCampaigning()
         }
         drainReady()
         fetchPostponed()

@@ -133,7 +133,7 @@ package struct Replica: ~Copyable {
         if restored.needsState {
             isQuarantined = true
             snapshots.askForStateAt = now
-            raft.step(.campaigningAllowed(false), now: now)
+            reviewCampaigning()
         }
     }
 

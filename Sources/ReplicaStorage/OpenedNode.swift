@@ -47,10 +47,12 @@ package struct OpenedNode<Home: EngineHome> {
         if let torn = report.tornTail { notes.append("a write that a crash interrupted was cut off: \(torn)") }
         if let damage = found.damage {
             notes.append("the state is damaged and will be made anew: \(damage)")
-            let membership = try log.configurations.last.map { try Membership(decoding: $0.payload.rawSpan) }
-            let isAlone = (membership ?? founding.membership).members.allSatisfy { $0.id == node }
-            let snapshot = try snapshots.newest()?.head.revision.index ?? .zero
-            guard !isAlone || snapshot >= log.previous.index else { throw LostStateError(damage: damage) }
+            let snapshot = try snapshots.newest()
+            let others = KnownMembers.others(
+                than: node, founding: founding, committed: [try snapshot?.members().stored],
+                configurations: log.configurations)
+            let reach = snapshot?.head.revision.index ?? .zero
+            guard !others.isEmpty || reach >= log.previous.index else { throw LostStateError(damage: damage) }
         }
         let state = try Self.completeState(found.state, home, node: node, log, snapshots, &notes)
         if found.damage != nil { try home.removeOthers() }

@@ -25,6 +25,8 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     let configuration: ServerConfiguration
     var replica: Replica
     let storage: NodeStorage<Home>
+    private let security: WireSecurity
+    private var certificateAlarms: [AlarmBook.Condition] = []
 
     private var isInTurn = false
     private var timer: Scheduled<Void>?
@@ -40,12 +42,14 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     private let fail: (NodeFailure) -> Void
 
     init(
-        replica: consuming Replica, storage: NodeStorage<Home>, peers: PeerConnections, loop: any EventLoop,
+        replica: consuming Replica, storage: NodeStorage<Home>, peers: PeerConnections, security: WireSecurity,
+        loop: any EventLoop,
         logger: Logger, configuration: ServerConfiguration, fail: @escaping (NodeFailure) -> Void
     ) {
         self.replica = replica
         self.storage = storage
         self.peers = peers
+        self.security = security
         self.loop = loop
         self.logger = logger
         self.configuration = configuration
@@ -57,7 +61,10 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         peers.handler = self
         peers.setMembers(replica.linkedMembers)
         compareAddress()
-        turn { _ in }
+        // What the disk has is known before anybody can ask, and before there is an election.
+        let (usage, level) = storage.measureDisk(reserve: configuration.diskReserveSize)
+        turn { $0.diskChanged(usage, level) }
+        reviewCertificate()
         maintenance = loop.scheduleRepeatedTask(initialDelay: .milliseconds(500), delay: .milliseconds(500)) { [self] _ in
             maintain()
         }
@@ -147,6 +154,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     // MARK: - Maintenance
 
     private func maintain() {
+        reviewCertificate()
         let now = Self.instant()
         if now >= rememberAt {
             rememberAt = now + .seconds(10)
@@ -157,6 +165,13 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         storage.maintain(
             compactThrough: replica.compactionFloor(isLogFull: isLogFull), time: wallClock(),
             reserve: configuration.diskReserveSize, lastApplied: replica.appliedThrough)
+    }
+
+    private func reviewCertificate() {
+        let found = security.alarms
+        guard found != certificateAlarms else { return }
+        certificateAlarms = found
+        turn { $0.shellSees(found) }
     }
 
     // MARK: - Clients

@@ -2,6 +2,7 @@ internal import Basics
 internal import Disk
 internal import LogStore
 internal import Logging
+internal import MetadataMachine
 internal import MetadataModel
 internal import NIOCore
 internal import RaftCore
@@ -236,15 +237,33 @@ final class NodeProcess: @unchecked Sendable {
         let record = try FoundingRecord(decoding: founders.rawSpan)
         do {
             try startReplica(cluster, record, peers)
-        } catch LogOpenError.damaged(let damages) where record.membership.members.count > 1 {
+        } catch LogOpenError.damaged(let damages) {
+            let others = try knownOthers(cluster, record)
+            guard !others.isEmpty else { throw LogOpenError.damaged(damages) }
             for damage in damages { logger.error("\(damage)") }
             try raiseDamage(damages.map(\.description))
-            try startRepair(cluster, record, peers)
+            try startRepair(cluster, others, peers)
         }
     }
 
+    /// The other members as this directory last knew them, whatever has become of the founders.
+    private func knownOthers(_ cluster: ClusterIdentity, _ record: FoundingRecord) throws -> [Member] {
+        let directory = configuration.dataDirectory
+        let log = try LogInspection(
+            fileSystem: fileSystem, directory: "\(directory)/log", salt: cluster.salt, nodeID: identity.incarnation)
+        let snapshots = try SnapshotKeeper(fileSystem: fileSystem, dataDirectory: directory, cluster: cluster)
+        var committed = [try? snapshots.newest()?.members().stored]
+        if configuration.engine == .rocksdb {
+            // Damage to the state is dealt with once the log is whole.
+            let home = RocksHome(directory: directory, fileSystem: fileSystem)
+            committed.append(try? StateKeeper(home: home, node: identity.incarnation).machine.membership)
+        }
+        return KnownMembers.others(
+            than: identity.incarnation, founding: record, committed: committed, configurations: log.configurations)
+    }
+
     /// Alone, a damaged log is a reason not to start; among others its entries come back from them.
-    private func startRepair(_ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections) throws {
+    private func startRepair(_ cluster: ClusterIdentity, _ others: [Member], _ peers: PeerConnections) throws {
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: "\(configuration.dataDirectory)/log", salt: cluster.salt,
             nodeID: identity.incarnation, settings: logSettings, verifyFrom: .zero, acceptingDamage: true)
@@ -269,7 +288,7 @@ final class NodeProcess: @unchecked Sendable {
                 exit.finish(1)
             })
         repair = repairing
-        repairing.start(record.membership.members.filter { $0.id != identity.incarnation })
+        repairing.start(others)
     }
 
     private var logSettings: LogSettings {
@@ -316,7 +335,7 @@ final class NodeProcess: @unchecked Sendable {
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
             logSizeMax: configuration.logSizeMax, alarms: alarms.latched, fileSystem: fileSystem, directory: directory)
         return Node(
-            replica: replica, storage: storage, peers: peers, loop: loop, logger: logger, configuration: configuration
+            replica: replica, storage: storage, peers: peers, security: security, loop: loop, logger: logger, configuration: configuration
         ) { [logger, exit] failure in
             // Nothing that depends on the failed write has been answered, and nothing will be.
             logger.error("stopping: \(failure.message)")

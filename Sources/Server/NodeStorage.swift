@@ -102,6 +102,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         self.founding = founding
         self.fileSystem = fileSystem
         self.directory = directory
+        stateSize.withLock { $0 = state.machine.engine.statistics.diskBytes }
     }
 
     func start(report: @escaping @Sendable (StorageReport) -> Void) {
@@ -350,8 +351,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 }
             }
         case .checkDisk(let reserve):
-            let usage = diskUsage()
-            report(.diskChecked(usage, DiskLevel(free: usage.free, reserve: UInt64(reserve))))
+            let (usage, level) = measureDisk(reserve: reserve)
+            report(.diskChecked(usage, level))
         case .remember(let news):
             // A failure costs nothing but this memory, and the log will meet the same disk.
             guard news != memory, (try? news.store(in: directory, on: fileSystem)) != nil else { return }
@@ -408,6 +409,12 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 report(.snapshotInstallFailed("\(error)"))
             }
         }
+    }
+
+    /// From any thread.
+    func measureDisk(reserve: Int) -> (DiskUsage, DiskLevel) {
+        let usage = diskUsage()
+        return (usage, DiskLevel(free: usage.free, reserve: UInt64(reserve)))
     }
 
     private func diskUsage() -> DiskUsage {
