@@ -57,8 +57,6 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     case quorumAtRisk = 27
     /// The node that is to become a member does not answer as it should.
     case memberUnreachable = 28
-    /// The cause of the alarm that was to be cleared goes on.
-    case alarmHolds = 29
 
     // MARK: The state
 
@@ -68,8 +66,6 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     case compacted = 31
     /// The view was released, or timed out, or is on another node.
     case viewReleased = 32
-    /// No alarm of that name stands at the node.
-    case noSuchAlarm = 33
 
     // MARK: The session
 
@@ -84,16 +80,23 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     /// As many sessions are open as may be, or as many of this session's replies are unacknowledged as may be.
     case sessionLimit = 44
 
+    // MARK: Alarms
+
+    /// The cause of the alarm that was to be cleared goes on.
+    case alarmHolds = 50
+    /// No alarm of that name stands at the node.
+    case noSuchAlarm = 51
+
     /// True when the same request, sent again later or to another node, may succeed. A mutation keeps its sequence.
     package var isRetryable: Bool {
         switch self {
         case .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
             .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
-            .alarmHolds, .sequenceGap, .sessionLimit:
+            .sequenceGap, .sessionLimit, .alarmHolds:
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
-            .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased,
-            .noSuchAlarm, .sequenceTooOld, .resultNotKept, .sessionExpired:
+            .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased, .sequenceTooOld,
+            .resultNotKept, .sessionExpired, .noSuchAlarm:
             false
         }
     }
@@ -128,16 +131,16 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .notCaughtUp: "the learner has not caught up yet"
         case .quorumAtRisk: "the remaining voters could not form a quorum"
         case .memberUnreachable: "the node that is to become a member does not answer"
-        case .alarmHolds: "the cause of the alarm goes on"
         case .conflict: "the condition does not hold"
         case .compacted: "the revision is no longer kept"
         case .viewReleased: "the view is no longer there"
-        case .noSuchAlarm: "no alarm of that name stands at the node"
         case .sequenceGap: "an earlier mutation of the session is missing"
         case .sequenceTooOld: "the reply was acknowledged before"
         case .resultNotKept: "applied before; the result was too large to keep"
         case .sessionExpired: "the session has ended"
         case .sessionLimit: "the limit on sessions or unacknowledged replies is reached"
+        case .alarmHolds: "the cause of the alarm goes on"
+        case .noSuchAlarm: "no alarm of that name stands at the node"
         }
     }
 }

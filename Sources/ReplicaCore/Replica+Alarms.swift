@@ -12,6 +12,9 @@ extension Replica {
     /// What only the shell can see: certificates, for one. Holds until it says otherwise.
     package mutating func shellSees(_ conditions: [AlarmBook.Condition]) { shellConditions = conditions }
 
+    /// The shell stops, for the log to be repaired at the next start.
+    package mutating func logDamaged(_ what: String) { raise(.damage, what) }
+
     mutating func raise(_ name: AlarmName, _ detail: String) {
         if alarms.raise(name, detail, at: wall) { effects.alarmsChanged = true }
     }

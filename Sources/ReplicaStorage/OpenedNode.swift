@@ -26,9 +26,10 @@ package struct OpenedNode<Home: EngineHome> {
     /// Found while opening and set right: what, and where.
     package let damages: [String]
 
+    /// - Parameter verifiesWholeLog: also what the state does not need any more.
     package init(
         fileSystem: any FileSystem, directory: String, identity: ClusterIdentity, node: NodeID,
-        founding: FoundingRecord, home: Home, logSettings: LogSettings
+        founding: FoundingRecord, home: Home, logSettings: LogSettings, verifiesWholeLog: Bool = false
     ) throws {
         var notes: [String] = []
         let found = try Self.openState(home, node: node)
@@ -39,7 +40,7 @@ package struct OpenedNode<Home: EngineHome> {
         try fileSystem.makeDirectory(logDirectory, in: directory)
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: logSettings,
-            verifyFrom: appliedBefore.index.next)
+            verifyFrom: verifiesWholeLog ? .zero : appliedBefore.index.next)
         // The log is made before the first state, and durably: without it, votes and acknowledgements are forgotten.
         guard !report.isNew || (appliedBefore == .zero && found.damage == nil) else {
             throw LostLogError(directory: logDirectory, applied: appliedBefore)
@@ -47,16 +48,13 @@ package struct OpenedNode<Home: EngineHome> {
         if let torn = report.tornTail { notes.append("a write that a crash interrupted was cut off: \(torn)") }
         if let damage = found.damage {
             notes.append("the state is damaged and will be made anew: \(damage)")
-            let snapshot = try snapshots.newest()
-            let others = KnownMembers.others(
-                than: node, founding: founding, committed: [try snapshot?.members().stored],
-                configurations: log.configurations)
-            let reach = snapshot?.head.revision.index ?? .zero
-            guard !others.isEmpty || reach >= log.previous.index else { throw LostStateError(damage: damage) }
+            let membership = try log.configurations.last.map { try Membership(decoding: $0.payload.rawSpan) }
+            let isAlone = (membership ?? founding.membership).members.allSatisfy { $0.id == node }
+            let snapshot = try snapshots.newest()?.head.revision.index ?? .zero
+            guard !isAlone || snapshot >= log.previous.index else { throw LostStateError(damage: damage) }
         }
         let state = try Self.completeState(found.state, home, node: node, log, snapshots, &notes)
         if found.damage != nil { try home.removeOthers() }
-        damages = found.damage.map { ["state: \($0)"] } ?? []
         let applied = state.machine.applied.last
         let needsState = applied.index < log.previous.index
         if !needsState, log.term(at: applied.index) != applied.term, log.previous != applied {
@@ -78,6 +76,7 @@ package struct OpenedNode<Home: EngineHome> {
         restored.acknowledged = memory.acknowledged
         self.restored = restored
         self.notes = notes
+        damages = found.damage.map { ["state: \($0)"] } ?? []
     }
 
     /// The live state, or what is damaged about it.

@@ -147,6 +147,12 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         events.note(report)
         switch report {
         case .failed(let failure): fail(failure)
+        case .logDamaged(let damage):
+            turn { storage.deliver(report, to: &$0) }
+            // It is known at the next start, which then verifies the whole log and has the others repair it.
+            storage.keep(replica.latchedAlarms) { [self] in
+                loop.execute { self.fail(NodeFailure(message: "\(damage). Started again, the node gets it from the others")) }
+            }
         default: turn { storage.deliver(report, to: &$0) }
         }
     }

@@ -314,7 +314,9 @@ final class NodeProcess: @unchecked Sendable {
         let directory = configuration.dataDirectory
         let opened = try OpenedNode(
             fileSystem: fileSystem, directory: directory, identity: cluster, node: identity.incarnation,
-            founding: record, home: home, logSettings: logSettings)
+            founding: record, home: home, logSettings: logSettings,
+            // Where damage was found and nobody has seen to it, there may be more.
+            verifiesWholeLog: alarms.latched.contains { $0.name == AlarmName.damage.rawValue })
         for note in opened.notes { logger.notice("\(note)") }
         try raiseDamage(opened.damages)
         var restored = opened.restored

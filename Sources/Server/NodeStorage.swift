@@ -16,6 +16,8 @@ internal import Synchronization
 enum StorageReport: Sendable {
     case logWritten(PersistTicket)
     case logRead(LogRead, [Slab])
+    /// Entries that were asked for are not what was written: the others have them.
+    case logDamaged(LogDamage)
     case outcomes([StateOutcome])
     case flushed(through: LogIndex)
     case compacted(through: LogIndex)
@@ -76,7 +78,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case build(SnapshotSource<Home.StateEngineType.View>)
         case checkDisk(reserve: Int)
         case remember(PeerMemory)
-        case keepAlarms([LatchedAlarm])
+        case keepAlarms([LatchedAlarm], then: (@Sendable () -> Void)?)
         /// The snapshot that was taken is installed.
         case installed(SnapshotPoint)
     }
@@ -150,7 +152,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     func remember(_ acknowledged: [NodeID: LogIndex]) { snapshotThread?.add(.remember(PeerMemory(acknowledged))) }
 
     /// The same for the alarms that somebody must see.
-    func keep(_ alarms: [LatchedAlarm]) { snapshotThread?.add(.keepAlarms(alarms)) }
+    func keep(_ alarms: [LatchedAlarm], then: (@Sendable () -> Void)? = nil) {
+        snapshotThread?.add(.keepAlarms(alarms, then: then))
+    }
 
     var logSize: Int { log.log.byteCount }
 
@@ -176,6 +180,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .logRead(let read, let slabs): replica.logRead(read, slabs: slabs)
         case .outcomes(let outcomes):
             for outcome in outcomes { outcome.deliver(to: &replica) }
+        case .logDamaged(let damage): replica.logDamaged(damage.description)
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
         case .diskChecked(let usage, let level): replica.diskChanged(usage, level)
@@ -331,7 +336,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         do throws(LogReadError) {
             report(.logRead(read, try log.perform(read)))
         } catch {
-            report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
+            guard case .damaged(let damage) = error else {
+                return report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
+            }
+            report(.logDamaged(damage))
         }
     }
 
@@ -357,7 +365,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             // A failure costs nothing but this memory, and the log will meet the same disk.
             guard news != memory, (try? news.store(in: directory, on: fileSystem)) != nil else { return }
             memory = news
-        case .keepAlarms(let news):
+        case .keepAlarms(let news, let then):
+            defer { then?() }
             // On a full disk it is tried again with the next.
             guard news != alarms, (try? AlarmMemory.store(news, in: directory, on: fileSystem)) != nil else { return }
             alarms = news

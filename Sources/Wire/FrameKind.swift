@@ -17,11 +17,11 @@ package enum ClientFrameKind: UInt16, Hashable, Sendable, CaseIterable {
     case goingAway = 8
     /// Changes who the members are, or which of them leads.
     case changeMembers = 9
-    /// Forgets alarms whose cause is over, at the node that is asked.
-    case clearAlarm = 10
     /// Pins the node's state, to be taken away piece by piece.
     case snapshot = 32
     case snapshotPiece = 33
+    /// Forgets alarms whose cause is over, at the node that is asked.
+    case clearAlarm = 34
 }
 
 /// What two nodes say to each other, on the peer port only.

@@ -87,6 +87,20 @@ struct AlarmTests {
         }
     }
 
+    @Test("a divergence stands as active while the state is rebuilt, and members that all differ are an alarm too")
+    func diverged() {
+        var rig = Rig(Self.three)
+        rig.turn { replica, _ in replica.act(on: .noMajority(index: LogIndex(4_096))) }
+        rig.turn { replica, _ in replica.act(on: .ownStateDiffers(index: LogIndex(8_192), own: 1, majority: 2)) }
+        #expect(names(rig) == ["statesDiffer over", "diverged active"])
+        #expect(rig.changedAlarms.count == 2)
+        let whileRebuilding = refusal("diverged", &rig)
+        #expect(whileRebuilding == .alarmHolds)
+        let cleared = refusal("statesDiffer", &rig)
+        #expect(cleared == nil)
+        #expect(names(rig) == ["diverged active"])
+    }
+
     @Test("a regression stands as active until the log has caught up")
     func regressed() {
         var rig = Rig(Self.three)

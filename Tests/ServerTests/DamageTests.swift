@@ -109,6 +109,48 @@ extension ServerTests {
             #expect(try cluster.log(name).contains("the log is whole again"), "\(cluster.logTail(name))")
         }
 
+        @Test(
+            "damage in an old segment that a late member needs: the leader stops, says so, and is repaired when it starts",
+            .timeLimit(.minutes(1)))
+        func damageFoundByARead() async throws {
+            try await withCluster { cluster in
+                let client = cluster.client()
+                try await cluster.waitUntilWhole()
+                let late = try await cluster.followers()[0]
+                try await cluster.kill(late)
+                try await fill(client)
+                let filler = [UInt8](repeating: 0x66, count: 500_000)
+                for number in 0..<10 { try await client.put(Array("filler/\(number)".utf8), filler) }
+                let rest = cluster.names.filter { $0 != late }
+                try await eventually("both have applied all") {
+                    Set(await cluster.statuses(rest).map(\.appliedIndex)).count == 1
+                }
+                let damaged = try await cluster.leader().name
+                #expect(try await cluster.stop(damaged) == [.exited(0)])
+                let place = try LogFiles.find("value-150-", in: cluster[damaged].directory)
+                try LogFiles.flipBit(of: place.path, at: place.offset)
+                // It does not need these records itself, so it starts with them.
+                try cluster.start(damaged)
+                try await eventually("\(damaged) leads again") {
+                    if try await cluster.leader().name == damaged { return true }
+                    try await client.transferLeadership(to: damaged)
+                    return false
+                }
+                #expect(try await cluster.status(damaged).alarms.allSatisfy { $0.name == "unreachable" })
+                try cluster.start(late)
+                let process = try #require(cluster[damaged].process)
+                #expect(try await process.waitUntilEnded() == .exited(1))
+                #expect(try cluster.log(damaged).contains("Started again, the node gets it from the others"))
+                try cluster.start(damaged)
+                try await cluster.waitUntilWhole()
+                expectReport(try cluster.log(damaged), place)
+                #expect(try cluster.log(damaged).contains("the log is whole again"), "\(cluster.logTail(damaged))")
+                #expect(try await cluster.status(damaged).alarms.map(\.name) == ["damage"])
+                try await checkValues(client, count: 300)
+                await client.shutdown()
+            }
+        }
+
         @Test("a damaged node takes no part in elections until it is whole", .timeLimit(.minutes(1)))
         func damagedNodeDoesNotVote() async throws {
             try await withCluster { cluster in
