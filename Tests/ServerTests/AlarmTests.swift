@@ -120,6 +120,18 @@ extension ServerTests {
             }
         }
 
+        @Test("a certificate that ends soon is an alarm until a new one is in its place", .timeLimit(.minutes(1)))
+        func certificate() async throws {
+            let certificates = try await Certificates(["n1"], days: 10)
+            try await withCluster(nodes: 1, certificates: certificates) { cluster in
+                let found = try await cluster.status("n1").alarms
+                #expect(found.map(\.name) == ["certificateExpiring"] && found.allSatisfy(\.isActive), "\(found)")
+                #expect(found.first?.detail.contains("its certificate ends on 20") == true, "\(found)")
+                try await certificates.make(["n1"])
+                try await eventually("it is over") { try await cluster.status("n1").alarms.isEmpty }
+            }
+        }
+
         @Test("a file of alarms that is damaged is an alarm itself, and no reason not to start", .timeLimit(.minutes(1)))
         func damagedMemory() async throws {
             try await withCluster(nodes: 1) { cluster in
