@@ -2,7 +2,6 @@ internal import Basics
 internal import Disk
 internal import LogStore
 internal import Logging
-internal import MetadataMachine
 internal import MetadataModel
 internal import NIOCore
 internal import RaftCore
@@ -35,8 +34,7 @@ final class NodeProcess: @unchecked Sendable {
     private var repair: LogRepair?
     private var joining: Joining?
     private var telemetry: TelemetryPort?
-    /// Until there is a replica, which keeps them then.
-    private var alarms: AlarmBook
+    private var alarms: EarlyAlarms
 
     init(_ configuration: ServerConfiguration, loop: any EventLoop, logger: Logger, exit: ExitSignal) throws {
         self.configuration = configuration
@@ -48,7 +46,7 @@ final class NodeProcess: @unchecked Sendable {
         if try !fileSystem.exists(directory) { try fileSystem.createDirectory(directory) }
         try fileSystem.requirePrivate(directory)
         lock = try fileSystem.lock(directory)
-        alarms = Self.loadAlarms(configuration, fileSystem, logger)
+        alarms = EarlyAlarms(node: configuration.name, directory: directory, fileSystem: fileSystem, logger: logger)
         guard try !fileSystem.exists("\(directory)/\(RestoredMember<MemoryHome>.markerName)") else {
             throw NodeFailure(
                 message: "a restore into \(directory) did not come to its end: empty the directory and restore again")
@@ -66,28 +64,6 @@ final class NodeProcess: @unchecked Sendable {
                 cluster: nil, name: configuration.name, incarnation: NodeID(random.next() | 1 << 32))
             try identity.store(in: directory, on: fileSystem)
         }
-    }
-
-    // MARK: - Alarms before there is a replica
-
-    private static func loadAlarms(
-        _ configuration: ServerConfiguration, _ fileSystem: PosixFileSystem, _ logger: Logger
-    ) -> AlarmBook {
-        do throws(IdentityError) {
-            let latched = try AlarmMemory.load(from: configuration.dataDirectory, on: fileSystem)
-            return AlarmBook(node: configuration.name, latched: latched)
-        } catch {
-            logger.error("the alarms that stood at this node are lost: \(error)")
-            var book = AlarmBook(node: configuration.name)
-            book.raise(.damage, "alarms: \(error)", at: wallClock())
-            return book
-        }
-    }
-
-    private func raiseDamage(_ damages: [String]) throws {
-        let news = damages.filter { alarms.raise(.damage, $0, at: wallClock()) }
-        guard !news.isEmpty else { return }
-        try AlarmMemory.store(alarms.latched, in: configuration.dataDirectory, on: fileSystem)
     }
 
     // MARK: - Start
@@ -238,28 +214,13 @@ final class NodeProcess: @unchecked Sendable {
         do {
             try startReplica(cluster, record, peers)
         } catch LogOpenError.damaged(let damages) {
-            let others = try knownOthers(cluster, record)
+            let others = try KnownMembers.others(
+                than: identity.incarnation, founding: record, configuration: configuration, fileSystem: fileSystem)
             guard !others.isEmpty else { throw LogOpenError.damaged(damages) }
             for damage in damages { logger.error("\(damage)") }
-            try raiseDamage(damages.map(\.description))
+            try alarms.raiseDamage(damages.map(\.description))
             try startRepair(cluster, others, peers)
         }
-    }
-
-    /// The other members as this directory last knew them, whatever has become of the founders.
-    private func knownOthers(_ cluster: ClusterIdentity, _ record: FoundingRecord) throws -> [Member] {
-        let directory = configuration.dataDirectory
-        let log = try LogInspection(
-            fileSystem: fileSystem, directory: "\(directory)/log", salt: cluster.salt, nodeID: identity.incarnation)
-        let snapshots = try SnapshotKeeper(fileSystem: fileSystem, dataDirectory: directory, cluster: cluster)
-        var committed = [try? snapshots.newest()?.members().stored]
-        if configuration.engine == .rocksdb {
-            // Damage to the state is dealt with once the log is whole.
-            let home = RocksHome(directory: directory, fileSystem: fileSystem)
-            committed.append(try? StateKeeper(home: home, node: identity.incarnation).machine.membership)
-        }
-        return KnownMembers.others(
-            than: identity.incarnation, founding: record, committed: committed, configurations: log.configurations)
     }
 
     /// Alone, a damaged log is a reason not to start; among others its entries come back from them.
@@ -315,10 +276,10 @@ final class NodeProcess: @unchecked Sendable {
         let opened = try OpenedNode(
             fileSystem: fileSystem, directory: directory, identity: cluster, node: identity.incarnation,
             founding: record, home: home, logSettings: logSettings,
-            // Where damage was found and nobody has seen to it, there may be more.
-            verifiesWholeLog: alarms.latched.contains { $0.name == AlarmName.damage.rawValue })
+            // There may be more of it.
+            verifiesWholeLog: alarms.tellOfDamage)
         for note in opened.notes { logger.notice("\(note)") }
-        try raiseDamage(opened.damages)
+        try alarms.raiseDamage(opened.damages)
         var restored = opened.restored
         restored.alarms = alarms.latched
         var settings = ReplicaSettings(
@@ -411,7 +372,8 @@ final class NodeProcess: @unchecked Sendable {
                 let pong = PingReply(revision: .zero, clusterTime: wallClock(), leader: nil)
                 send(.pong(pong), header.requestID, on: connection)
             case .initialize: initialize(header.requestID, on: connection)
-            case .clearAlarm(let name): clearAlarm(name, header.requestID, on: connection)
+            case .clearAlarm(let name):
+                send(alarms.clear(name, isRepairing: repair != nil), header.requestID, on: connection)
             case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .unknown:
                 var writer = ByteWriter()
                 let error = ReplyError(.notReady, "\(configuration.name) \(whyNotReady)")
@@ -461,23 +423,6 @@ final class NodeProcess: @unchecked Sendable {
         connection.send(writer.takeBytes())
     }
 
-    private func clearAlarm(_ name: String, _ requestID: UInt64, on connection: FrameConnection) {
-        let refusal: ReplyError
-        switch alarms.clear(name, active: repair == nil ? [] : [.damage]) {
-        case .cleared(let count):
-            do throws(DiskError) {
-                try AlarmMemory.store(alarms.latched, in: configuration.dataDirectory, on: fileSystem)
-                let reply = AlarmClearedReply(revision: .zero, count: UInt16(clamping: count))
-                return send(.alarmCleared(reply), requestID, on: connection)
-            } catch {
-                refusal = ReplyError(.alarmHolds, "\(error)")
-            }
-        case .holds(let message): refusal = ReplyError(.alarmHolds, message)
-        case .notRaised(let message): refusal = ReplyError(.noSuchAlarm, message)
-        }
-        send(.failed(refusal, .clearAlarm), requestID, on: connection)
-    }
-
     // MARK: - Seeing inside
 
     /// From any thread; `answer` runs on the loop.
@@ -509,7 +454,7 @@ final class NodeProcess: @unchecked Sendable {
             peerAddress: configuration.peerAddress.description)
         return StatusReply(
             revision: .zero, identity: nil, node: node, leader: nil, members: [],
-            alarms: alarms.alarms(active: repair == nil ? [] : [.damage]))
+            alarms: alarms.alarms(isRepairing: repair != nil))
     }
 }
 
