@@ -38,6 +38,10 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let alreadyInitialized = Code(rawValue: "alreadyInitialized")
         /// `initialize` where not every node can be part of the cluster.
         public static let foundingRefused = Code(rawValue: "foundingRefused")
+        /// The cause of an alarm that was to be cleared goes on.
+        public static let alarmHolds = Code(rawValue: "alarmHolds")
+        /// No alarm of that name stands at the node.
+        public static let noSuchAlarm = Code(rawValue: "noSuchAlarm")
         /// The calling task was cancelled, or the client was shut down.
         public static let cancelled = Code(rawValue: "cancelled")
         /// A node answered what this release cannot read.

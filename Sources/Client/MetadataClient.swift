@@ -207,6 +207,20 @@ public final class MetadataClient: Sendable {
         }
     }
 
+    /// Forgets the alarms of that name at one node, which somebody has seen to. Refused with `alarmHolds` while their
+    /// cause goes on, and with `noSuchAlarm` when none stands there.
+    /// - Returns: how many there were.
+    @discardableResult
+    public func clearAlarm(
+        _ name: String, at endpoint: String, timeout: Duration? = nil
+    ) async throws(ClientError) -> Int {
+        let body = try await call(.clearAlarm(name, address: endpoint), timeout).body
+        switch try Self.control(.clearAlarm, body) {
+        case .alarmCleared(let reply): return Int(reply.count)
+        default: throw .badReply(.invalid("clearing of an alarm"))
+        }
+    }
+
     /// Forms the cluster, through any node: every node named in its `--cluster` list must answer, be empty and name the
     /// same list. Needed once in the life of a cluster.
     /// - Returns: the new cluster's id.

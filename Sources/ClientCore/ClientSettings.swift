@@ -82,6 +82,8 @@ package enum Call: Sendable {
     case initialize
     /// Changes who the members are, through the leader.
     case changeMembers(MemberChange)
+    /// At one node.
+    case clearAlarm(String, address: String)
 }
 
 /// Why a connection could not be made, or ended.

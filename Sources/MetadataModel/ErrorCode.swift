@@ -80,16 +80,23 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     /// As many sessions are open as may be, or as many of this session's replies are unacknowledged as may be.
     case sessionLimit = 44
 
+    // MARK: Alarms
+
+    /// The cause of the alarm that was to be cleared goes on.
+    case alarmHolds = 50
+    /// No alarm of that name stands at the node.
+    case noSuchAlarm = 51
+
     /// True when the same request, sent again later or to another node, may succeed. A mutation keeps its sequence.
     package var isRetryable: Bool {
         switch self {
         case .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
             .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
-            .sequenceGap, .sessionLimit:
+            .sequenceGap, .sessionLimit, .alarmHolds:
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
             .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased, .sequenceTooOld,
-            .resultNotKept, .sessionExpired:
+            .resultNotKept, .sessionExpired, .noSuchAlarm:
             false
         }
     }
@@ -132,6 +139,8 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .resultNotKept: "applied before; the result was too large to keep"
         case .sessionExpired: "the session has ended"
         case .sessionLimit: "the limit on sessions or unacknowledged replies is reached"
+        case .alarmHolds: "the cause of the alarm goes on"
+        case .noSuchAlarm: "no alarm of that name stands at the node"
         }
     }
 }

@@ -19,6 +19,8 @@ package struct Effects: Sendable {
     package var snapshot: [SnapshotWork] = []
     package var exports: [ExportWork] = []
     package var notices: [Notice] = []
+    /// `latchedAlarms` are to be kept.
+    package var alarmsChanged = false
     /// Nodes that are to become members: ask each who it is; answer `probed`.
     package var probes: [MemberProbe] = []
     /// When `deadlineReached` is due if nothing else happens.
@@ -142,6 +144,8 @@ package enum Notice: Sendable {
     case snapshotInstalled(last: EntryID)
     case snapshotFailed(reason: String)
     case membershipChanged
+    /// A person has seen the alarms of that name.
+    case alarmCleared(String)
     /// "removed by …"
     case removedFromCluster(by: String)
 }

@@ -44,6 +44,7 @@ extension Replica {
             nextReport = now + settings.reportInterval
             expireForwarded()
             tellOfMyself()
+            reviewAlarms()
             rememberAcknowledgements()
             // Cluster time goes on while nothing is written, or the next leader would start from a time long past.
             if raft.canPropose, lastStatus.hasCommittedInTerm, clusterTime - lastTime > Self.silenceMax { log(.tick) }
@@ -122,8 +123,11 @@ extension Replica {
         case .ownStateDiffers(let index, let own, let majority):
             guard !isQuarantined else { return }
             effects.notices.append(.quarantined(index: index, own: own, majority: majority))
+            raise(.diverged, "its state at entry \(index) was not that of the majority; it was taken out of service")
             quarantine()
-        case .noMajority(let index): effects.notices.append(.digestsDiffer(index: index))
+        case .noMajority(let index):
+            effects.notices.append(.digestsDiffer(index: index))
+            raise(.statesDiffer, "at entry \(index) no state was that of a majority")
         }
     }
 
@@ -131,11 +135,12 @@ extension Replica {
     /// The only member goes on with the rows that can be read, and stops where that is not possible.
     package mutating func stateDamaged(reason: String, isUsable: Bool) {
         guard !isQuarantined else { return }
+        raise(.damage, "state: \(reason)")
         if membership.members.contains(where: { $0.id != id }) {
             effects.notices.append(.stateDamaged(reason: reason, isRebuilt: true))
             quarantine()
-            drainReady()
         } else {
+            servesDamagedRows = true
             effects.notices.append(
                 isUsable ? .stateDamaged(reason: reason, isRebuilt: false) : .stateLost(reason: reason))
         }
@@ -143,8 +148,8 @@ extension Replica {
 
     private mutating func quarantine() {
         isQuarantined = true
-        raft.step(.campaigningAllowed(mayCampaign), now: now)
         snapshots.askForStateAt = now
+        reviewCampaigning()
     }
 
     // MARK: - Members

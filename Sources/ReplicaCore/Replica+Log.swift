@@ -72,6 +72,8 @@ extension Replica {
             if let fetch = ready.fetchSnapshot { fetchSnapshot(fetch) }
             for peer in ready.conflictsBelowCommit {
                 effects.notices.append(.conflictBelowCommit(peer: peer))
+                let name = membership.member(peer)?.name ?? "\(peer)"
+                raise(.conflictBelowCommit, "\(name) sent entries that contradict committed ones; they were refused")
                 effects.closingPeers.append(peer)
             }
         }

@@ -400,8 +400,8 @@ extension Replica {
     package mutating func noteRemoval(_ cause: String) {
         guard members.removal == nil else { return }
         members.removal = cause
-        raft.step(.campaigningAllowed(false), now: now)
         effects.notices.append(.removedFromCluster(by: cause))
+        reviewCampaigning()
     }
 
     package var isRemoved: Bool { members.removal != nil }

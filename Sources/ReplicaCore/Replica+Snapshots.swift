@@ -195,11 +195,12 @@ extension Replica {
             for requester in pending.take(through: point.last.index) { answer(requester, outcomeUnknownError) }
             applyTarget = max(applyTarget, point.last.index)
             isQuarantined = false
+            servesDamagedRows = false
             snapshots.askForStateAt = .never
             recentDigests.removeAll { $0.index > point.last.index }
             effects.notices.append(.stateRebuilt(through: point.last.index))
             raft.step(.stateReplaced(point.last), now: now)
-            raft.step(.campaigningAllowed(mayCampaign), now: now)
+            reviewCampaigning()
         }
         drainReady()
         fetchPostponed()

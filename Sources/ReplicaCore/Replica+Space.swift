@@ -26,6 +26,11 @@ extension Replica {
     /// To be called when a disk, a report, a link or the members have changed.
     mutating func reviewSpace() {
         spaceShortage = findSpaceShortage()
+        reviewCampaigning()
+    }
+
+    /// To be called when anything has changed that `mayCampaign` looks at.
+    mutating func reviewCampaigning() {
         let isAllowed = mayCampaign
         guard isAllowed != raft.campaigningAllowed else { return }
         raft.step(.campaigningAllowed(isAllowed), now: now)

@@ -93,6 +93,10 @@ package struct Replica: ~Copyable {
     /// What commands that take space are refused with, when fewer than a majority of the voters have some.
     var spaceShortage: ReplyError?
     package var disk = DiskUsage(used: 0, free: .max)
+    var alarms: AlarmBook
+    var shellConditions: [AlarmBook.Condition] = []
+    /// Some rows cannot be read, and nobody else has them.
+    var servesDamagedRows = false
     let startedAt: Instant
     var counters = ReplicaCounters()
 
@@ -119,6 +123,7 @@ package struct Replica: ~Copyable {
         membershipHistory = [(raft.configurationIndex, restored.membership)]
         memberInfo = restored.memberInfo
         acknowledgedByPeers = restored.acknowledged
+        alarms = AlarmBook(node: settings.name, latched: restored.alarms)
         nextReport = now
         lastStatus = raft.status
         startedAt = now
@@ -128,7 +133,7 @@ package struct Replica: ~Copyable {
         if restored.needsState {
             isQuarantined = true
             snapshots.askForStateAt = now
-            raft.step(.campaigningAllowed(false), now: now)
+            reviewCampaigning()
         }
     }
 
@@ -278,6 +283,8 @@ package struct RestoredReplica: Sendable {
     package var joinedAt = LogIndex.zero
     /// How far other nodes have acknowledged committed entries to this one.
     package var acknowledged: [NodeID: LogIndex]
+    /// What a person has not cleared yet.
+    package var alarms: [LatchedAlarm] = []
 
     package init(
         identity: ClusterIdentity, id: NodeID, raft: RestoredState, membership: Membership,

@@ -23,10 +23,13 @@ package struct OpenedNode<Home: EngineHome> {
     package let restored: RestoredReplica
     /// What an operator should know of the opening.
     package let notes: [String]
+    /// Found while opening and set right: what, and where.
+    package let damages: [String]
 
+    /// - Parameter verifiesWholeLog: also what the state does not need any more.
     package init(
         fileSystem: any FileSystem, directory: String, identity: ClusterIdentity, node: NodeID,
-        founding: FoundingRecord, home: Home, logSettings: LogSettings
+        founding: FoundingRecord, home: Home, logSettings: LogSettings, verifiesWholeLog: Bool = false
     ) throws {
         var notes: [String] = []
         let found = try Self.openState(home, node: node)
@@ -37,7 +40,7 @@ package struct OpenedNode<Home: EngineHome> {
         try fileSystem.makeDirectory(logDirectory, in: directory)
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: logSettings,
-            verifyFrom: appliedBefore.index.next)
+            verifyFrom: verifiesWholeLog ? .zero : appliedBefore.index.next)
         // The log is made before the first state, and durably: without it, votes and acknowledgements are forgotten.
         guard !report.isNew || (appliedBefore == .zero && found.damage == nil) else {
             throw LostLogError(directory: logDirectory, applied: appliedBefore)
@@ -73,6 +76,7 @@ package struct OpenedNode<Home: EngineHome> {
         restored.acknowledged = memory.acknowledged
         self.restored = restored
         self.notes = notes
+        damages = found.damage.map { ["state: \($0)"] } ?? []
     }
 
     /// The live state, or what is damaged about it.

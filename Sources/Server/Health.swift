@@ -55,9 +55,7 @@ enum Health {
     }
 
     private static func checkDisk(_ inspection: NodeInspection, reserve: UInt64, _ report: inout HealthReport) {
-        guard let free = inspection.freeBytes else {
-            return report.check(false, ok: "", failed: "free space of the disk is not known yet")
-        }
+        let free = inspection.status.node.diskFree
         report.check(
             free >= reserve && inspection.status.node.state != .diskLow, ok: "disk has \(ByteCount.text(free)) free",
             failed: "disk has \(ByteCount.text(free)) free, below its reserve of \(ByteCount.text(reserve))")

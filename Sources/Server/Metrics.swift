@@ -70,6 +70,12 @@ enum Metrics {
                 "quorate_leader_known", .gauge, "1 if the node knows a leader. Without one nothing is served.",
                 flag(status.leader != nil)),
             Family(
+                "quorate_alarm", .gauge, "1 for each alarm that stands at the node, 0 for the others: `quorate alarm list`.",
+                AlarmName.allCases.map { name in
+                    Family.Sample(
+                        flag(status.alarms.contains { $0.name == name.rawValue }), labels: [("name", name.rawValue)])
+                }),
+            Family(
                 "quorate_members", .gauge, "Members of the configuration in force, by kind.",
                 [
                     Family.Sample(.whole(UInt64(voters)), labels: [("kind", "voter")]),
@@ -110,7 +116,7 @@ enum Metrics {
         return [
             Family(
                 "quorate_disk_free_bytes", .gauge, "Free space of the file system that holds the data directory.",
-                inspection.freeBytes.map { .whole($0) }),
+                .whole(inspection.status.node.diskFree)),
             Family(
                 "quorate_disk_reserve_bytes", .gauge, "Below this free space the node takes nothing new.",
                 .whole(UInt64(configuration.diskReserveSize))),

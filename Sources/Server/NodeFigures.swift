@@ -16,9 +16,6 @@ struct NodeInspection: Sendable {
     /// When it was taken, and how long the event loop let the question wait.
     var takenAt: Instant
     var loopDelay: Interval
-
-    /// Nil in the first moments, before anybody has looked.
-    var freeBytes: UInt64? { status.node.diskFree == .max ? nil : status.node.diskFree }
 }
 
 struct NodeFigures: Sendable {

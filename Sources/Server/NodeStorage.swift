@@ -16,6 +16,8 @@ internal import Synchronization
 enum StorageReport: Sendable {
     case logWritten(PersistTicket)
     case logRead(LogRead, [Slab])
+    /// Entries that were asked for are not what was written: the others have them.
+    case logDamaged(LogDamage)
     case outcomes([StateOutcome])
     case flushed(through: LogIndex)
     case compacted(through: LogIndex)
@@ -54,6 +56,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     /// As it is on disk, for the snapshot thread.
     private var memory = PeerMemory()
+    private var alarms: [LatchedAlarm]
 
     private static var volatileSnapshotEntries: Int { 100_000 }
 
@@ -75,6 +78,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case build(SnapshotSource<Home.StateEngineType.View>)
         case checkDisk(reserve: Int)
         case remember(PeerMemory)
+        case keepAlarms([LatchedAlarm], then: (@Sendable () -> Void)?)
         /// The snapshot that was taken is installed.
         case installed(SnapshotPoint)
     }
@@ -87,8 +91,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     init(
         log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership, logSizeMax: Int,
-        fileSystem: any FileSystem, directory: String
+        alarms: [LatchedAlarm], fileSystem: any FileSystem, directory: String
     ) {
+        self.alarms = alarms
         var retention = LogRetention()
         retention.bytes = min(retention.bytes, logSizeMax / 2)
         self.retention = retention
@@ -99,6 +104,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         self.founding = founding
         self.fileSystem = fileSystem
         self.directory = directory
+        stateSize.withLock { $0 = state.machine.engine.statistics.diskBytes }
     }
 
     func start(report: @escaping @Sendable (StorageReport) -> Void) {
@@ -145,6 +151,11 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     /// Keeps what is known of other nodes, when it is news.
     func remember(_ acknowledged: [NodeID: LogIndex]) { snapshotThread?.add(.remember(PeerMemory(acknowledged))) }
 
+    /// The same for the alarms that somebody must see.
+    func keep(_ alarms: [LatchedAlarm], then: (@Sendable () -> Void)? = nil) {
+        snapshotThread?.add(.keepAlarms(alarms, then: then))
+    }
+
     var logSize: Int { log.log.byteCount }
 
     var figures: StorageFigures { StorageFigures(logBytes: logSize, meter: meter.withLock { $0 }) }
@@ -169,6 +180,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .logRead(let read, let slabs): replica.logRead(read, slabs: slabs)
         case .outcomes(let outcomes):
             for outcome in outcomes { outcome.deliver(to: &replica) }
+        case .logDamaged(let damage): replica.logDamaged(damage.description)
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
         case .diskChecked(let usage, let level): replica.diskChanged(usage, level)
@@ -324,7 +336,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         do throws(LogReadError) {
             report(.logRead(read, try log.perform(read)))
         } catch {
-            report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
+            guard case .damaged(let damage) = error else {
+                return report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
+            }
+            report(.logDamaged(damage))
         }
     }
 
@@ -344,12 +359,17 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 }
             }
         case .checkDisk(let reserve):
-            let usage = diskUsage()
-            report(.diskChecked(usage, DiskLevel(free: usage.free, reserve: UInt64(reserve))))
+            let (usage, level) = measureDisk(reserve: reserve)
+            report(.diskChecked(usage, level))
         case .remember(let news):
             // A failure costs nothing but this memory, and the log will meet the same disk.
             guard news != memory, (try? news.store(in: directory, on: fileSystem)) != nil else { return }
             memory = news
+        case .keepAlarms(let news, let then):
+            defer { then?() }
+            // On a full disk it is tried again with the next.
+            guard news != alarms, (try? AlarmMemory.store(news, in: directory, on: fileSystem)) != nil else { return }
+            alarms = news
         case .installed(let point):
             forgetReplaced(by: point)
         case .work(let work): perform(work)
@@ -398,6 +418,12 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 report(.snapshotInstallFailed("\(error)"))
             }
         }
+    }
+
+    /// From any thread.
+    func measureDisk(reserve: Int) -> (DiskUsage, DiskLevel) {
+        let usage = diskUsage()
+        return (usage, DiskLevel(free: usage.free, reserve: UInt64(reserve)))
     }
 
     private func diskUsage() -> DiskUsage {

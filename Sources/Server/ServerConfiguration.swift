@@ -19,7 +19,7 @@ package struct ServerConfiguration: Hashable, Sendable {
     package var join: [HostPort] = []
     package var engine: Engine = .rocksdb
     /// Certificate, key and authorities for both ports; nil: plain TCP, for loopback addresses.
-    package var tls: TLS?
+    package var tls: TLSFiles?
     /// Plain TCP on any address: connections are neither encrypted nor authenticated.
     package var isInsecure = false
     /// HTTP, which is never encrypted, on any address. Apart from `isInsecure`, which a node with TLS cannot have.
@@ -51,19 +51,6 @@ package struct ServerConfiguration: Hashable, Sendable {
         package init(name: String, address: HostPort) {
             self.name = name
             self.address = address
-        }
-    }
-
-    /// PEM files.
-    package struct TLS: Hashable, Sendable {
-        package var certificate: String
-        package var key: String
-        package var authority: String
-
-        package init(certificate: String, key: String, authority: String) {
-            self.certificate = certificate
-            self.key = key
-            self.authority = authority
         }
     }
 

@@ -35,6 +35,7 @@ package enum ClientRequest: ~Escapable {
     case snapshot(atLeast: LogIndex)
     case snapshotPiece(SnapshotPieceRequest)
     case changeMembers(MemberChange)
+    case clearAlarm(String)
     /// Of a later release; answered `unimplemented`.
     case unknown(kind: UInt16)
 
@@ -63,6 +64,7 @@ package enum ClientRequest: ~Escapable {
         case .snapshot: return .snapshot(atLeast: LogIndex(try reader.readUInt64()))
         case .snapshotPiece: return .snapshotPiece(try SnapshotPieceRequest(decoding: &reader))
         case .changeMembers: return .changeMembers(try MemberChange(decoding: &reader))
+        case .clearAlarm: return .clearAlarm(try reader.readText())
         case .goingAway: throw .invalid("goingAway from a client")
         }
     }

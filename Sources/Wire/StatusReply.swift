@@ -9,15 +9,19 @@ package struct StatusReply: Hashable, Sendable {
     package var leader: LeaderHint?
     /// The members of the configuration in force, in the order of their ids. Progress only in the leader's answer.
     package var members: [MemberStatus]
+    /// What stands at this node, oldest first within a name.
+    package var alarms: [Alarm]
 
     package init(
-        revision: LogIndex, identity: ClusterIdentity?, node: NodeStatus, leader: LeaderHint?, members: [MemberStatus]
+        revision: LogIndex, identity: ClusterIdentity?, node: NodeStatus, leader: LeaderHint?, members: [MemberStatus],
+        alarms: [Alarm] = []
     ) {
         self.revision = revision
         self.identity = identity
         self.node = node
         self.leader = leader
         self.members = members
+        self.alarms = alarms
     }
 }
 
@@ -132,6 +136,9 @@ extension StatusReply {
         writer.write(leader)
         writer.write(UInt16(members.count))
         for member in members { member.encode(into: &writer) }
+        let listed = alarms.prefix(Alarm.countMax)
+        writer.write(UInt16(listed.count))
+        for alarm in listed { alarm.encode(into: &writer) }
     }
 
     init(decoding reader: inout ByteReader, revision: LogIndex) throws(DecodeError) {
@@ -143,6 +150,12 @@ extension StatusReply {
         guard count <= PeerMessage.membersMax else { throw .tooLarge(UInt64(count)) }
         members = []
         for _ in 0..<count { members.append(try MemberStatus(decoding: &reader)) }
+        alarms = []
+        // A node of the first releases ends here.
+        guard !reader.isAtEnd else { return }
+        let alarmCount = Int(try reader.readUInt16())
+        guard alarmCount <= Alarm.countMax else { throw .tooLarge(UInt64(alarmCount)) }
+        for _ in 0..<alarmCount { alarms.append(try Alarm(decoding: &reader)) }
     }
 }
 

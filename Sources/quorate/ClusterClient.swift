@@ -119,7 +119,12 @@ struct ClusterClient {
                 further.append(member.clientAddress)
             }
         }
-        return named + (await ask(further))
+        return named
+            + (await ask(further)).map { probe in
+                var probe = probe
+                probe.isNamed = false
+                return probe
+            }
     }
 
     /// Takes a snapshot from the first of the endpoints that gives one, and starts again with the next when it is cut

@@ -6,6 +6,8 @@ struct StatusReport {
     struct Probe {
         var address: String
         var answer: Result<NodeReport, Unreachable>
+        /// Named by whoever asks; false: found among the members that another node lists.
+        var isNamed = true
 
         init(address: String, answer: Result<NodeReport, Unreachable>) {
             self.address = address
@@ -82,8 +84,9 @@ struct StatusReport {
                     peerAddress: member.peerAddress, isVoter: member.isVoter, status: status, progress: member.progress,
                     unreachableBecause: status == nil ? reason(at: member.clientAddress) ?? "did not answer" : nil))
         }
-        // Nodes that belong to no cluster, or to one that does not list them; then addresses that nobody claims.
-        for probe in probes {
+        // Of the addresses that were named: nodes that belong to no cluster, or to one that does not list them, as those that
+        // were removed; then addresses that nobody claims.
+        for probe in probes where probe.isNamed {
             switch probe.answer {
             case .success(let reply):
                 guard answered.removeValue(forKey: reply.id) != nil else { continue }
@@ -113,6 +116,7 @@ extension StatusReport {
             ("leader", .optional(leader?.name)),
             ("term", .optional(term)),
             ("nodes", .array(nodes.map { json(of: $0) })),
+            ("alarms", .number(UInt64(AlarmReport(self).entries.count))),
         ])
     }
 
@@ -163,6 +167,7 @@ extension StatusReport {
         lines += Self.table(
             [["NODE", "ROLE", "STATE", "TERM", "COMMIT", "APPLIED", "LAG", "DISK", "FREE", "VERSION", "CLIENT"]]
                 + nodes.map(row))
+        if let hint = AlarmReport(self).hint { lines += ["", hint] }
         return lines.joined(separator: "\n")
     }
 

@@ -196,7 +196,7 @@ struct CodecTests {
             retryable == [
                 .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
                 .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
-                .sequenceGap, .sessionLimit,
+                .alarmHolds, .sequenceGap, .sessionLimit,
             ])
     }
 
@@ -211,6 +211,7 @@ struct CodecTests {
                 "21 alreadyInitialized", "22 foundingRefused", "23 noSuchMember", "24 memberExists",
                 "25 changeUnderWay", "26 notCaughtUp", "27 quorumAtRisk", "28 memberUnreachable", "30 conflict", "31 compacted", "32 viewReleased",
                 "40 sequenceGap", "41 sequenceTooOld", "42 resultNotKept", "43 sessionExpired", "44 sessionLimit",
+                "50 alarmHolds", "51 noSuchAlarm",
             ])
         let commands = CommandKind.allCases.map { "\($0.rawValue) \($0)" }
         #expect(

@@ -104,7 +104,7 @@ struct ServeSettingsTests {
     func tls() throws {
         let files = ["tls-cert": "n1.pem", "tls-key": "n1.key", "tls-ca": "ca.pem"]
         let open = try configuration(files.merging(["client": "10.0.0.1:7400"]) { $1 })
-        #expect(open.tls == ServerConfiguration.TLS(certificate: "n1.pem", key: "n1.key", authority: "ca.pem"))
+        #expect(open.tls == TLSFiles(certificate: "n1.pem", key: "n1.key", authority: "ca.pem"))
         for missing in files.keys {
             var given = files
             given[missing] = nil

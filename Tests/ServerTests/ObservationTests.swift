@@ -88,7 +88,7 @@ extension ServerTests {
             ]
             let states = [
                 "quorate_up", "quorate_node_role", "quorate_node_state", "quorate_leader_known",
-                "quorate_peer_connected", "quorate_peer_reachable",
+                "quorate_peer_connected", "quorate_peer_reachable", "quorate_alarm",
             ]
             for (name, type) in scrape.types {
                 if type == "counter" {

@@ -61,7 +61,9 @@ import Wire
                 case .mutate(let command, _): _ = try Command.validate(command)
                 case .query(_, let query): _ = try Query(decoding: query)
                 case .unknown: Issue.record("\(name) is of no known kind")
-                case .hello, .keepAlive, .status, .initialize, .ping, .snapshot, .snapshotPiece, .changeMembers: break
+                case .hello, .keepAlive, .status, .initialize, .ping, .snapshot, .snapshotPiece, .changeMembers,
+                    .clearAlarm:
+                    break
                 }
             }
         }
