@@ -54,31 +54,7 @@ enum Examination {
         let opened = try open(path, record, home)
         guard !opened.restored.needsState else { return .asksPeers(notes: opened.notes) }
         let log = opened.log.log
-        var entries: [UInt64: [UInt8]] = [:]
-        var next = log.firstIndex
-        while next <= log.lastIndex {
-            let slabs: [Slab]
-            do throws(LogReadError) {
-                slabs = try log.read(from: next, through: log.lastIndex, bytesMax: 1_000_000)
-            } catch {
-                guard case .damaged(let damage) = error else { throw error }
-                throw damage
-            }
-            for slab in slabs {
-                for index in slab.firstIndex.rawValue...slab.lastIndex.rawValue {
-                    entries[index] = [UInt8](slab.record(at: LogIndex(index)).payload)
-                }
-                let due = opened.state.machine.applied.last.index.next
-                if slab.lastIndex >= due {
-                    let range = max(due, slab.firstIndex)...slab.lastIndex
-                    if case .damaged(let reason, _) = try opened.state.perform(.entries([slab], range: range), now: .zero)
-                    {
-                        throw Unexpected(description: reason)
-                    }
-                }
-                next = slab.lastIndex.next
-            }
-        }
+        let entries = try replay(opened, through: log.lastIndex)
         let engine = opened.state.machine.engine
         // By scanning, and by key, which goes through indexes and filters that a scan passes by.
         let rows = try ContentDigest(ofRowsIn: Keyspace.replicated, of: engine)
@@ -96,6 +72,38 @@ enum Examination {
             entries: entries.filter { $0.key > 90 }, rows: rows,
             sessions: try opened.state.machine.snapshotSource().sessions)
         return .read(content, notes: opened.notes)
+    }
+
+    /// Applies what the log has after the state, as a node does once it is committed.
+    /// - Returns: the payload of every entry.
+    static func replay<Home: EngineHome>(
+        _ opened: OpenedNode<Home>, through last: LogIndex
+    ) throws -> [UInt64: [UInt8]] {
+        let log = opened.log.log
+        var entries: [UInt64: [UInt8]] = [:]
+        var next = log.firstIndex
+        while next <= last {
+            let slabs: [Slab]
+            do throws(LogReadError) {
+                slabs = try log.read(from: next, through: last, bytesMax: 1_000_000)
+            } catch {
+                guard case .damaged(let damage) = error else { throw error }
+                throw damage
+            }
+            for slab in slabs {
+                for index in slab.firstIndex.rawValue...slab.lastIndex.rawValue {
+                    entries[index] = [UInt8](slab.record(at: LogIndex(index)).payload)
+                }
+                next = slab.lastIndex.next
+                let due = opened.state.machine.applied.last.index.next
+                guard slab.lastIndex >= due else { continue }
+                let range = max(due, slab.firstIndex)...slab.lastIndex
+                if case .damaged(let reason, _) = try opened.state.perform(.entries([slab], range: range), now: .zero) {
+                    throw Unexpected(description: reason)
+                }
+            }
+        }
+        return entries
     }
 
     /// What a peer would be given.

@@ -14,11 +14,13 @@ import StateEngine
 
 /// The data directory of a stopped node with every kind of file in it that a node writes, and what must be read from it.
 ///
-/// Its log begins behind entry 1 and reaches through 120; its state was flushed three times and is that of entry 90; the
+/// Its log begins behind entry 30 or so and reaches through 120; its state was flushed three times and is that of entry 90; the
 /// snapshot that it made last is of 60, or of 90 where the state is kept in memory.
 final class NodeDirectory<Home: EngineHome> {
     let path: String
     let content: NodeContent
+    /// What an operator is told when nothing is wrong.
+    let notes: [String]
     private let makeHome: (String) -> Home
 
     /// - Parameter isAlone: it is the only member, so that nobody else has what it may lose.
@@ -31,7 +33,7 @@ final class NodeDirectory<Home: EngineHome> {
             atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
         try Self.fill(path, isAlone: isAlone, makeHome)
         switch Examination.of(try Self.copy(path), makeHome) {
-        case .read(let content, notes: let notes) where notes.isEmpty: self.content = content
+        case .read(let content, let notes): (self.content, self.notes) = (content, notes)
         case let other: throw Unexpected(description: "the directory as it was made: \(other)")
         }
     }
@@ -78,26 +80,31 @@ final class NodeDirectory<Home: EngineHome> {
         try PeerMemory([NodeID(6): LogIndex(50), NodeID(7): LogIndex(44)]).store(in: path, on: disk)
         for step in [30, 60, 90] as [UInt64] {
             let opened = try Examination.open(path, record, makeHome(path))
-            let slabs = try append(step - 29...step, to: opened.log.log, record)
-            _ = try opened.state.perform(.entries(slabs, range: LogIndex(step - 29)...LogIndex(step)), now: .zero)
+            try append(step - 29...step, to: opened.log.log)
+            _ = try Examination.replay(opened, through: LogIndex(step))
             try opened.state.machine.engine.flush()
             if step == 60 || opened.state.home.isVolatile {
                 _ = try opened.snapshots.build(try opened.state.snapshotSource(), founding: record.membership)
             }
+            if step == 30, !opened.state.home.isVolatile { try replaceState(opened, record) }
             if step == 90 {
-                try append(91...120, to: opened.log.log, record)
-                try opened.log.log.compact(through: LogIndex(45))
+                try append(91...120, to: opened.log.log)
+                try opened.log.log.compact(through: LogIndex(60))
             }
             try opened.log.log.seal()
         }
     }
 
+    /// As after a state was rebuilt: the live one is not the first, and a file says which it is.
+    private static func replaceState(_ opened: OpenedNode<Home>, _ record: FoundingRecord) throws {
+        _ = try opened.snapshots.build(try opened.state.snapshotSource(), founding: record.membership)
+        guard let manifest = try opened.snapshots.newest(damaged: { _ in }) else { return }
+        try opened.snapshots.restore(manifest, into: try opened.state.home.makeSuccessor())
+        try opened.state.home.adoptSuccessor()
+    }
+
     /// Entry 1 is the no-op of the term, all others are puts and deletes of one session.
-    @discardableResult
-    private static func append(
-        _ range: ClosedRange<UInt64>, to log: SegmentedLog, _ record: FoundingRecord
-    ) throws -> [Slab] {
-        var slabs: [Slab] = []
+    private static func append(_ range: ClosedRange<UInt64>, to log: SegmentedLog) throws {
         for first in stride(from: range.lowerBound, through: range.upperBound, by: 5) {
             var builder = SlabBuilder(term: Term(1), firstIndex: LogIndex(first), salt: TestNode.cluster.salt)
             for index in first..<first + 5 {
@@ -107,12 +114,9 @@ final class NodeDirectory<Home: EngineHome> {
                     builder.append(.command, payload: command(index).rawSpan, time: time(of: index))
                 }
             }
-            guard let slab = builder.close() else { continue }
             let hardState = HardState(currentTerm: Term(1), votedFor: TestNode.id)
-            try log.append([LogTask(hardState: hardState, slab: slab)])
-            slabs.append(slab)
+            try log.append([LogTask(hardState: hardState, slab: builder.close())])
         }
-        return slabs
     }
 
     private static func command(_ index: UInt64) -> [UInt8] {
@@ -130,7 +134,7 @@ final class NodeDirectory<Home: EngineHome> {
     /// Bytes of chance, so that nothing is packed away.
     private static func filler(_ index: UInt64) -> [UInt8] {
         var random = SplitMix64(seed: index)
-        return (0..<60).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+        return (0..<220).map { _ in UInt8(truncatingIfNeeded: random.next()) }
     }
 
     private static func time(of index: UInt64) -> ClusterTime {
