@@ -29,6 +29,14 @@ struct QuorateLoad: AsyncParsableCommand {
     @Option(help: "Seconds measured.") var seconds = 10.0
     @Option(help: "Seconds before that.") var warmUp = 2.0
     @Option(help: "How fresh reads must be.") var readLevel = Level.linearizable
+    @Option(help: "Requests a second, each at its time, also when those before it are late. Without it: as many as can.")
+    var rate: Int?
+    @Flag(
+        help: """
+            Read lines from standard input: each begins a window of this name, which is told apart; the end of the input
+            ends the run.
+            """)
+    var windows = false
     @Option(help: "Server processes whose time and memory are told, separated by commas.") var pids = ""
     @Option(help: "Draws the keys.") var seed: UInt64 = 1
 
@@ -39,6 +47,7 @@ struct QuorateLoad: AsyncParsableCommand {
         guard (1...Limits.requestsPerConnectionMax).contains(inFlight) else {
             throw ValidationError("--in-flight must be from 1 to \(Limits.requestsPerConnectionMax)")
         }
+        guard rate ?? 1 > 0 else { throw ValidationError("--rate must be above 0") }
         guard valueSize <= Limits.valueSizeMaxDefault else { throw ValidationError("--value-size is too large") }
     }
 
@@ -59,9 +68,18 @@ struct QuorateLoad: AsyncParsableCommand {
         let promise = loop.makePromise(of: LoadReport.self)
         loop.execute {
             let context = TransportContext(eventLoop: loop)
-            LoadRun(plan, workload: workload, context: context) { promise.completeWith($0.mapError { $0 }) }.start()
+            let run = LoadRun(plan, workload: workload, context: context) { promise.completeWith($0.mapError { $0 }) }
+            run.start()
+            if plan.hasWindows { Self.readWindows(NIOLoopBound(run, eventLoop: loop), on: loop) }
         }
         return try await promise.futureResult.get()
+    }
+
+    private static func readWindows(_ run: NIOLoopBound<LoadRun>, on loop: any EventLoop) {
+        NIOThreadPool.singleton.submit { _ in
+            while let name = readLine() { loop.execute { run.value.beginWindow(name) } }
+            loop.execute { run.value.end() }
+        }
     }
 
     private func plan() throws -> LoadRun.Plan {
@@ -77,6 +95,6 @@ struct QuorateLoad: AsyncParsableCommand {
         return LoadRun.Plan(
             endpoints: addresses, usesAllNodes: target == .all, connectionCount: connections, inFlight: inFlight,
             warmUp: .nanoseconds(Int64(warmUp * 1e9)), duration: .nanoseconds(Int64(seconds * 1e9)),
-            serverProcesses: processes)
+            rate: rate, hasWindows: windows, serverProcesses: processes)
     }
 }
