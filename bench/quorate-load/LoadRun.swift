@@ -17,6 +17,7 @@ final class LoadRun {
         var rate: Int?
         /// Named windows are begun from outside, and so is the end.
         var hasWindows: Bool
+        var tls: TLSFiles?
         /// Processes whose time and memory are told.
         var serverProcesses: [Int32]
     }
