@@ -4,8 +4,8 @@ internal import MetadataModel
 internal import Snapshots
 internal import StateEngine
 
-/// Whatever a snapshot file or a sender brings must end in rows that a snapshot may hold or in a `SnapshotError`, never in
-/// a trap.
+/// Whatever a snapshot file or a sender brings must end in rows that a snapshot may hold or in a `SnapshotError`, never
+/// in a trap.
 ///
 /// The input is used three times: as a whole file, as `inspect`, `verify`, `diff` and `restore` read one; as a manifest
 /// and what belongs to it; and as a chunk that comes before its manifest.
@@ -74,8 +74,8 @@ private func readMembers(_ manifest: SnapshotManifest) {
 
 // MARK: - Mutation
 
-/// Changes the input, and three times out of four puts sizes, checksums and digests of a file right again: so what is tried
-/// gets past them, and they are tried too.
+/// Changes the input, and three times out of four puts sizes, checksums and digests of a file right again: so what is
+/// tried gets past them, and they are tried too.
 @_cdecl("LLVMFuzzerCustomMutator")
 public func mutate(_ data: UnsafeMutablePointer<UInt8>, _ size: Int, _ sizeMax: Int, _ seed: CUnsignedInt) -> Int {
     let size = mutateBytes(data, size, sizeMax)

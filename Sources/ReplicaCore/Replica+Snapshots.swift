@@ -46,7 +46,7 @@ extension Replica {
         sendPiece(piece, bytes: bytes, to: peer)
     }
 
-    /// What was kept of the snapshot here is no longer what was written: another one is made, of the state as it is now.
+    /// What was kept of the snapshot here is no longer what was written: another is made, of the state as it is now.
     package mutating func snapshotPieceDamaged(_ piece: SnapshotPiece, reason: String, for peer: NodeID) {
         effects.notices.append(.snapshotFailed(reason: reason))
         if snapshots.built?.last == piece.last {

@@ -30,8 +30,8 @@ extension EngineError {
         }
     }
 
-    /// As an error that RocksDB met while it opened what is in `directory`. Where its files name one that is not there, or
-    /// ask for what this release cannot do, they are not what was written; and the place is said in any case.
+    /// As an error that RocksDB met while it opened what is in `directory`. Where its files name one that is not there,
+    /// or ask for what this release cannot do, they are not what was written; and the place is said in any case.
     func metAtOpening(in directory: String) -> EngineError {
         let signs = ["IO error: No such file or directory", "Not implemented", "Invalid argument"]
         switch self {

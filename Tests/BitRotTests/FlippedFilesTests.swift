@@ -33,13 +33,16 @@ import Testing
             title: "log segments", matches: { $0.hasSuffix(".segment") }, flips: 300, hasUnused: true,
             namesOffset: true),
         Kind(title: "spare segments", matches: { $0.contains("/spare-") }, flips: 40, hasUnused: true),
-        Kind(title: "snapshot manifest", matches: { $0.hasPrefix("snapshots/") && $0.hasSuffix("/manifest") }, flips: 200),
+        Kind(
+            title: "snapshot manifest", matches: { $0.hasPrefix("snapshots/") && $0.hasSuffix("/manifest") },
+            flips: 200),
         Kind(title: "snapshot chunk", matches: { $0.contains("/chunk-") }, flips: 200),
     ]
     static let rocks = [
         Kind(title: "state", matches: { $0 == "state" }, hasUnused: true),
         Kind(
-            title: "RocksDB's tables", matches: { $0.hasSuffix(".sst") }, flips: 300, hasUnused: true, namesFile: false),
+            title: "RocksDB's tables", matches: { $0.hasSuffix(".sst") }, flips: 300, hasUnused: true,
+            namesFile: false),
         Kind(title: "RocksDB's MANIFEST", matches: { $0.contains("/MANIFEST-") }, hasUnused: true),
         Kind(title: "RocksDB's CURRENT", matches: { $0.hasSuffix("/CURRENT") }, namesFile: false),
         Kind(title: "RocksDB's OPTIONS", matches: { $0.contains("/OPTIONS-") }, flips: 60, hasUnused: true),

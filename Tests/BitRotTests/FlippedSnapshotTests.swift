@@ -11,8 +11,8 @@ import Snapshots
 import StateEngine
 import Testing
 
-/// Snapshots outside of a node's own state: the file that an operator has saved, and what a transfer that was cut off has
-/// left.
+/// Snapshots outside of a node's own state: the file that an operator has saved, and what a transfer that was cut off
+/// has left.
 @Suite struct FlippedSnapshotTests {
     private static let members = Membership(
         members: [Member(id: TestNode.id, name: TestNode.name, peerAddress: "127.0.0.1:7501")], incoming: [TestNode.id])
@@ -69,7 +69,9 @@ import Testing
                 for bit in 0..<8 {
                     var damaged = bytes
                     damaged[offset] ^= 1 << bit
-                    let error = #expect(throws: SnapshotFileError.self, "byte \(offset), bit \(bit)") { try read(damaged) }
+                    let error = #expect(throws: SnapshotFileError.self, "byte \(offset), bit \(bit)") {
+                        try read(damaged)
+                    }
                     let text = error?.description ?? ""
                     #expect(text.contains(path) && text.contains("offset"), "byte \(offset), bit \(bit): \(text)")
                 }

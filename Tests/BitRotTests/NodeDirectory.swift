@@ -12,10 +12,10 @@ import Server
 import Snapshots
 import StateEngine
 
-/// The data directory of a stopped node with every kind of file in it that a node writes, and what must be read from it.
+/// The data directory of a stopped node with every kind of file in it that a node writes, and what must be read of it.
 ///
-/// Its log begins behind entry 30 or so and reaches through 120; its state was flushed three times and is that of entry 90; the
-/// snapshot that it made last is of 60, or of 90 where the state is kept in memory.
+/// Its log begins behind entry 30 or so and reaches through 120; its state was flushed three times and is that of entry
+/// 90; the snapshot that it made last is of 60, or of 90 where the state is kept in memory.
 final class NodeDirectory<Home: EngineHome> {
     let path: String
     let content: NodeContent
@@ -75,8 +75,9 @@ final class NodeDirectory<Home: EngineHome> {
         let record = FoundingRecord(
             identity: TestNode.cluster, createdAt: time(of: 0),
             membership: Membership(members: members, incoming: members.map(\.id)))
-        try NodeIdentity(cluster: TestNode.cluster, name: TestNode.name, incarnation: TestNode.id, foundingRecord: record.encoded())
-            .store(in: path, on: disk)
+        try NodeIdentity(
+            cluster: TestNode.cluster, name: TestNode.name, incarnation: TestNode.id, foundingRecord: record.encoded()
+        ).store(in: path, on: disk)
         try PeerMemory([NodeID(6): LogIndex(50), NodeID(7): LogIndex(44)]).store(in: path, on: disk)
         for step in [30, 60, 90] as [UInt64] {
             let opened = try Examination.open(path, record, makeHome(path))

@@ -10,7 +10,8 @@ import Wire
 struct SnapshotGivingTests {
     private static let membership = Membership(
         members: [
-            Member(id: NodeID(1), name: "n1", peerAddress: "p:1"), Member(id: NodeID(2), name: "n2", peerAddress: "p:2"),
+            Member(id: NodeID(1), name: "n1", peerAddress: "p:1"),
+            Member(id: NodeID(2), name: "n2", peerAddress: "p:2"),
         ], incoming: [NodeID(1), NodeID(2)])
     private static let configuration = IndexedConfiguration(
         index: .zero, configuration: membership.configuration)

@@ -4,8 +4,8 @@ import Foundation
 import Testing
 
 extension ServerTests {
-    /// Bits that change on the way between processes, without TLS, whose records would tell: connections end, requests are
-    /// sent again, and nobody is given or keeps anything that was not said.
+    /// Bits that change on the way between processes, without TLS, whose records would tell: connections end, requests
+    /// are sent again, and nobody is given or keeps anything that was not said.
     @Suite struct FlippedWireTests {
         @Test(
             "between clients and nodes: every write that was acknowledged is there, once, with its value",

@@ -4,8 +4,8 @@ import RaftCore
 import Testing
 import Wire
 
-/// Streams as they go over a connection, one bit of which is not what was sent: what comes before the frame that it hits
-/// is read as it was, and nothing of that frame or after it, until the connection ends.
+/// Streams as they go over a connection, one bit of which is not what was sent: what comes before the frame that it
+/// hits is read as it was, and nothing of that frame or after it, until the connection ends.
 @Suite struct FlippedStreamTests {
     /// A connection has its own limit; above it a length is refused at once.
     private static let frameSizeMax = 1 << 16
@@ -66,7 +66,7 @@ import Wire
                     counts[outcome, default: 0] += 1
                     // Only a length can make the reader wait; what else is wrong is refused as soon as it is there.
                     guard frames.count == before.count, outcome == .refused || offset < 4 else {
-                        Issue.record("\(title): frame \(number), byte \(offset), bit \(bit): \(frames.count), \(outcome)")
+                        Issue.record("\(title): frame \(number), byte \(offset), bit \(bit): \(outcome)")
                         continue
                     }
                 }

@@ -29,7 +29,7 @@ struct QuorateLoad: AsyncParsableCommand {
     @Option(help: "Seconds measured.") var seconds = 10.0
     @Option(help: "Seconds before that.") var warmUp = 2.0
     @Option(help: "How fresh reads must be.") var readLevel = Level.linearizable
-    @Option(help: "Requests a second, each at its time, also when those before it are late. Without it: as many as can.")
+    @Option(help: "Requests a second, each at its time, also when those before it are late; else as many as can be.")
     var rate: Int?
     @Flag(
         help: """
