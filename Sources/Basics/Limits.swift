@@ -76,6 +76,11 @@ package enum Limits {
     package static let handshakeTimeout = Interval.seconds(5)
     /// Silence inside a frame.
     package static let frameSilenceMax = Interval.seconds(30)
+    /// A frame between nodes is whole after this and `peerFrameRateMin` for its size. A few election timeouts: the link
+    /// that it blocks is of no use.
+    package static let frameTimeMax = Interval.seconds(3)
+    /// In bytes a second; an eighth of the slowest network that a cluster is run on.
+    package static let peerFrameRateMin = 1 * mebibyte
     package static let sessionTimeoutMin = Interval.seconds(1)
     package static let sessionTimeoutMax = Interval.seconds(24 * 3_600)
     package static let sessionTimeoutDefault = Interval.seconds(10)

@@ -46,6 +46,16 @@ extension Replica {
         sendPiece(piece, bytes: bytes, to: peer)
     }
 
+    /// What was kept of the snapshot here is no longer what was written: another is made, of the state as it is now.
+    package mutating func snapshotPieceDamaged(_ piece: SnapshotPiece, reason: String, for peer: NodeID) {
+        effects.notices.append(.snapshotFailed(reason: reason))
+        if snapshots.built?.last == piece.last {
+            snapshots.built = nil
+            offerSnapshot()
+        }
+        sendPiece(piece, bytes: [], to: peer)
+    }
+
     private mutating func sendPiece(_ piece: SnapshotPiece, bytes: [UInt8], to peer: NodeID) {
         let message: PeerMessage = piece.chunk.map { .snapshotChunkReply(number: $0) } ?? .snapshotManifestReply
         send(message, to: peer, payload: bytes.rawSpan)

@@ -25,6 +25,7 @@ enum StorageReport: Sendable {
     case snapshotBuilt(SnapshotPoint)
     case snapshotBuildFailed(String)
     case snapshotPieceLoaded(SnapshotPiece, [UInt8], for: NodeID)
+    case snapshotPieceDamaged(SnapshotPiece, String, for: NodeID)
     case snapshotManifestStored(SnapshotPoint, chunkCount: UInt32, firstMissing: UInt32)
     case snapshotChunkStored(UInt32)
     case snapshotPieceRefused(String)
@@ -188,6 +189,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .snapshotBuildFailed(let reason): replica.snapshotBuildFailed(reason: reason)
         case .snapshotPieceLoaded(let piece, let bytes, let peer):
             replica.snapshotPieceLoaded(piece, bytes: bytes, for: peer)
+        case .snapshotPieceDamaged(let piece, let reason, let peer):
+            replica.snapshotPieceDamaged(piece, reason: reason, for: peer)
         case .snapshotManifestStored(let point, let count, let firstMissing):
             replica.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing)
         case .snapshotChunkStored(let number): replica.snapshotChunkStored(number)
@@ -395,8 +398,11 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         switch work {
         case .build: break
         case .loadPiece(let piece, let peer):
-            let bytes = (try? snapshots.load(piece)) ?? []
-            report(.snapshotPieceLoaded(piece, bytes, for: peer))
+            do throws(SnapshotKeeperError) {
+                report(.snapshotPieceLoaded(piece, try snapshots.load(piece), for: peer))
+            } catch {
+                report(.snapshotPieceDamaged(piece, "\(error)", for: peer))
+            }
         case .storePiece(let piece, let bytes):
             do throws(SnapshotKeeperError) {
                 if let number = piece.chunk {

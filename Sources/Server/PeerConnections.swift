@@ -183,7 +183,8 @@ final class PeerConnections: FrameConnectionDelegate {
             }
             return
         }
-        connection.handshakeFinished(frameSizeMax: configuration.peerFrameSizeMax)
+        connection.handshakeFinished(
+            frameSizeMax: configuration.peerFrameSizeMax, frameRateMin: Limits.peerFrameRateMin)
         outgoing[position].isUp = true
         outgoing[position].failures = 0
         handler?.toldOfAcknowledgement(reply.acknowledgedByCaller, by: member.id)
@@ -218,7 +219,8 @@ final class PeerConnections: FrameConnectionDelegate {
         PeerMessage.helloReply(reply).encode(into: &writer)
         connection.send(writer.takeBytes())
         guard let refusal else {
-            connection.handshakeFinished(frameSizeMax: configuration.peerFrameSizeMax)
+            connection.handshakeFinished(
+                frameSizeMax: configuration.peerFrameSizeMax, frameRateMin: Limits.peerFrameRateMin)
             incoming[connection.id] = (hello.sender, connection)
             handler.peerSaysLastIndex(hello.lastIndex, hello.sender)
             handler.peerInboundUp(hello.sender)

@@ -355,8 +355,12 @@ extension World {
         switch work {
         case .build: break
         case .loadPiece(let piece, let peer):
-            let bytes = (try? process.snapshots.load(piece)) ?? []
-            turn(node) { $0.snapshotPieceLoaded(piece, bytes: bytes, for: peer) }
+            do throws(SnapshotKeeperError) {
+                let bytes = try process.snapshots.load(piece)
+                turn(node) { $0.snapshotPieceLoaded(piece, bytes: bytes, for: peer) }
+            } catch {
+                turn(node) { $0.snapshotPieceDamaged(piece, reason: "\(error)", for: peer) }
+            }
         case .storePiece(let piece, let bytes):
             do {
                 if let number = piece.chunk {
