@@ -35,7 +35,7 @@ package enum Simulation {
         finish(world)
         world.countDiskFaults()
         return Result(
-            seed: seed, nodeCount: world.nodes.count, violation: world.violation, eventHash: world.eventHash,
+            seed: seed, nodeCount: world.settings.nodeCount, violation: world.violation, eventHash: world.eventHash,
             eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
             outcomesUnknown: world.unknownOutcomes, faults: world.counters)
@@ -45,6 +45,7 @@ package enum Simulation {
     static func finish(_ world: World) {
         world.heal()
         world.run(until: world.awakeAt)
+        world.operatorFinishes()
         settle(world, "ten election timeouts after the last fault")
         probe(world)
         settle(world, "after a last write of each client")
@@ -93,16 +94,18 @@ extension World {
     }
 
     func countDiskFaults() {
-        for node in nodes {
-            let faults = node.disk.faults
-            counters.add(.tornWrite, faults.tornWrites)
-            counters.add(.unsyncedDropped, faults.sectorsDropped)
-            counters.add(.directoryEntryLost, faults.namesDropped)
-            counters.add(.syncError, faults.syncErrors)
-            counters.add(.writeError, faults.writeErrors)
-            counters.add(.noSpace, faults.noSpace)
-        }
+        for node in nodes { countDiskFaults(of: node) }
         counters.add(.duplicate, oracle.duplicatesSeen)
+    }
+
+    func countDiskFaults(of node: SimNode) {
+        let faults = node.disk.faults
+        counters.add(.tornWrite, faults.tornWrites)
+        counters.add(.unsyncedDropped, faults.sectorsDropped)
+        counters.add(.directoryEntryLost, faults.namesDropped)
+        counters.add(.syncError, faults.syncErrors)
+        counters.add(.writeError, faults.writeErrors)
+        counters.add(.noSpace, faults.noSpace)
     }
 
     /// Why it is not settled, for whoever reads the violation.
