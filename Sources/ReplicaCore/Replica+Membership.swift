@@ -352,6 +352,12 @@ extension Replica {
         return (raft.configurationIndex, membership)
     }
 
+    /// What this node goes by when it is greeted. One that was removed itself can tell nobody that he was: it does not
+    /// know what has happened since.
+    package var configurationToGreetWith: (index: LogIndex, isCommitted: Bool) {
+        (knownConfigurationIndex, !isRemoved && settledMembership?.index == knownConfigurationIndex)
+    }
+
     /// A node that is no member here, of this very cluster, speaks from a later configuration: the log will bring it.
     /// Without this a node that was away while the others were replaced could never be told of it.
     package mutating func meet(_ member: Member, configurationIndex: LogIndex) -> Bool {

@@ -2,6 +2,7 @@ package import Basics
 internal import ClientCore
 internal import MetadataMachine
 internal import MetadataModel
+internal import Wire
 internal import RaftCore
 internal import ReplicaCore
 internal import ReplicaStorage
@@ -124,6 +125,15 @@ extension World {
                 "\(node.name) \(raft.status.role.rawValue) term \(raft.currentTerm)"
                     + " log \(raft.firstIndex)-\(raft.lastIndex) commit \(raft.commitIndex)"
                     + " applied \(process.state.machine.applied.last)")
+        }
+        if settings.changesMembers {
+            let members = oracle.members.newest.membership
+            let names = { (ids: [NodeID]) in ids.map { members.member($0)?.name ?? "?" }.joined(separator: " ") }
+            parts.append(
+                "members of \(oracle.members.newest.index): \(names(members.incoming)), before \(names(members.outgoing)), "
+                    + "learners \(names(members.learners)); not told: "
+                    + nodes.filter(shouldKnowOfRemoval).map(\.name).joined(separator: " ")
+                    + "; operator: \(admin.steps)")
         }
         return parts.joined(separator: "; ")
     }

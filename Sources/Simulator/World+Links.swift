@@ -267,10 +267,9 @@ extension World {
         guard let process = node.process else {
             return say(.helloReply(reply), over: connection, toCalled: false)
         }
-        let index = process.replica.knownConfigurationIndex
         let greeting = PeerGreeting(
             identity: identity, node: node.id, name: node.name,
-            configuration: (index, process.replica.settledMembership?.index == index))
+            configuration: process.replica.configurationToGreetWith)
         let refusal = greeting.refusal(of: hello) {
             if process.replica.linkedMembers.contains(where: { $0.id == hello.sender }) { return true }
             let member = Member(id: hello.sender, name: hello.name, peerAddress: hello.peerAddress)

@@ -150,8 +150,11 @@ extension World {
             guard voters.count >= 3, !mayStillRemove, let number = number(of: victim), isFaulty else { return [] }
             return [.lose(number)] + putInPlace(of: victim)
         case 80..<90:
+            // Until the others know where it is, they are a majority without it.
             let moving = adminChance.pick(all)
-            guard let number = number(of: moving) else { return [] }
+            guard let number = number(of: moving), learners.contains(moving) || (voters.count > 2 && !mayStillRemove) else {
+                return []
+            }
             let port = nodes[number].peerPort + 1
             return [
                 .move(number, port: port),
