@@ -334,10 +334,11 @@ extension Replica {
     /// The other members, and those who showed that they know of a later configuration than this node's log.
     package var linkedMembers: [Member] {
         guard members.removal == nil else { return [] }
-        var linked = membership.members
+        // News first: where the log is behind it may name an address that its owner has left since.
+        var linked = members.contacts.map(\.member)
         // Whoever a change leaves out is heard until it is committed: a leader that goes has to learn that it may.
         let former = membershipHistory.flatMap(\.membership.members)
-        for member in former + members.contacts.map(\.member) where !linked.contains(where: { $0.id == member.id }) {
+        for member in membership.members + former where !linked.contains(where: { $0.id == member.id }) {
             linked.append(member)
         }
         return linked.filter { $0.id != id }
@@ -358,10 +359,20 @@ extension Replica {
         (knownConfigurationIndex, !isRemoved && settledMembership?.index == knownConfigurationIndex)
     }
 
-    /// A node that is no member here, of this very cluster, speaks from a later configuration: the log will bring it.
-    /// Without this a node that was away while the others were replaced could never be told of it.
+    /// Whether a node of this very cluster is to be heard: it is a member, or it speaks from a later configuration, which
+    /// the log will bring. Without this a node that was away while the others were replaced, or moved, could never be told
+    /// of it: it would not hear them, or answer where nobody is any more.
     package mutating func meet(_ member: Member, configurationIndex: LogIndex) -> Bool {
-        guard members.removal == nil, configurationIndex > knownConfigurationIndex || isContact(member.id),
+        guard members.removal == nil else { return false }
+        let known = linkedMembers.first { $0.id == member.id }
+        if let known, known.peerAddress == member.peerAddress || configurationIndex <= knownConfigurationIndex {
+            return true
+        }
+        return learn(of: member, configurationIndex: configurationIndex) || known != nil
+    }
+
+    private mutating func learn(of member: Member, configurationIndex: LogIndex) -> Bool {
+        guard configurationIndex > knownConfigurationIndex || isContact(member.id),
             members.contacts.count < MemberWork.contactsMax
         else { return false }
         members.contacts.removeAll { $0.member.id == member.id }

@@ -12,7 +12,7 @@ protocol PeerHandler: AnyObject {
     var ownHello: (ClusterIdentity, LogIndex) { get }
     /// Of the newest change of members that this node knows of, and whether it is committed.
     var ownConfiguration: (index: LogIndex, isCommitted: Bool) { get }
-    /// One of this cluster speaks from a later change of members than this node knows. True: it is to be heard.
+    /// One of this cluster, a member or one who speaks from a later change of members. True: it is to be heard.
     func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool
     /// A member says that this node is none any more.
     func removedByPeer(_ name: String, message: String)
@@ -239,10 +239,10 @@ final class PeerConnections: FrameConnectionDelegate {
     ) -> (PeerRefusal, String)? {
         let greeting = PeerGreeting(
             identity: identity, node: node, name: configuration.name, configuration: handler.ownConfiguration)
-        return greeting.refusal(of: hello) { members.contains(hello.sender) || isNews(hello, handler) }
+        return greeting.refusal(of: hello) { isNews(hello, handler) || members.contains(hello.sender) }
     }
 
-    /// A configuration that this node's log has not reached yet may name whom it does not know.
+    /// A configuration that this node's log has not reached yet may name whom it does not know, or at another address.
     private func isNews(_ hello: PeerHello, _ handler: any PeerHandler) -> Bool {
         let member = Member(id: hello.sender, name: hello.name, peerAddress: hello.peerAddress)
         guard handler.peerMet(member, configurationIndex: hello.configurationIndex) else { return false }

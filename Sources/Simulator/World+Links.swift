@@ -271,7 +271,6 @@ extension World {
             identity: identity, node: node.id, name: node.name,
             configuration: process.replica.configurationToGreetWith)
         let refusal = greeting.refusal(of: hello) {
-            if process.replica.linkedMembers.contains(where: { $0.id == hello.sender }) { return true }
             let member = Member(id: hello.sender, name: hello.name, peerAddress: hello.peerAddress)
             var isMet = false
             turn(node) { isMet = $0.meet(member, configurationIndex: hello.configurationIndex) }

@@ -288,9 +288,10 @@ extension World {
             }
         // Of a hand-over nobody can say later whether it was this request that did it.
         var isGivenUp = now >= admin.deadline || (isFinal && !admin.isUncertain)
-        if case .transfer = change, isFinal || failure.mayHaveTakenEffect { isGivenUp = true }
+        if change.isTransfer, isFinal || failure.mayHaveTakenEffect { isGivenUp = true }
         guard isGivenUp else { return operatorRests(max: Self.pauseMax) }
-        if isAtPeace, now >= admin.deadline {
+        let isAlone = change.isTransfer && members.incoming.count == 1
+        if isAtPeace, now >= admin.deadline, !isAlone {
             fail("without faults, \(change) does not come about: \(failure.error.code.name) \(failure.error.message)")
         }
         tell("operator: gives up \(change)")
