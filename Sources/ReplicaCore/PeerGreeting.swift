@@ -7,11 +7,12 @@ package struct PeerGreeting: Sendable {
     package var identity: ClusterIdentity
     package var node: NodeID
     package var name: String
-    /// Of the newest change of members that this node knows of, and whether it is committed.
-    package var configuration: (index: LogIndex, isCommitted: Bool)
+    /// Of the newest change of members that this node knows to be committed, and whether it can tell by it who was removed.
+    package var configuration: (index: LogIndex, tellsOfRemoval: Bool)
 
     package init(
-        identity: ClusterIdentity, node: NodeID, name: String, configuration: (index: LogIndex, isCommitted: Bool)
+        identity: ClusterIdentity, node: NodeID, name: String,
+        configuration: (index: LogIndex, tellsOfRemoval: Bool)
     ) {
         self.identity = identity
         self.node = node
@@ -50,7 +51,8 @@ package struct PeerGreeting: Sendable {
             )
         }
         guard !isHeard() else { return nil }
-        if configuration.isCommitted, hello.configurationIndex <= configuration.index {
+        // Whoever takes part was given the change that names him, or a later one, and knows it to be committed.
+        if configuration.tellsOfRemoval, hello.configurationIndex <= configuration.index {
             return (.removed, "the change of members at index \(configuration.index)")
         }
         return (.notMember, "incarnation \(hello.sender) of \(hello.name) is no member of the cluster")

@@ -335,17 +335,19 @@ extension Replica {
     package var linkedMembers: [Member] {
         guard members.removal == nil else { return [] }
         // News first: where the log is behind it may name an address that its owner has left since.
-        var linked = members.contacts.map(\.member)
+        var linked = members.contacts.filter { $0.index > raft.configurationIndex }.map(\.member)
         // Whoever a change leaves out is heard until it is committed: a leader that goes has to learn that it may.
         let former = membershipHistory.flatMap(\.membership.members)
-        for member in membership.members + former where !linked.contains(where: { $0.id == member.id }) {
+        for member in membership.members + former + members.contacts.map(\.member) where !linked.contains(where: { $0.id == member.id }) {
             linked.append(member)
         }
         return linked.filter { $0.id != id }
     }
 
-    /// The newest configuration that this node knows of: its log may have to catch up with what it was given.
-    package var knownConfigurationIndex: LogIndex { max(raft.configurationIndex, members.joinedAt) }
+    /// The newest configuration that this node knows to be committed: its log may have to catch up with what it was given.
+    /// One that may still be taken back does not count, or a leader of old with a change that came to nothing would seem
+    /// to know more than those who went on without it.
+    package var knownConfigurationIndex: LogIndex { max(raft.committedConfigurationIndex, members.joinedAt) }
 
     /// The members as they are committed; nil while a change is under way.
     package var settledMembership: (index: LogIndex, membership: Membership)? {
@@ -353,10 +355,10 @@ extension Replica {
         return (raft.configurationIndex, membership)
     }
 
-    /// What this node goes by when it is greeted. One that was removed itself can tell nobody that he was: it does not
-    /// know what has happened since.
-    package var configurationToGreetWith: (index: LogIndex, isCommitted: Bool) {
-        (knownConfigurationIndex, !isRemoved && settledMembership?.index == knownConfigurationIndex)
+    /// What this node goes by when it is greeted, and whether it can tell who was removed: one that was removed itself does
+    /// not know what has happened since.
+    package var configurationToGreetWith: (index: LogIndex, tellsOfRemoval: Bool) {
+        (knownConfigurationIndex, !isRemoved && raft.committedConfigurationIndex >= members.joinedAt)
     }
 
     /// Whether a node of this very cluster is to be heard: it is a member, or it speaks from a later configuration, which
@@ -397,7 +399,7 @@ extension Replica {
     }
 
     mutating func linkToMembers() {
-        let reached = raft.configurationIndex
+        let reached = raft.committedConfigurationIndex
         members.contacts.removeAll { $0.index <= reached }
         links.setMembers(linkedMembers.map(\.id))
         effects.notices.append(.membershipChanged)

@@ -10,8 +10,8 @@ internal import Wire
 protocol PeerHandler: AnyObject {
     /// Which cluster this node belongs to, and where its log ends.
     var ownHello: (ClusterIdentity, LogIndex) { get }
-    /// Of the newest change of members that this node knows of, and whether it is committed.
-    var ownConfiguration: (index: LogIndex, isCommitted: Bool) { get }
+    /// Of the newest change of members that this node knows to be committed, and whether it can tell who was removed.
+    var ownConfiguration: (index: LogIndex, tellsOfRemoval: Bool) { get }
     /// One of this cluster, a member or one who speaks from a later change of members. True: it is to be heard.
     func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool
     /// A member says that this node is none any more.

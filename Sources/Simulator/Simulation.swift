@@ -124,7 +124,10 @@ extension World {
             parts.append(
                 "\(node.name) \(raft.status.role.rawValue) term \(raft.currentTerm)"
                     + " log \(raft.firstIndex)-\(raft.lastIndex) commit \(raft.commitIndex)"
-                    + " applied \(process.state.machine.applied.last)")
+                    + " applied \(process.state.machine.applied.last)"
+                    + (raft.votingAllowed ? "" : " does not vote") + (raft.campaigningAllowed ? "" : " does not campaign")
+                    + (process.replica.isDiskLow ? " disk \(process.replica.diskLevel)" : "")
+                    + process.links.map { " \($0.isUp ? "+" : "-")\($0.member.name)" }.joined())
         }
         if settings.changesMembers {
             let members = oracle.members.newest.membership

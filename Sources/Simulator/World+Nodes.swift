@@ -222,19 +222,19 @@ extension World {
                 try process.log.log.prepareNextSegment()
                 finishLogJob(node, process)
             }
-        } catch where error.kind == .noSpace {
-            switch job {
-            case .work:
+        } catch {
+            switch (error.kind, job) {
+            case (.noSpace, .work):
                 // Nothing was promised: it waits until there is room.
                 schedule(.logDone(node: node.number, life: node.life), after: .milliseconds(250))
                 turn(node) { $0.diskChanged(DiskUsage(used: 0, free: 0), .exhausted) }
-            case .compact, .reset, .seal: finishLogJob(node, process)
+            case (.noSpace, .compact), (.noSpace, .seal): finishLogJob(node, process)
+            default:
+                // A failed write or sync is final: the process ends, and has answered nothing that depends on it.
+                tell("\(node.name) stops: \(error)")
+                stopProcess(of: node, losingPower: true)
+                schedule(.start(node: node.number), after: nodeChance.interval(.milliseconds(100), .seconds(2)))
             }
-        } catch {
-            // A failed write or sync is final: the process ends, and has answered nothing that depends on it.
-            tell("\(node.name) stops: \(error)")
-            stopProcess(of: node, losingPower: true)
-            schedule(.start(node: node.number), after: nodeChance.interval(.milliseconds(100), .seconds(2)))
         }
     }
 

@@ -292,7 +292,7 @@ extension World {
         guard isGivenUp else { return operatorRests(max: Self.pauseMax) }
         let isAlone = change.isTransfer && members.incoming.count == 1
         if isAtPeace, now >= admin.deadline, !isAlone {
-            fail("without faults, \(change) does not come about: \(failure.error.code.name) \(failure.error.message)")
+            fail("without faults, \(change) does not come about: \(failure.error.code.name) \(failure.error.message); \(unrest)")
         }
         tell("operator: gives up \(change)")
         admin.steps = []
