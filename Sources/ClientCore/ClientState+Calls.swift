@@ -337,7 +337,10 @@ extension ClientState {
             addressed.removeAll { $0 == id }
             return
         }
-        if error.code.provesNoEffect { calls[id]?.copiesAlive -= 1 }
+        // A node that cannot change the members now has not begun to.
+        if error.code.provesNoEffect || (call.isMemberChange && error.code == .unavailable) {
+            calls[id]?.copiesAlive -= 1
+        }
         calls[id]?.lastError = error
         guard call.requestID == requestID else { return }
         let isUncertain = (calls[id]?.copiesAlive ?? 0) > 0 && call.isMutation

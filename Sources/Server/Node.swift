@@ -290,9 +290,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
 // MARK: - Peers
 
 extension Node: PeerHandler {
-    var ownConfiguration: (index: LogIndex, isCommitted: Bool) {
-        (replica.knownConfigurationIndex, replica.settledMembership?.index == replica.knownConfigurationIndex)
-    }
+    var ownConfiguration: (index: LogIndex, tellsOfRemoval: Bool) { replica.configurationToGreetWith }
 
     func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool {
         var isMet = false

@@ -189,18 +189,9 @@ final class NodeProcess: @unchecked Sendable {
         connection.send(writer.takeBytes())
     }
 
-    /// What a member that knows no cluster is to keep: the founding record if that names it, else the members as they are
-    /// now, its name among them. Nil while that is not committed.
     private func recordFor(_ member: Member) -> [UInt8]? {
-        guard let founding = try? FoundingRecord(decoding: identity.foundingRecord.rawSpan) else { return nil }
-        if founding.membershipIndex == .zero, founding.membership.member(member.id) != nil {
-            return identity.foundingRecord
-        }
-        guard let settled = node?.settledMembership, settled.membership.member(member.id) != nil else { return nil }
-        return FoundingRecord(
-            identity: founding.identity, createdAt: founding.createdAt, membership: settled.membership,
-            membershipIndex: settled.index
-        ).encoded()
+        let own = try? FoundingRecord(decoding: identity.foundingRecord.rawSpan)
+        return own?.handed(to: member.id, settled: node?.settledMembership)?.encoded()
     }
 
     private func startReplica() throws {

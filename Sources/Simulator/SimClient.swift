@@ -143,6 +143,7 @@ extension World {
 
     private func answered(_ body: [UInt8], _ item: inout WorkItem, _ client: SimClient) {
         item.operation.returned = now.nanoseconds
+        if case .members(let request) = item.expectation { return changeAnswered(body, request) }
         do {
             var reader = ByteReader(body.rawSpan)
             guard case .success(let revision) = try ReplyHead(decoding: &reader) else {
@@ -187,6 +188,7 @@ extension World {
                     return fail("a listing at revision \(revision) shows \(page.rows.count) rows, not those of then")
                 }
                 if let group = item.group { note(page, in: &item, group, client) }
+            case .members: break
             }
         } catch {
             return fail("client \(client.number) cannot read an answer: \(error)")
@@ -203,12 +205,20 @@ extension World {
             if revision <= item.realTimeFloor {
                 fail("client \(client.number)'s mutation is of \(revision), after \(item.realTimeFloor) was answered")
             }
+        case .members: break
         case .get, .list:
             if revision < item.realTimeFloor {
                 fail("client \(client.number) reads revision \(revision), after \(item.realTimeFloor) was answered")
             }
         }
         revisionAnswered = max(revisionAnswered, revision)
+    }
+
+    private func changeAnswered(_ body: [UInt8], _ request: Int) {
+        guard case .membersChanged(let reply)? = try? ControlReply.decode(
+            kind: ClientFrameKind.changeMembers.rawValue, body: body.rawSpan)
+        else { return fail("the operator cannot read an answer") }
+        membersChanged(request, reply)
     }
 
     private func describe(_ row: RowResult?) -> String {
@@ -251,6 +261,7 @@ extension World {
         tell("client \(client.number) call failed: \(failure.error.code.name) \(failure.error.message)")
         switch item.expectation {
         case .get, .list: return
+        case .members(let request): changeFailed(request, failure)
         case .mutation(let content), .transaction(_, let content):
             if failure.mayHaveTakenEffect {
                 unknownOutcomes += 1

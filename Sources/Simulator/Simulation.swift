@@ -2,6 +2,7 @@ package import Basics
 internal import ClientCore
 internal import MetadataMachine
 internal import MetadataModel
+internal import Wire
 internal import RaftCore
 internal import ReplicaCore
 internal import ReplicaStorage
@@ -35,7 +36,7 @@ package enum Simulation {
         finish(world)
         world.countDiskFaults()
         return Result(
-            seed: seed, nodeCount: world.nodes.count, violation: world.violation, eventHash: world.eventHash,
+            seed: seed, nodeCount: world.settings.nodeCount, violation: world.violation, eventHash: world.eventHash,
             eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
             outcomesUnknown: world.unknownOutcomes, faults: world.counters)
@@ -45,6 +46,7 @@ package enum Simulation {
     static func finish(_ world: World) {
         world.heal()
         world.run(until: world.awakeAt)
+        world.operatorFinishes()
         settle(world, "ten election timeouts after the last fault")
         probe(world)
         settle(world, "after a last write of each client")
@@ -93,16 +95,18 @@ extension World {
     }
 
     func countDiskFaults() {
-        for node in nodes {
-            let faults = node.disk.faults
-            counters.add(.tornWrite, faults.tornWrites)
-            counters.add(.unsyncedDropped, faults.sectorsDropped)
-            counters.add(.directoryEntryLost, faults.namesDropped)
-            counters.add(.syncError, faults.syncErrors)
-            counters.add(.writeError, faults.writeErrors)
-            counters.add(.noSpace, faults.noSpace)
-        }
+        for node in nodes { countDiskFaults(of: node) }
         counters.add(.duplicate, oracle.duplicatesSeen)
+    }
+
+    func countDiskFaults(of node: SimNode) {
+        let faults = node.disk.faults
+        counters.add(.tornWrite, faults.tornWrites)
+        counters.add(.unsyncedDropped, faults.sectorsDropped)
+        counters.add(.directoryEntryLost, faults.namesDropped)
+        counters.add(.syncError, faults.syncErrors)
+        counters.add(.writeError, faults.writeErrors)
+        counters.add(.noSpace, faults.noSpace)
     }
 
     /// Why it is not settled, for whoever reads the violation.
@@ -120,7 +124,19 @@ extension World {
             parts.append(
                 "\(node.name) \(raft.status.role.rawValue) term \(raft.currentTerm)"
                     + " log \(raft.firstIndex)-\(raft.lastIndex) commit \(raft.commitIndex)"
-                    + " applied \(process.state.machine.applied.last)")
+                    + " applied \(process.state.machine.applied.last)"
+                    + (raft.votingAllowed ? "" : " does not vote") + (raft.campaigningAllowed ? "" : " does not campaign")
+                    + (process.replica.isDiskLow ? " disk \(process.replica.diskLevel)" : "")
+                    + process.links.map { " \($0.isUp ? "+" : "-")\($0.member.name)" }.joined())
+        }
+        if settings.changesMembers {
+            let members = oracle.members.newest.membership
+            let names = { (ids: [NodeID]) in ids.map { members.member($0)?.name ?? "?" }.joined(separator: " ") }
+            parts.append(
+                "members of \(oracle.members.newest.index): \(names(members.incoming)), before \(names(members.outgoing)), "
+                    + "learners \(names(members.learners)); not told: "
+                    + nodes.filter(shouldKnowOfRemoval).map(\.name).joined(separator: " ")
+                    + "; operator: \(admin.steps)")
         }
         return parts.joined(separator: "; ")
     }

@@ -21,6 +21,9 @@ struct QuorateSim: ParsableCommand {
     @Option(help: "Nodes of each cluster: 3, 5 or mixed.")
     var nodes = "mixed"
 
+    @Option(help: "What goes on in each world: \(WorldProfile.names).")
+    var profile = WorldProfile.default.rawValue
+
     @Option(help: "Simulated seconds in which faults strike.")
     var seconds: Int64 = 20
 
@@ -30,8 +33,23 @@ struct QuorateSim: ParsableCommand {
     @Flag(help: "One JSON object a line instead of text.")
     var json = false
 
+    static func main() {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch {
+            let isWrongUsage = exitCode(for: error) == .validationFailure
+            let message = Array((fullMessage(for: error) + "\n").utf8)
+            if message.count > 1 { write(isWrongUsage ? 2 : 1, message, message.count) }
+            Glibc.exit(isWrongUsage ? 2 : exitCode(for: error).rawValue)
+        }
+    }
+
     func validate() throws {
         guard ["3", "5", "mixed"].contains(nodes) else { throw ValidationError("--nodes is 3, 5 or mixed") }
+        guard WorldProfile(rawValue: profile) != nil else {
+            throw ValidationError("--profile: there is no \"\(profile)\"; there are \(WorldProfile.names)")
+        }
         guard seconds > 0, seconds <= 3_600 else { throw ValidationError("--seconds is 1 to 3600") }
     }
 
@@ -60,6 +78,7 @@ struct QuorateSim: ParsableCommand {
         var settings = WorldSettings()
         settings.nodeCount = Int(nodes) ?? 0
         settings.faultyTime = .seconds(seconds)
+        settings.changesMembers = profile == WorldProfile.membership.rawValue
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
     }
 
@@ -70,7 +89,9 @@ struct QuorateSim: ParsableCommand {
             print("{\"seed\":\(result.seed),\(verdict)\"hash\":\"\(hash)\",\"events\":\(result.eventCount)}")
         } else if let violation = result.violation {
             print("seed \(result.seed) FAILED: \(violation)")
-            print("  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) --trace")
+            print(
+                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) --profile \(profile) "
+                    + "--trace")
         } else if isOne {
             print(
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "
@@ -81,6 +102,16 @@ struct QuorateSim: ParsableCommand {
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)
     }
+}
+
+/// What worlds go through, by the name that a person gives.
+enum WorldProfile: String, CaseIterable {
+    /// Everything but changes of the members.
+    case `default`
+    /// The same, while an operator changes the members all the time.
+    case membership
+
+    static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }
 
 func hexadecimal(_ value: UInt64) -> String {

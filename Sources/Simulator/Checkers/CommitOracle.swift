@@ -24,6 +24,7 @@ struct CommitOracle {
     /// By index, from 1.
     private(set) var entries: [Entry] = []
     private(set) var model = StateModel()
+    private(set) var members: MembershipHistory
     private var digests: [LogIndex: UInt64] = [:]
     /// Where each mutation took effect.
     private var effects: [MutationID: LogIndex] = [:]
@@ -34,6 +35,8 @@ struct CommitOracle {
         var session: SessionID
         var sequence: UInt64
     }
+
+    init(founding: Membership) { members = MembershipHistory(founding: founding) }
 
     var lastIndex: LogIndex { LogIndex(UInt64(entries.count)) }
 
@@ -76,6 +79,12 @@ struct CommitOracle {
                         id: EntryID(term: slab.term, index: index), checksum: checksum, replyChecksum: replyChecksum,
                         content: [], tookEffect: false, appliedAt: now))
                 new.append(EntryID(term: slab.term, index: index))
+                if record.header.type == .configuration {
+                    guard let membership = try? Membership(decoding: record.payload) else {
+                        return ("the members of \(index) cannot be read", new)
+                    }
+                    if let violation = members.append(membership, at: index, now: now) { return (violation, new) }
+                }
                 guard record.header.type == .command else { continue }
                 if let violation = learn(record.payload, reply: reply, at: index) { return (violation, new) }
             }
