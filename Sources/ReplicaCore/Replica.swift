@@ -72,6 +72,10 @@ package struct Replica: ~Copyable {
     var membershipHistory: [(index: LogIndex, membership: Membership)]
     var links = PeerLinks()
     var leases = SessionLeases()
+    /// When the state has something to carry out that no request will bring, in cluster time.
+    var nextTimer: ClusterTime?
+    /// The leader has logged a tick for it.
+    var tickedFor: ClusterTime?
     var ballots = DigestBallots()
     var memberInfo: [NodeID: MemberInfo]
     var touches = SessionTouches()
@@ -139,6 +143,8 @@ package struct Replica: ~Copyable {
 
     /// Begins a turn: everything until `endTurn` happens at this moment.
     package mutating func beginTurn(now: Instant, wall: ClusterTime) {
+        // A process that was stopped has heard nobody meanwhile: that time is not the sessions' silence.
+        if raft.isLeader, now - self.now > Self.pauseMin { leases.excuse(now - self.now) }
         self.now = max(self.now, now)
         self.wall = wall
     }
@@ -176,8 +182,11 @@ package struct Replica: ~Copyable {
             // A leader that hands over logs no expiries; who leads next grants every session its whole timeout.
             min(
                 raft.canPropose ? leases.nextDeadline : .never,
-                min(snapshots.nextDeadline, members.waiting?.deadline ?? .never)))
+                min(snapshots.nextDeadline, timerDeadline, members.waiting?.deadline ?? .never)))
     }
+
+    /// Several times the longest that a leader lets pass between two turns.
+    private static var pauseMin: Interval { .seconds(1) }
 
     private mutating func runTimers() {
         if now >= raft.nextDeadline { raft.step(.deadlineReached, now: now) }
