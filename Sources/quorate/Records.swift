@@ -15,11 +15,13 @@ struct Put: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp("Only if the key was last changed at R; 0: only if there is no such key.", valueName: "R"))
     var ifRevision: UInt64?
+    @OptionGroup var guards: GuardOptions
 
     func run() async throws {
+        let fences = try guards.fences()
         let bytes = value == "-" ? try InputFile.read("-", sizeMax: Limits.valueSizeMaxCeiling) : Array(value.utf8)
         let revision = try await ClusterClient.with(options) {
-            try await $0.put(key: Array(key.utf8), value: bytes, ifRevision: ifRevision)
+            try await $0.put(key: Array(key.utf8), value: bytes, ifRevision: ifRevision, guards: fences)
         }
         Output.line(options.json ? JSON.object([("revision", .number(revision))]).text : "revision \(revision)")
     }
@@ -59,10 +61,12 @@ struct Delete: AsyncParsableCommand {
     @Argument(help: "The key.") var key: String
     @Option(help: ArgumentHelp("Only if the key was last changed at R.", valueName: "R"))
     var ifRevision: UInt64?
+    @OptionGroup var guards: GuardOptions
 
     func run() async throws {
+        let fences = try guards.fences()
         let revision = try await ClusterClient.with(options) {
-            try await $0.delete(key: Array(key.utf8), ifRevision: ifRevision)
+            try await $0.delete(key: Array(key.utf8), ifRevision: ifRevision, guards: fences)
         }
         Output.line(options.json ? JSON.object([("revision", .number(revision))]).text : "revision \(revision)")
     }
@@ -135,11 +139,13 @@ struct Txn: AsyncParsableCommand {
 
     @OptionGroup var options: ClientOptions
     @Argument(help: "The file; - for standard input.") var file: String
+    @OptionGroup var guards: GuardOptions
 
     func run() async throws {
+        let fences = try guards.fences()
         let transaction = try TransactionFile.parse(
             try InputFile.read(file, sizeMax: 2 * Limits.valueSizeMaxCeiling), name: InputFile.name(file))
-        let outcome = try await ClusterClient.with(options) { try await $0.transact(transaction) }
+        let outcome = try await ClusterClient.with(options) { try await $0.transact(transaction, guards: fences) }
         if options.json { return Output.line(outcome.json.text) }
         Output.line("\(outcome.succeeded ? "then" : "else"), revision \(outcome.revision)")
         for result in outcome.results { Output.line("  \(result.text)") }
