@@ -143,8 +143,9 @@ package struct Replica: ~Copyable {
 
     /// Begins a turn: everything until `endTurn` happens at this moment.
     package mutating func beginTurn(now: Instant, wall: ClusterTime) {
-        // A process that was stopped has heard nobody meanwhile: that time is not the sessions' silence.
-        if raft.isLeader, now - self.now > Self.pauseMin { leases.excuse(now - self.now) }
+        // A process that was stopped has heard nobody meanwhile: that time is not the sessions' silence. One that runs has
+        // a turn at least for each report.
+        if raft.isLeader, now - self.now > settings.reportInterval * 2 { leases.excuse(now - self.now) }
         self.now = max(self.now, now)
         self.wall = wall
     }
@@ -184,9 +185,6 @@ package struct Replica: ~Copyable {
                 raft.canPropose ? leases.nextDeadline : .never,
                 min(snapshots.nextDeadline, timerDeadline, members.waiting?.deadline ?? .never)))
     }
-
-    /// Several times the longest that a leader lets pass between two turns.
-    private static var pauseMin: Interval { .seconds(1) }
 
     private mutating func runTimers() {
         if now >= raft.nextDeadline { raft.step(.deadlineReached, now: now) }

@@ -39,6 +39,7 @@ struct WorkItem {
         case transaction(Transaction, content: [UInt8])
         case get(key: [UInt8])
         case list(prefix: [UInt8], PageRequest)
+        case coordination(CoordinationAsk, content: [UInt8])
     }
 
     var call: Call

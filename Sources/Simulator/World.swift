@@ -59,6 +59,7 @@ package final class World {
     var nodeChance: Chance
     var workChance: Chance
     var faultChance: Chance
+    var coordinationChance: Chance
 
     // What the checkers keep outside the nodes.
     var oracle = CommitOracle()
@@ -71,6 +72,8 @@ package final class World {
     var ackedMutations = 0
     var answeredReads = 0
     var unknownOutcomes = 0
+    /// Writes under a fence that held no more.
+    package internal(set) var fencedRefusals = 0
     var lastValueNumber: UInt32 = 0
     /// Revisions of mutations that their clients know of.
     var acknowledged: Set<LogIndex> = []
@@ -97,6 +100,7 @@ package final class World {
         nodeChance = Chance(seed: seed, stream: 3)
         workChance = Chance(seed: seed, stream: 4)
         faultChance = Chance(seed: seed, stream: 5)
+        coordinationChance = Chance(seed: seed, stream: 6)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.nodeCount + settings.clientCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)

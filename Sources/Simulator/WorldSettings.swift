@@ -21,6 +21,8 @@ package struct WorldSettings: Sendable {
     var faultPauseMax = Interval.seconds(2)
     var thinkTimeMax = Interval.milliseconds(150)
     var sessionTimeout = Interval.seconds(10)
+    /// Half of what clients do is about elections and locks (CoordinationWorkload).
+    package var coordinates = false
 
     package init() {}
 

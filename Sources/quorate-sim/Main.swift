@@ -24,6 +24,9 @@ struct QuorateSim: ParsableCommand {
     @Option(help: "Simulated seconds in which faults strike.")
     var seconds: Int64 = 20
 
+    @Flag(help: "With elections and locks in the workload.")
+    var coordinate = false
+
     @Flag(help: "Tell what happens, line by line.")
     var trace = false
 
@@ -60,6 +63,7 @@ struct QuorateSim: ParsableCommand {
         var settings = WorldSettings()
         settings.nodeCount = Int(nodes) ?? 0
         settings.faultyTime = .seconds(seconds)
+        settings.coordinates = coordinate
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
     }
 
@@ -70,12 +74,15 @@ struct QuorateSim: ParsableCommand {
             print("{\"seed\":\(result.seed),\(verdict)\"hash\":\"\(hash)\",\"events\":\(result.eventCount)}")
         } else if let violation = result.violation {
             print("seed \(result.seed) FAILED: \(violation)")
-            print("  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) --trace")
+            print("  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds)\(coordinate ? " --coordinate" : "") --trace")
         } else if isOne {
             print(
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "
                     + "\(result.entryCount) entries, \(result.mutationsAcknowledged) writes and "
                     + "\(result.readsAnswered) reads answered, \(result.outcomesUnknown) unknown, "
+                    + (coordinate
+                        ? "\(result.fencedWritesAccepted) writes under \(result.fencesUsed) fences, "
+                            + "\(result.fencedWritesRefused) under old ones refused, " : "")
                     + "\(result.faults.total) faults")
         }
         // All streams: a run of many seeds is watched line by line.
