@@ -352,6 +352,16 @@ extension Replica {
         return (raft.configurationIndex, membership)
     }
 
+    /// The committed change that left `node` out for good: a caller who knows of changes only through
+    /// `configurationIndex` has not been told of it. Nil where this node's own log cannot say so. The word must be that
+    /// of the membership, not of whom this node is linked to: one that was removed itself is linked to nobody.
+    package func removal(of node: NodeID, knowingThrough configurationIndex: LogIndex) -> LogIndex? {
+        guard let settled = settledMembership, settled.index == knownConfigurationIndex,
+            configurationIndex <= settled.index, settled.membership.member(node) == nil
+        else { return nil }
+        return settled.index
+    }
+
     /// A node that is no member here, of this very cluster, speaks from a later configuration: the log will bring it.
     /// Without this a node that was away while the others were replaced could never be told of it.
     package mutating func meet(_ member: Member, configurationIndex: LogIndex) -> Bool {

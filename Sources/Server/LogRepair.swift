@@ -42,7 +42,8 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     }
 
     /// It does not know who the members are now, so it neither judges nor believes.
-    var ownConfiguration: (index: LogIndex, isCommitted: Bool) { (.zero, false) }
+    var ownConfigurationIndex: LogIndex { .zero }
+    func removal(of node: NodeID, knowingThrough configurationIndex: LogIndex) -> LogIndex? { nil }
     func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool { false }
     func removedByPeer(_ name: String, message: String) {
         failed(NodeFailure(message: Replica.removedText(by: "\(message), as \(name) says")))

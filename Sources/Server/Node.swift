@@ -265,8 +265,10 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
 // MARK: - Peers
 
 extension Node: PeerHandler {
-    var ownConfiguration: (index: LogIndex, isCommitted: Bool) {
-        (replica.knownConfigurationIndex, replica.settledMembership?.index == replica.knownConfigurationIndex)
+    var ownConfigurationIndex: LogIndex { replica.knownConfigurationIndex }
+
+    func removal(of node: NodeID, knowingThrough configurationIndex: LogIndex) -> LogIndex? {
+        replica.removal(of: node, knowingThrough: configurationIndex)
     }
 
     func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool {

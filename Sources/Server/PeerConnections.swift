@@ -9,8 +9,11 @@ internal import Wire
 protocol PeerHandler: AnyObject {
     /// Which cluster this node belongs to, and where its log ends.
     var ownHello: (ClusterIdentity, LogIndex) { get }
-    /// Of the newest change of members that this node knows of, and whether it is committed.
-    var ownConfiguration: (index: LogIndex, isCommitted: Bool) { get }
+    /// Of the newest change of members that this node knows of.
+    var ownConfigurationIndex: LogIndex { get }
+    /// The committed change that left `node` out for good, as far as one can tell who knows of changes only through
+    /// `configurationIndex`.
+    func removal(of node: NodeID, knowingThrough configurationIndex: LogIndex) -> LogIndex?
     /// One of this cluster speaks from a later change of members than this node knows. True: it is to be heard.
     func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool
     /// A member says that this node is none any more.
@@ -161,7 +164,7 @@ final class PeerConnections: FrameConnectionDelegate {
             identity: identity, sender: node, name: configuration.name, expectedReceiver: member.id,
             peerAddress: configuration.peerAddress.description, clientAddress: configuration.clientAddress.description,
             softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: lastIndex,
-            configurationIndex: handler.ownConfiguration.index)
+            configurationIndex: handler.ownConfigurationIndex)
         var writer = ByteWriter()
         PeerMessage.hello(hello).encode(into: &writer)
         connection.send(writer.takeBytes())
@@ -264,11 +267,14 @@ final class PeerConnections: FrameConnectionDelegate {
             )
         }
         guard members.contains(hello.sender) || isNews(hello, handler) else {
-            let own = handler.ownConfiguration
-            if own.isCommitted, hello.configurationIndex <= own.index {
-                return (.removed, "the change of members at index \(own.index)")
+            if let index = handler.removal(of: hello.sender, knowingThrough: hello.configurationIndex) {
+                return (.removed, "the change of members at index \(index)")
             }
-            return (.notMember, "incarnation \(hello.sender) of \(hello.name) is no member of the cluster")
+            return (
+                .notMember,
+                "\(configuration.name) does not speak with incarnation \(hello.sender) of \(hello.name): one of the two is "
+                    + "no member of the cluster"
+            )
         }
         return nil
     }

@@ -142,6 +142,22 @@ struct MembershipTests {
         if case .membersChanged? = rig.ask(.remove(name: "n2")) {} else { Issue.record("not removed: \(rig.replies)") }
         let membership = rig.replica.membership
         #expect(membership == Self.alone)
+        // It is told so when it calls, unless it knows of something later.
+        let now = rig.replica.knownConfigurationIndex
+        let told = rig.replica.removal(of: NodeID(2), knowingThrough: reply.revision)
+        #expect(told == now)
+        let later = rig.replica.removal(of: NodeID(2), knowingThrough: now.next)
+        #expect(later == nil)
+    }
+
+    @Test("a node that was removed, and so is linked to nobody, does not tell the others that they were")
+    func removedAccusesNobody() {
+        var rig = leader()
+        rig.turn { replica, _ in replica.noteRemoval("the change of members at index 9, as n2 says") }
+        let isLinkedToNobody = rig.replica.linkedMembers.isEmpty
+        #expect(isLinkedToNobody)
+        let accused = rig.replica.removal(of: NodeID(1), knowingThrough: .zero)
+        #expect(accused == nil)
     }
 
     @Test("a node that is not empty, has another name or does not answer is not added")

@@ -79,7 +79,16 @@ extension ServerTests {
                 try await client.delete("gone")
                 for disk in disks.values { try disk.empty() }
                 for name in cluster.names { try await eventually("\(name) has space") { try await !isLow(cluster, name) } }
-                try await client.put("after", "value")
+                // The leader hears of the others' space a little later than they see it.
+                try await eventually("a write is taken again") {
+                    do throws(ClientError) {
+                        try await client.put("after", "value")
+                        return true
+                    } catch {
+                        guard error.code == .diskFull else { throw error }
+                        return false
+                    }
+                }
                 for name in cluster.names { #expect(try cluster.process(name).poll() == nil) }
                 await client.shutdown()
             }
