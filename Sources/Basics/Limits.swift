@@ -34,7 +34,23 @@ package enum Limits {
     /// A piece of a snapshot's chunk or manifest, in one frame to a client.
     package static let snapshotPieceSizeMax = 1 * mebibyte
 
+    /// The name of an election group, of a lock, of a State API entry.
+    package static let nameSizeMax = kibibyte
+    /// What a candidate tells of itself. Every promotion writes it again, so it is an address rather than a document.
+    package static let candidateDataSizeMax = 64 * kibibyte
+    /// Keys of the rows that one entry ends with their sessions, unless it is only one session.
+    package static let expiryKeySizeMax = 16 * mebibyte
+
     // MARK: Counts
+
+    /// Guards of one mutation.
+    package static let guardsMax = 8
+    /// Rows, tickets and locks that go with one session. They end in one entry, so this bounds what an entry does.
+    package static let ownedRowsPerSessionMax = 10_000
+    /// Rows that one expiry ends with their sessions; the sessions beyond it are ended by the next.
+    package static let rowsPerExpiryMax = 65_536
+    /// Delayed releases that one entry carries out; the next entry goes on.
+    package static let timersPerEntryMax = 1_024
 
     package static let transactionOperationsMax = 4_096
     /// Sequences of one session whose replies are kept for a retry.
@@ -88,6 +104,8 @@ package enum Limits {
     package static let sessionOpeningAgeMax = Interval.seconds(60)
     /// An ended session's id is remembered this long, so that no late duplicate opens it again.
     package static let endedSessionKept = Interval.seconds(120)
+    /// How long a lock may stay held after its session.
+    package static let lockDelayMax = Interval.seconds(3_600)
     package static let tombstoneAgeMax = Interval.seconds(3_600)
     package static let viewIdleMax = Interval.seconds(5 * 60)
     package static let viewAgeMax = Interval.seconds(30 * 60)

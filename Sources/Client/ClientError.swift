@@ -28,6 +28,12 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let resultNotKept = Code(rawValue: "resultNotKept")
         /// The revision asked for is no longer kept.
         public static let compacted = Code(rawValue: "compacted")
+        /// A guard does not hold; `currentFence` is that of who leads or holds now, 0 when nobody does.
+        public static let fenced = Code(rawValue: "fenced")
+        /// The session does not lead the group.
+        public static let notLeading = Code(rawValue: "notLeading")
+        /// The lock is not free.
+        public static let lockHeld = Code(rawValue: "lockHeld")
         /// The state that a listing reads from is gone; list again.
         public static let viewReleased = Code(rawValue: "viewReleased")
         /// The endpoints belong to another cluster.
@@ -56,10 +62,11 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
     public var mayHaveTakenEffect: Bool
     public var currentRevision: UInt64?
     public var limit: UInt64?
+    public var currentFence: UInt64?
 
     public init(
         code: Code, message: String, isRetryable: Bool = false, mayHaveTakenEffect: Bool = false,
-        currentRevision: UInt64? = nil, limit: UInt64? = nil
+        currentRevision: UInt64? = nil, limit: UInt64? = nil, currentFence: UInt64? = nil
     ) {
         self.code = code
         self.message = message
@@ -67,6 +74,7 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         self.mayHaveTakenEffect = mayHaveTakenEffect
         self.currentRevision = currentRevision
         self.limit = limit
+        self.currentFence = currentFence
     }
 
     public var description: String { "\(code.rawValue): \(message)" }
@@ -78,7 +86,7 @@ extension ClientError {
         self.init(
             code: Code(rawValue: error.code.name), message: error.message, isRetryable: error.isRetryable,
             mayHaveTakenEffect: failure.mayHaveTakenEffect, currentRevision: error.currentRevision?.rawValue,
-            limit: error.limit)
+            limit: error.limit, currentFence: error.currentFence)
     }
 
     static func badReply(_ error: DecodeError) -> ClientError {

@@ -191,7 +191,8 @@ extension ClientState {
             }
             guard let own = call.ownSession else { return false }
             let header = CommandHeader(
-                kind: content.kind, session: own.id, sequence: 1, opening: own.opening, isOneShot: true)
+                kind: content.kind, session: own.id, sequence: 1, opening: own.opening, isOneShot: true,
+                guards: content.guards)
             ClientRequest.encodeMutation(
                 requestID: requestID, mayForward: true, into: &nodes[place].outbox
             ) { writer in

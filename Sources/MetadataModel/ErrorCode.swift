@@ -66,6 +66,13 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     case compacted = 31
     /// The view was released, or timed out, or is on another node.
     case viewReleased = 32
+    /// A guard of the mutation does not hold; nothing was done. `currentFence` is that of who leads or holds now, 0 when
+    /// nobody does.
+    case fenced = 33
+    /// The session does not lead the group.
+    case notLeading = 34
+    /// The lock is not free; no place in its line was taken.
+    case lockHeld = 35
 
     // MARK: The session
 
@@ -95,8 +102,8 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
             .sequenceGap, .sessionLimit, .alarmHolds:
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
-            .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased, .sequenceTooOld,
-            .resultNotKept, .sessionExpired, .noSuchAlarm:
+            .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased,
+            .fenced, .notLeading, .lockHeld, .sequenceTooOld, .resultNotKept, .sessionExpired, .noSuchAlarm:
             false
         }
     }
@@ -134,6 +141,9 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .conflict: "the condition does not hold"
         case .compacted: "the revision is no longer kept"
         case .viewReleased: "the view is no longer there"
+        case .fenced: "a guard does not hold: its fence is not the current one"
+        case .notLeading: "the session does not lead the group"
+        case .lockHeld: "the lock is not free"
         case .sequenceGap: "an earlier mutation of the session is missing"
         case .sequenceTooOld: "the reply was acknowledged before"
         case .resultNotKept: "applied before; the result was too large to keep"

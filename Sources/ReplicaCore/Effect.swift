@@ -1,5 +1,6 @@
 package import Basics
 package import LogFormat
+package import MetadataModel
 package import RaftCore
 
 /// Everything the shell must do after one turn. The order inside a turn does not matter: what depends on the disk is not
@@ -59,6 +60,8 @@ package enum ApplyWork: Sendable {
     case queries(QueryBatch)
     /// A new leader wants to know the sessions. Answer `sessionsListed(term)`.
     case listSessions(term: Term)
+    /// It looks for what belongs to sessions that there are not, a bounded part at a time. Answer `orphansFound(term)`.
+    case findOrphans(after: SessionID?, term: Term)
     /// The log below this is gone; so are the effects that explain it.
     case forgetOutcomes(through: LogIndex)
 }

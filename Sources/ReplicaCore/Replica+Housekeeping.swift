@@ -19,6 +19,8 @@ extension Replica {
             clock = ClusterClock(last: lastTime, wall: wall, now: now)
             // Handed over behind all applies so far; sessions opened later are noted as they are applied.
             effects.apply.append(.listSessions(term: status.term))
+            // Only a restored or recovered state has owners without a session.
+            if identity.generation > 1 { effects.apply.append(.findOrphans(after: nil, term: status.term)) }
         }
         if old.leader != status.leader { failForwarded() }
     }
@@ -28,6 +30,7 @@ extension Replica {
         for requester in pending.takeAll() { answer(requester, outcomeUnknownError) }
         counters.reignEnded()
         leases.removeAll()
+        tickedFor = nil
         ballots.removeAll()
         for position in links.indices { links[position].appends.removeAll() }
     }
@@ -38,6 +41,7 @@ extension Replica {
         if raft.isLeader, raft.canPropose {
             let expired = leases.takeExpired(now: now)
             if !expired.isEmpty { log(.expireSessions(expired)) }
+            tickForTimer()
         }
         while touches.isGathering { sendTouches() }
         if now >= nextReport {
@@ -49,6 +53,19 @@ extension Replica {
             // Cluster time goes on while nothing is written, or the next leader would start from a time long past.
             if raft.canPropose, lastStatus.hasCommittedInTerm, clusterTime - lastTime > Self.silenceMax { log(.tick) }
         }
+    }
+
+    /// Logs the entry with which something falls due, unless another one comes first.
+    private mutating func tickForTimer() {
+        guard let due = nextTimer, lastStatus.hasCommittedInTerm, tickedFor != due, due <= clusterTime else { return }
+        tickedFor = due
+        if lastTime < due { log(.tick) }
+    }
+
+    /// When the next timer has to be looked at. Cluster time runs up to 1 % slower than this node's clock.
+    var timerDeadline: Instant {
+        guard let due = nextTimer, raft.canPropose, lastStatus.hasCommittedInTerm, tickedFor != due else { return .never }
+        return now + max(.milliseconds(1), due - clusterTime)
     }
 
     /// Tombstones are kept for a bounded stretch of revisions; the floor moves in steps, because a move reads them all.

@@ -65,7 +65,8 @@ extension Replica {
     func refusalForSpace(_ kind: CommandKind) -> ReplyError? {
         guard let spaceShortage else { return nil }
         switch kind {
-        case .delete, .deleteRange, .endSession: return diskLevel == .exhausted ? spaceShortage : nil
+        case .delete, .deleteRange, .endSession, .withdraw, .releaseLock, .stateExpunge:
+            return diskLevel == .exhausted ? spaceShortage : nil
         default: return spaceShortage
         }
     }

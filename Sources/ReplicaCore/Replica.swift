@@ -72,6 +72,10 @@ package struct Replica: ~Copyable {
     var membershipHistory: [(index: LogIndex, membership: Membership)]
     var links = PeerLinks()
     var leases = SessionLeases()
+    /// When the state has something to carry out that no request will bring, in cluster time.
+    var nextTimer: ClusterTime?
+    /// The leader has logged a tick for it.
+    var tickedFor: ClusterTime?
     var ballots = DigestBallots()
     var memberInfo: [NodeID: MemberInfo]
     var touches = SessionTouches()
@@ -144,6 +148,9 @@ package struct Replica: ~Copyable {
 
     /// Begins a turn: everything until `endTurn` happens at this moment.
     package mutating func beginTurn(now: Instant, wall: ClusterTime) {
+        // A process that was stopped has heard nobody meanwhile: that time is not the sessions' silence. One that runs has
+        // a turn at least for each report.
+        if raft.isLeader, now - self.now > settings.reportInterval * 2 { leases.excuse(now - self.now) }
         self.now = max(self.now, now)
         self.wall = wall
     }
@@ -181,7 +188,7 @@ package struct Replica: ~Copyable {
             // A leader that hands over logs no expiries; who leads next grants every session its whole timeout.
             min(
                 raft.canPropose ? leases.nextDeadline : .never,
-                min(snapshots.nextDeadline, members.waiting?.deadline ?? .never)))
+                min(snapshots.nextDeadline, timerDeadline, members.waiting?.deadline ?? .never)))
     }
 
     private mutating func runTimers() {

@@ -71,12 +71,19 @@ package final class StateKeeper<Home: EngineHome> {
             let answers = answers(to: batch, now: now)
             guard let damage = machine.damage, !hadDamage else { return .answered(answers) }
             return .answeredWithDamage(answers, damage)
-        case .listSessions(let term): return .sessionsListed(machine.openSessions(), term: term)
+        case .listSessions(let term):
+            return .sessionsListed(machine.openSessions(), nextTimer: machine.nextTimer, term: term)
+        case .findOrphans(let after, let term):
+            let found = try machine.findOrphans(after: after, limit: Self.ownersPerSearch)
+            return .orphansFound(found.orphans, next: found.lookedThrough, term: term)
         case .forgetOutcomes(let index):
             try machine.forgetOutcomes(through: index)
             return .nothing
         }
     }
+
+    /// Owners looked at in one go: a seek each, so that applies and reads do not wait long behind it.
+    private static var ownersPerSearch: Int { 256 }
 
     private func answers(to batch: QueryBatch, now: Instant) -> AnswerBatch {
         var answers = AnswerBatch()
@@ -115,7 +122,8 @@ package enum StateOutcome: Sendable {
     case answeredWithDamage(AnswerBatch, String)
     /// Rows are damaged; says which. Not usable: nothing more can be applied to this state.
     case damaged(String, isUsable: Bool)
-    case sessionsListed([OpenSession], term: Term)
+    case sessionsListed([OpenSession], nextTimer: ClusterTime?, term: Term)
+    case orphansFound([SessionID], next: SessionID?, term: Term)
     case nothing
 
     package func deliver(to replica: inout Replica) {
@@ -126,7 +134,9 @@ package enum StateOutcome: Sendable {
             replica.stateDamaged(reason: reason, isUsable: true)
             replica.answered(answers)
         case .damaged(let reason, let isUsable): replica.stateDamaged(reason: reason, isUsable: isUsable)
-        case .sessionsListed(let sessions, let term): replica.sessionsListed(sessions, term: term)
+        case .sessionsListed(let sessions, let nextTimer, let term):
+            replica.sessionsListed(sessions, nextTimer: nextTimer, term: term)
+        case .orphansFound(let orphans, let next, let term): replica.orphansFound(orphans, next: next, term: term)
         case .nothing: break
         }
     }

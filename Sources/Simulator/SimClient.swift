@@ -19,6 +19,8 @@ final class SimClient {
     /// The highest revision that any answer has named.
     var revisionSeen = LogIndex.zero
     var isWorking = true
+    /// Its places in the lines of elections and locks, as it believes.
+    var places = [BelievedPlace](repeating: BelievedPlace(), count: CoordinationWorkload.lineCount)
 
     init(number: Int, endpoints: [String], identity: ClusterIdentity, chance: inout Chance, settings: WorldSettings) {
         self.number = number
@@ -41,7 +43,9 @@ extension World {
         schedule(
             .clientThinks(client: client.number), after: workChance.interval(.milliseconds(1), settings.thinkTimeMax))
         guard client.items.count < Self.callsAtOnceMax else { return }
-        submit(nextItem(for: client), by: client, within: workChance.interval(.milliseconds(500), .seconds(8)))
+        let isAboutPlaces = settings.coordinates && coordinationChance.happens(percent: 50)
+        let item = isAboutPlaces ? nextCoordinationItem(for: client) : nextItem(for: client)
+        submit(item, by: client, within: workChance.interval(.milliseconds(500), .seconds(8)))
     }
 
     func submit(_ item: WorkItem, by client: SimClient, within time: Interval) {
@@ -189,6 +193,17 @@ extension World {
                 }
                 if let group = item.group { note(page, in: &item, group, client) }
             case .members: break
+            case .coordination(.endSession, _):
+                // Where there is no session to end, the client itself has answered.
+                ackedMutations += 1
+            case .coordination(let ask, let content):
+                if ask.isMutation {
+                    ackedMutations += 1
+                    checkAcknowledged(content, at: revision, client)
+                } else {
+                    answeredReads += 1
+                }
+                try learn(ask, &reader, client)
             }
         } catch {
             return fail("client \(client.number) cannot read an answer: \(error)")
@@ -201,12 +216,14 @@ extension World {
     private func checkRealTime(_ item: WorkItem, _ revision: LogIndex, _ client: SimClient) {
         guard !item.isStale else { return }
         switch item.expectation {
+        case .coordination(.endSession, _): return
+        case .coordination(let ask, _) where ask.isMutation: fallthrough
         case .mutation, .transaction:
             if revision <= item.realTimeFloor {
                 fail("client \(client.number)'s mutation is of \(revision), after \(item.realTimeFloor) was answered")
             }
         case .members: break
-        case .get, .list:
+        case .get, .list, .coordination:
             if revision < item.realTimeFloor {
                 fail("client \(client.number) reads revision \(revision), after \(item.realTimeFloor) was answered")
             }
@@ -262,6 +279,7 @@ extension World {
         switch item.expectation {
         case .get, .list: return
         case .members(let request): changeFailed(request, failure)
+        case .coordination(let ask, _): refused(ask, failure, client)
         case .mutation(let content), .transaction(_, let content):
             if failure.mayHaveTakenEffect {
                 unknownOutcomes += 1

@@ -21,6 +21,10 @@ package enum Simulation {
         package var mutationsAcknowledged: Int
         package var readsAnswered: Int
         package var outcomesUnknown: Int
+        /// Writes under fences of elections and locks, where the workload has such.
+        package var fencedWritesAccepted: Int
+        package var fencedWritesRefused: Int
+        package var fencesUsed: Int
         package var faults: FaultCounters
     }
 
@@ -39,7 +43,8 @@ package enum Simulation {
             seed: seed, nodeCount: world.settings.nodeCount, violation: world.violation, eventHash: world.eventHash,
             eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
-            outcomesUnknown: world.unknownOutcomes, faults: world.counters)
+            outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
+            fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed, faults: world.counters)
     }
 
     /// The second phase: everything is healed, and the cluster has to get well.

@@ -41,6 +41,7 @@ struct WorkItem {
         case list(prefix: [UInt8], PageRequest)
         /// By its place among the operator's requests.
         case members(request: Int)
+        case coordination(CoordinationAsk, content: [UInt8])
     }
 
     var call: Call

@@ -68,6 +68,7 @@ package final class World {
     var workChance: Chance
     var faultChance: Chance
     var adminChance: Chance
+    var coordinationChance: Chance
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -80,6 +81,8 @@ package final class World {
     var ackedMutations = 0
     var answeredReads = 0
     var unknownOutcomes = 0
+    /// Writes under a fence that held no more.
+    package internal(set) var fencedRefusals = 0
     var lastValueNumber: UInt32 = 0
     /// Revisions of mutations that their clients know of.
     var acknowledged: Set<LogIndex> = []
@@ -118,6 +121,7 @@ package final class World {
         workChance = Chance(seed: seed, stream: 4)
         faultChance = Chance(seed: seed, stream: 5)
         adminChance = Chance(seed: seed, stream: 6)
+        coordinationChance = Chance(seed: seed, stream: 7)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)

@@ -26,6 +26,8 @@ package struct WorldSettings: Sendable {
     /// Machines on which no member was founded.
     var spareCount = 0
     var operatorPauseMax = Interval.seconds(1)
+    /// Half of what clients do is about elections and locks (CoordinationWorkload).
+    package var coordinates = false
 
     package init() {}
 

@@ -78,7 +78,11 @@ struct QuorateSim: ParsableCommand {
         var settings = WorldSettings()
         settings.nodeCount = Int(nodes) ?? 0
         settings.faultyTime = .seconds(seconds)
-        settings.changesMembers = profile == WorldProfile.membership.rawValue
+        switch WorldProfile(rawValue: profile) {
+        case .membership: settings.changesMembers = true
+        case .clients: settings.coordinates = true
+        case .default, nil: break
+        }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
     }
 
@@ -97,6 +101,9 @@ struct QuorateSim: ParsableCommand {
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "
                     + "\(result.entryCount) entries, \(result.mutationsAcknowledged) writes and "
                     + "\(result.readsAnswered) reads answered, \(result.outcomesUnknown) unknown, "
+                    + (coordinate
+                        ? "\(result.fencedWritesAccepted) writes under \(result.fencesUsed) fences, "
+                            + "\(result.fencedWritesRefused) under old ones refused, " : "")
                     + "\(result.faults.total) faults")
         }
         // All streams: a run of many seeds is watched line by line.
@@ -106,10 +113,12 @@ struct QuorateSim: ParsableCommand {
 
 /// What worlds go through, by the name that a person gives.
 enum WorldProfile: String, CaseIterable {
-    /// Everything but changes of the members.
+    /// Reads, writes and transactions.
     case `default`
     /// The same, while an operator changes the members all the time.
     case membership
+    /// Half of what clients do is about elections and locks.
+    case clients
 
     static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }

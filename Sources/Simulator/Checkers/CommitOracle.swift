@@ -30,6 +30,7 @@ struct CommitOracle {
     private var effects: [MutationID: LogIndex] = [:]
     private var lastTime = ClusterTime.zero
     private(set) var duplicatesSeen = 0
+    var fences = FenceChecker()
 
     private struct MutationID: Hashable {
         var session: SessionID
@@ -98,7 +99,8 @@ struct CommitOracle {
             let header = try CommandHeader(decoding: &reader)
             guard !header.kind.isHousekeeping else { return nil }
             var contentReader = reader
-            entries[entries.count - 1].content = [header.kind.rawValue] + [UInt8](contentReader.readRemaining())
+            let body = contentReader.readRemaining()
+            entries[entries.count - 1].content = [header.kind.rawValue] + [UInt8](body)
             var replyReader = ByteReader(reply)
             entries[entries.count - 1].origin = "\(header.session)/\(header.sequence)"
             // A repeated mutation gets the first reply again, with the revision of then.
@@ -114,6 +116,7 @@ struct CommitOracle {
             }
             effects[id] = index
             entries[entries.count - 1].tookEffect = true
+            if let violation = try noteFenced(header, body, at: index) { return violation }
             guard let mutation = try AppliedMutation(kind: header.kind, decoding: &reader) else { return nil }
             var result: TransactionResult?
             if case .transaction = mutation {
