@@ -28,6 +28,8 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let resultNotKept = Code(rawValue: "resultNotKept")
         /// The revision asked for is no longer kept.
         public static let compacted = Code(rawValue: "compacted")
+        /// A watch has to begin again; the client does so by itself.
+        public static let lagged = Code(rawValue: "lagged")
         /// The state that a listing reads from is gone; list again.
         public static let viewReleased = Code(rawValue: "viewReleased")
         /// The endpoints belong to another cluster.

@@ -55,6 +55,8 @@ public struct NodeReport: Hashable, Sendable {
     public var leaderName: String?
     public var leaderAddress: String?
     public var members: [Member]
+    /// The oldest revision that a watch may begin with at this node; nil where it does not say.
+    public var feedFloor: UInt64?
 }
 
 extension NodeReport {
@@ -69,7 +71,8 @@ extension NodeReport {
             diskUsed: node.diskUsed, diskFree: node.diskFree, softwareVersion: node.softwareVersion,
             uptimeSeconds: node.uptimeSeconds, clientAddress: node.clientAddress, peerAddress: node.peerAddress,
             leaderName: reply.leader?.name, leaderAddress: reply.leader?.clientAddress,
-            members: reply.members.map(Member.init))
+            members: reply.members.map(Member.init),
+            feedFloor: reply.feedFloor == .zero ? nil : reply.feedFloor.rawValue)
     }
 }
 

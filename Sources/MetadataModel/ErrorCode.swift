@@ -66,6 +66,8 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     case compacted = 31
     /// The view was released, or timed out, or is on another node.
     case viewReleased = 32
+    /// The watch has ended at this node; begin again with the revision `currentRevision`, here or elsewhere.
+    case lagged = 33
 
     // MARK: The session
 
@@ -85,7 +87,7 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         switch self {
         case .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
             .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
-            .sequenceGap, .sessionLimit:
+            .lagged, .sequenceGap, .sessionLimit:
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
             .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased, .sequenceTooOld,
@@ -127,6 +129,7 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .conflict: "the condition does not hold"
         case .compacted: "the revision is no longer kept"
         case .viewReleased: "the view is no longer there"
+        case .lagged: "the watch has to begin again"
         case .sequenceGap: "an earlier mutation of the session is missing"
         case .sequenceTooOld: "the reply was acknowledged before"
         case .resultNotKept: "applied before; the result was too large to keep"

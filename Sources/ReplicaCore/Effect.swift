@@ -44,6 +44,8 @@ package struct LogRead: Sendable {
         case peer(NodeID)
         /// A member whose log is damaged asked for committed entries.
         case repair(NodeID)
+        /// Watches that are behind go on from here.
+        case feed
     }
     package var purpose: Purpose
     package var range: ClosedRange<LogIndex>
@@ -57,6 +59,8 @@ package enum ApplyWork: Sendable {
     case queries(QueryBatch)
     /// A new leader wants to know the sessions. Answer `sessionsListed(term)`.
     case listSessions(term: Term)
+    /// Applied entries: what they changed. Answer `fed`.
+    case feed([Slab], range: ClosedRange<LogIndex>, isLive: Bool)
     /// The log below this is gone; so are the effects that explain it.
     case forgetOutcomes(through: LogIndex)
 }

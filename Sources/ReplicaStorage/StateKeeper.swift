@@ -1,4 +1,5 @@
 package import Basics
+internal import LogFormat
 package import MetadataMachine
 package import MetadataModel
 package import ReplicaCore
@@ -72,9 +73,20 @@ package final class StateKeeper<Home: EngineHome> {
             guard let damage = machine.damage, !hadDamage else { return .answered(answers) }
             return .answeredWithDamage(answers, damage)
         case .listSessions(let term): return .sessionsListed(machine.openSessions(), term: term)
+        case .feed(let slabs, let range, let isLive):
+            return .fed(try feed(slabs, in: range), range: range, isLive: isLive)
         case .forgetOutcomes(let index):
             try machine.forgetOutcomes(through: index)
             return .nothing
+        }
+    }
+
+    /// Nil when this state does not know what the entries did. Watches are not worth a node's life.
+    private func feed(_ slabs: [Slab], in range: ClosedRange<LogIndex>) throws(MachineError) -> FeedBatch? {
+        do throws(MachineError) {
+            return try machine.feed(slabs, in: range)
+        } catch .malformed {
+            return nil
         }
     }
 
@@ -116,6 +128,8 @@ package enum StateOutcome: Sendable {
     /// Rows are damaged; says which. Not usable: nothing more can be applied to this state.
     case damaged(String, isUsable: Bool)
     case sessionsListed([OpenSession], term: Term)
+    /// What the entries of the range changed; nil when this state cannot tell.
+    case fed(FeedBatch?, range: ClosedRange<LogIndex>, isLive: Bool)
     case nothing
 
     package func deliver(to replica: inout Replica) {
@@ -127,6 +141,7 @@ package enum StateOutcome: Sendable {
             replica.answered(answers)
         case .damaged(let reason, let isUsable): replica.stateDamaged(reason: reason, isUsable: isUsable)
         case .sessionsListed(let sessions, let term): replica.sessionsListed(sessions, term: term)
+        case .fed(let batch, let range, let isLive): replica.fed(batch, range: range, isLive: isLive)
         case .nothing: break
         }
     }

@@ -285,7 +285,9 @@ final class NodeProcess: @unchecked Sendable {
             opened.restored, settings: settings, seed: random.next(), now: Node<Home>.instant(), wall: wallClock())
         let storage = NodeStorage(
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
-            logSizeMax: configuration.logSizeMax, fileSystem: fileSystem, directory: directory)
+            logSizeMax: configuration.logSizeMax,
+            feed: LogRetention(bytes: configuration.feedSize, age: configuration.feedAge), fileSystem: fileSystem,
+            directory: directory)
         return Node(
             replica: replica, storage: storage, peers: peers, loop: loop, logger: logger, configuration: configuration
         ) { [logger, exit] failure in
@@ -361,7 +363,8 @@ final class NodeProcess: @unchecked Sendable {
                 let pong = PingReply(revision: .zero, clusterTime: wallClock(), leader: nil)
                 send(.pong(pong), header.requestID, on: connection)
             case .initialize: initialize(header.requestID, on: connection)
-            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .unknown:
+            case .watchCredit, .watchCancel: break
+            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .watch, .unknown:
                 var writer = ByteWriter()
                 let todo = configuration.join.isEmpty ? "run `quorate init` once" : "it waits for `quorate member add`"
                 let error = ReplyError(.notReady, "\(configuration.name) belongs to no cluster yet: \(todo)")

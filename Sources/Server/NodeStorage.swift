@@ -16,6 +16,8 @@ internal import Synchronization
 enum StorageReport: Sendable {
     case logWritten(PersistTicket)
     case logRead(LogRead, [Slab])
+    /// Damage in old entries, which only watches still ask for.
+    case feedUnreadable(through: LogIndex)
     case outcomes([StateOutcome])
     case flushed(through: LogIndex)
     case compacted(through: LogIndex)
@@ -87,9 +89,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     init(
         log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership, logSizeMax: Int,
+        feed: LogRetention,
         fileSystem: any FileSystem, directory: String
     ) {
-        var retention = LogRetention()
+        var retention = feed
         retention.bytes = min(retention.bytes, logSizeMax / 2)
         self.retention = retention
         self.logSizeMax = logSizeMax
@@ -169,6 +172,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .logRead(let read, let slabs): replica.logRead(read, slabs: slabs)
         case .outcomes(let outcomes):
             for outcome in outcomes { outcome.deliver(to: &replica) }
+        case .feedUnreadable(let index): replica.feedUnreadable(through: index)
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
         case .diskChecked(let usage, let level): replica.diskChanged(usage, level)
@@ -323,6 +327,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private func perform(_ read: LogRead) {
         do throws(LogReadError) {
             report(.logRead(read, try log.perform(read)))
+        } catch where read.purpose == .feed {
+            report(.feedUnreadable(through: read.range.upperBound))
         } catch {
             report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
         }

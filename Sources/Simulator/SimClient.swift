@@ -108,6 +108,7 @@ extension World {
             case .send(let id, let bytes):
                 if let connection = client.connections[id] { send(bytes, over: connection, toCalled: true) }
             case .complete(let id, let outcome): finish(id, outcome, of: client)
+            case .watch: break
             case .session(let event): if event.state == .lost { counters.add(.abandonSession) }
             }
         }

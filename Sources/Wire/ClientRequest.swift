@@ -35,6 +35,10 @@ package enum ClientRequest: ~Escapable {
     case snapshot(atLeast: LogIndex)
     case snapshotPiece(SnapshotPieceRequest)
     case changeMembers(MemberChange)
+    case watch(WatchRequest)
+    /// Of the watch that the frame's request id names; no reply.
+    case watchCredit(bytes: UInt32)
+    case watchCancel
     /// Of a later release; answered `unimplemented`.
     case unknown(kind: UInt16)
 
@@ -63,6 +67,9 @@ package enum ClientRequest: ~Escapable {
         case .snapshot: return .snapshot(atLeast: LogIndex(try reader.readUInt64()))
         case .snapshotPiece: return .snapshotPiece(try SnapshotPieceRequest(decoding: &reader))
         case .changeMembers: return .changeMembers(try MemberChange(decoding: &reader))
+        case .watch: return .watch(try WatchRequest(decoding: &reader))
+        case .watchCredit: return .watchCredit(bytes: try reader.readUInt32())
+        case .watchCancel: return .watchCancel
         case .goingAway: throw .invalid("goingAway from a client")
         }
     }

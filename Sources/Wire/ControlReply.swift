@@ -92,7 +92,8 @@ package enum ControlReply: Hashable, Sendable {
             let node = NodeID(try reader.readUInt64())
             return .membersChanged(
                 MemberChangeReply(revision: revision, node: node, leader: try reader.readLeaderHint()))
-        case .mutate, .query, .goingAway: throw .invalid("reply of another kind")
+        case .mutate, .query, .goingAway, .watch, .watchCredit, .watchCancel:
+            throw .invalid("reply of another kind")
         }
     }
 }

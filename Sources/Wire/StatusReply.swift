@@ -9,10 +9,14 @@ package struct StatusReply: Hashable, Sendable {
     package var leader: LeaderHint?
     /// The members of the configuration in force, in the order of their ids. Progress only in the leader's answer.
     package var members: [MemberStatus]
+    /// The oldest revision that a watch may begin with at this node; 0: it does not say.
+    package var feedFloor: LogIndex
 
     package init(
-        revision: LogIndex, identity: ClusterIdentity?, node: NodeStatus, leader: LeaderHint?, members: [MemberStatus]
+        revision: LogIndex, identity: ClusterIdentity?, node: NodeStatus, leader: LeaderHint?, members: [MemberStatus],
+        feedFloor: LogIndex = .zero
     ) {
+        self.feedFloor = feedFloor
         self.revision = revision
         self.identity = identity
         self.node = node
@@ -132,6 +136,7 @@ extension StatusReply {
         writer.write(leader)
         writer.write(UInt16(members.count))
         for member in members { member.encode(into: &writer) }
+        writer.write(feedFloor.rawValue)
     }
 
     init(decoding reader: inout ByteReader, revision: LogIndex) throws(DecodeError) {
@@ -143,6 +148,7 @@ extension StatusReply {
         guard count <= PeerMessage.membersMax else { throw .tooLarge(UInt64(count)) }
         members = []
         for _ in 0..<count { members.append(try MemberStatus(decoding: &reader)) }
+        feedFloor = reader.isAtEnd ? .zero : LogIndex(try reader.readUInt64())
     }
 }
 

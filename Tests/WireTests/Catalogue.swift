@@ -69,7 +69,26 @@ enum Catalogue {
             MemberStatus(
                 id: NodeID(0xA2), name: "n2", peerAddress: "127.0.0.1:7501", clientAddress: "", softwareVersion: "",
                 isVoter: false, progress: nil),
-        ])
+        ], feedFloor: LogIndex(1))
+
+    private static var watchChanges: [UInt8] {
+        var frame = WatchFrame(requestID: 15)
+        let revisions: [(UInt64, [Change])] = [
+            (9, [Change(key: Array("a/b".utf8), value: Array("hello".utf8))]),
+            (11, [Change(key: Array("a/b".utf8), value: nil), Change(key: Array("a/c".utf8), value: [])]),
+        ]
+        for (revision, changes) in revisions {
+            frame.begin(LogIndex(revision))
+            for change in changes {
+                let bytes = bytes { change.encode(into: &$0) }
+                var reader = ByteReader(bytes.rawSpan)
+                guard let view = try? ChangeView(decoding: &reader) else { fatalError("a change that does not decode") }
+                frame.append(view, keysOnly: false)
+            }
+        }
+        frame.finish(through: LogIndex(11), goesOn: false)
+        return frame.writer.bytes
+    }
 
     static let client: [(name: String, bytes: [UInt8])] = [
         (
@@ -89,6 +108,31 @@ enum Catalogue {
                 ControlReply.membersChanged(
                     MemberChangeReply(revision: LogIndex(4_101), node: NodeID(0xA4), leader: leader)
                 ).encode(requestID: 14, into: &$0)
+            }
+        ),
+        (
+            "watch",
+            bytes {
+                WatchRequest(
+                    span: .prefix(Array("a/".utf8)), from: LogIndex(9), progressInterval: .seconds(1)
+                ).encode(requestID: 15, into: &$0)
+            }
+        ),
+        (
+            "watch created",
+            bytes { WatchFrame.writeCreated(requestID: 15, revision: LogIndex(8), floor: LogIndex(1), into: &$0) }
+        ),
+        ("watch changes", watchChanges),
+        (
+            "watch progress",
+            bytes { WatchFrame.writeProgress(requestID: 15, through: LogIndex(40), isLast: false, into: &$0) }
+        ),
+        ("watchCredit", bytes { ClientRequest.encodeWatchCredit(requestID: 15, bytes: 103, into: &$0) }),
+        ("watchCancel", bytes { ClientRequest.encodeWatchCancel(requestID: 15, into: &$0) }),
+        (
+            "watch lagged",
+            reply(.watch, 15) {
+                ReplyError(.lagged, currentRevision: LogIndex(41)).encode(revision: LogIndex(40), into: &$0)
             }
         ),
         ("hello reply", bytes { ControlReply.hello(helloReply).encode(requestID: 1, into: &$0) }),

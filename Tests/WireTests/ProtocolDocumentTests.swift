@@ -51,7 +51,9 @@ import Wire
             if header.isReply {
                 var reader = ByteReader(body.rawSpan)
                 _ = try ReplyHead(decoding: &reader)
-                if kind != .mutate, kind != .query {
+                if kind == .watch {
+                    _ = try WatchEvent(decoding: body.rawSpan)
+                } else if kind != .mutate, kind != .query {
                     _ = try ControlReply.decode(kind: header.kind, body: body.rawSpan)
                 }
             } else if kind == .goingAway {
@@ -61,7 +63,9 @@ import Wire
                 case .mutate(let command, _): _ = try Command.validate(command)
                 case .query(_, let query): _ = try Query(decoding: query)
                 case .unknown: Issue.record("\(name) is of no known kind")
-                case .hello, .keepAlive, .status, .initialize, .ping, .snapshot, .snapshotPiece, .changeMembers: break
+                case .hello, .keepAlive, .status, .initialize, .ping, .snapshot, .snapshotPiece, .changeMembers, .watch,
+                    .watchCredit, .watchCancel:
+                    break
                 }
             }
         }
