@@ -63,7 +63,10 @@ extension RawSpan {
     fileprivate func hasBytesAtLeast(_ other: [UInt8]) -> Bool { order(comparedWith: other.rawSpan) >= 0 }
 }
 
-/// Outcome rows as the change feed reads them.
+/// Outcome rows as the change feed reads them. Besides the items that `OutcomeWriter` lists:
+///
+///     u8 5 rows   u64 index | u32 count | (u8 table | u16 size, key | u8 0 deleted, 1 put: u32 size, stored value) each
+///                 rows that the entry changed and its command does not show
 enum OutcomeReader {
     /// Calls `body` with each item that says what an entry did, and with what adds it to the entry's effects.
     static func forEachEffect(

@@ -15,8 +15,6 @@ internal import MetadataModel
 ///                    | u32 count | (u16 size, deleted key) each
 ///     u8 4 plain     16 B session | u64 acknowledgedThrough | u64 revision
 ///                    a change without flags whose reply is success at that revision and nothing else
-///     u8 5 rows      u64 index | u32 count | (u8 table | u16 size, key | u8 0 deleted, 1 put: u32 size, stored value) each
-///                    rows that the entry changed and its command does not show
 struct OutcomeWriter {
     private var writer = ByteWriter()
 
@@ -87,13 +85,6 @@ struct OutcomeWriter {
                     SessionChange(
                         id: id, opening: nil, acknowledgedThrough: acknowledged, ends: false, time: .zero,
                         reply: reply), in: &sessions)
-            case 5:
-                _ = try reader.readUInt64()
-                for _ in 0..<(try reader.readUInt32()) {
-                    _ = try reader.readUInt8()
-                    _ = try reader.readBytes16()
-                    if try reader.readBool() { _ = try reader.readBytes32(max: Limits.recordPayloadSizeMax) }
-                }
             default: throw .unknown("outcome item", UInt64(form))
             }
         }

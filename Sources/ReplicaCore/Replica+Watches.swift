@@ -262,11 +262,11 @@ extension Replica {
 
     /// A frame that is large enough goes out, also in the middle of a revision: the next one goes on with it.
     private mutating func append(_ change: borrowing ChangeView, of revision: LogIndex, to place: Int) {
-        guard let watch = hub.watches[place], let frame = watch.frame else { return }
-        let keysOnly = watch.filter.contains(.keysOnly)
-        if frame.byteCount + change.encodedSize(isKeyOnly: keysOnly) > Limits.watchFrameSizeMax,
-            frame.hasOpenChanges
-        {
+        // The frame is not held here: it grows in place.
+        guard let keysOnly = hub.watches[place]?.filter.contains(.keysOnly),
+            let size = hub.watches[place]?.frame?.byteCount, let hasChanges = hub.watches[place]?.frame?.hasOpenChanges
+        else { return }
+        if hasChanges, size + change.encodedSize(isKeyOnly: keysOnly) > Limits.watchFrameSizeMax {
             sendFrame(of: place, through: revision, goesOn: true)
             open(revision, for: place)
         }
@@ -282,15 +282,15 @@ extension Replica {
     }
 
     private mutating func sendFrame(of place: Int, through: LogIndex, goesOn: Bool = false) {
-        guard let watch = hub.watches[place], var frame = watch.frame else { return }
+        guard let slot = hub.watches[place]?.slot, hub.watches[place]?.frame != nil else { return }
+        hub.watches[place]?.frame?.finish(through: through, goesOn: goesOn)
+        let bytes = hub.watches[place]?.frame?.writer.bytes ?? []
         hub.watches[place]?.frame = nil
-        frame.finish(through: through, goesOn: goesOn)
-        let bytes = frame.writer.bytes
         hub.spend(frameSize: bytes.count, of: place, now: now)
         hub.watches[place]?.spentOfFrame = 0
         if !goesOn { hub.watches[place]?.toldThrough = through }
         hub.watches[place]?.toldAt = now
-        clients.write(to: watch.slot, endsRequest: false) { $0.write(bytes) }
+        clients.write(to: slot, endsRequest: false) { $0.write(bytes) }
     }
 
     // MARK: - Getting on

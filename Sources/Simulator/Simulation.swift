@@ -20,6 +20,8 @@ package enum Simulation {
         package var mutationsAcknowledged: Int
         package var readsAnswered: Int
         package var outcomesUnknown: Int
+        /// Told to watches.
+        package var watchedChanges: Int
         package var faults: FaultCounters
     }
 
@@ -38,18 +40,20 @@ package enum Simulation {
             seed: seed, nodeCount: world.nodes.count, violation: world.violation, eventHash: world.eventHash,
             eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
-            outcomesUnknown: world.unknownOutcomes, faults: world.counters)
+            outcomesUnknown: world.unknownOutcomes, watchedChanges: world.watchedChanges, faults: world.counters)
     }
 
     /// The second phase: everything is healed, and the cluster has to get well.
     static func finish(_ world: World) {
         world.heal()
+        for client in world.clients { world.watchersGoOn(of: client) }
         world.run(until: world.awakeAt)
         settle(world, "ten election timeouts after the last fault")
         probe(world)
         settle(world, "after a last write of each client")
         rest(world)
         world.checkEnd()
+        world.checkWatches()
     }
 
     private static func settle(_ world: World, _ when: String) {

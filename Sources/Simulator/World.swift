@@ -59,6 +59,7 @@ package final class World {
     var nodeChance: Chance
     var workChance: Chance
     var faultChance: Chance
+    var watchChance: Chance
 
     // What the checkers keep outside the nodes.
     var oracle = CommitOracle()
@@ -76,6 +77,10 @@ package final class World {
     var acknowledged: Set<LogIndex> = []
     /// Commands that clients were told to have had no effect.
     var refusedContents: [[UInt8]] = []
+    var watchers: [SimWatcher] = []
+    /// Those whose feed was lost, until they begin again.
+    var lostWatches: [Int] = []
+    var watchedChanges = 0
     /// Connections whose bytes this world has damaged.
     var damagedConnections: [SimConnection] = []
 
@@ -97,6 +102,7 @@ package final class World {
         nodeChance = Chance(seed: seed, stream: 3)
         workChance = Chance(seed: seed, stream: 4)
         faultChance = Chance(seed: seed, stream: 5)
+        watchChance = Chance(seed: seed, stream: 6)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.nodeCount + settings.clientCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -127,6 +133,7 @@ package final class World {
             schedule(.clientThinks(client: client.number), after: nodeChance.interval(.zero, .milliseconds(500)))
         }
         if settings.injectsFaults { schedule(.nextFault, after: .seconds(2)) }
+        startWatchers()
     }
 
     // MARK: - Time

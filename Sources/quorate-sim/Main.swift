@@ -24,6 +24,9 @@ struct QuorateSim: ParsableCommand {
     @Option(help: "Simulated seconds in which faults strike.")
     var seconds: Int64 = 20
 
+    @Option(help: "Watches in each cluster.")
+    var watches = 0
+
     @Flag(help: "Tell what happens, line by line.")
     var trace = false
 
@@ -32,6 +35,7 @@ struct QuorateSim: ParsableCommand {
 
     func validate() throws {
         guard ["3", "5", "mixed"].contains(nodes) else { throw ValidationError("--nodes is 3, 5 or mixed") }
+        guard watches >= 0, watches <= 1_000 else { throw ValidationError("--watches is 0 to 1000") }
         guard seconds > 0, seconds <= 3_600 else { throw ValidationError("--seconds is 1 to 3600") }
     }
 
@@ -60,6 +64,7 @@ struct QuorateSim: ParsableCommand {
         var settings = WorldSettings()
         settings.nodeCount = Int(nodes) ?? 0
         settings.faultyTime = .seconds(seconds)
+        settings.watchCount = watches
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
     }
 
@@ -70,13 +75,14 @@ struct QuorateSim: ParsableCommand {
             print("{\"seed\":\(result.seed),\(verdict)\"hash\":\"\(hash)\",\"events\":\(result.eventCount)}")
         } else if let violation = result.violation {
             print("seed \(result.seed) FAILED: \(violation)")
-            print("  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) --trace")
+            print("  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds)"
+                    + (watches > 0 ? " --watches \(watches)" : "") + " --trace")
         } else if isOne {
             print(
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "
                     + "\(result.entryCount) entries, \(result.mutationsAcknowledged) writes and "
                     + "\(result.readsAnswered) reads answered, \(result.outcomesUnknown) unknown, "
-                    + "\(result.faults.total) faults")
+                    + "\(result.watchedChanges) changes watched, \(result.faults.total) faults")
         }
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)
