@@ -43,10 +43,15 @@ package struct ByteWriter: Sendable {
     /// Overwrites four bytes at `offset`: for a length or checksum known only after what follows it.
     package mutating func overwrite(at offset: Int, with value: UInt32) { bytes.store(value, at: offset) }
 
+    package mutating func overwrite(at offset: Int, with value: UInt8) { bytes[offset] = value }
+
     /// CRC-32C of what was written from `offset` on.
     package func checksum(from offset: Int) -> UInt32 {
         CRC32C.checksum(of: bytes.rawSpan.extracting(offset..<bytes.count))
     }
+
+    /// Forgets what was written from `offset` on.
+    package mutating func removeAll(after offset: Int) { bytes.removeLast(bytes.count - offset) }
 
     package mutating func removeAll(keepingCapacity: Bool = true) { bytes.removeAll(keepingCapacity: keepingCapacity) }
 

@@ -41,8 +41,23 @@ package enum Limits {
     /// Keys of the rows that one entry ends with their sessions, unless it is only one session.
     package static let expiryKeySizeMax = 16 * mebibyte
 
+    /// A key in the change feed: those of other tables are made of a name and what orders the rows under it.
+    package static let changeKeySizeMax = keySizeMax + 64
+    /// A frame of changes is closed at about this size; one change is never divided.
+    package static let watchFrameSizeMax = 256 * kibibyte
+    /// Changes of a node that its watches share, in memory; those further behind are read from the log.
+    package static let feedBufferSizeMax = 16 * mebibyte
+    /// What a watch may have on its way to a client that has not said that it has read it.
+    package static let watchCreditMax = 16 * mebibyte
+    package static let watchCreditDefault = 256 * kibibyte
+    /// The same for all watches of a node together. Above it a watch gets on only when it has nothing under way.
+    package static let watchBytesUnderWayMax = 64 * mebibyte
+
     // MARK: Counts
 
+    /// Watches of one connection, and of one node.
+    package static let watchesPerConnectionMax = 1_000
+    package static let watchesMax = 10_000
     /// Guards of one mutation.
     package static let guardsMax = 8
     /// Rows, tickets and locks that go with one session. They end in one entry, so this bounds what an entry does.
@@ -107,6 +122,9 @@ package enum Limits {
     /// How long a lock may stay held after its session.
     package static let lockDelayMax = Interval.seconds(3_600)
     package static let tombstoneAgeMax = Interval.seconds(3_600)
+    /// A watch whose client reads nothing for this long is ended, and is told where to go on.
+    package static let watchStallMax = Interval.seconds(30)
+    package static let watchProgressMin = Interval.milliseconds(250)
     package static let viewIdleMax = Interval.seconds(5 * 60)
     package static let viewAgeMax = Interval.seconds(30 * 60)
     /// A snapshot that is being taken away and not asked for is kept this long; while it is, the engine cannot reclaim

@@ -19,6 +19,7 @@ final class ClientDriver: @unchecked Sendable {
     private var waiting: [CallID: CheckedContinuation<CallOutcome, Never>] = [:]
     /// Calls that were cancelled before they came here.
     private var cancelledEarly: Set<CallID> = []
+    private var inboxes: [WatchID: WatchInbox] = [:]
     private var observers: [UInt64: AsyncStream<SessionState>.Continuation] = [:]
     private var nextObserver: UInt64 = 0
     private var timer: (due: Instant, task: Scheduled<Void>)?
@@ -58,6 +59,33 @@ final class ClientDriver: @unchecked Sendable {
 
     /// The call has come back: a cancellation that comes later means nothing.
     func forget(_ id: CallID) { cancelledEarly.remove(id) }
+
+    // MARK: Watches
+
+    func watch(_ id: WatchID, _ options: WatchOptions, timeout: Interval) {
+        inboxes[id] = WatchInbox()
+        let now = Self.now
+        state.step(.watchBegun(id, options, deadline: now + timeout), now: now)
+        scheduleTurn()
+    }
+
+    func takeNews(
+        of id: WatchID, afterReading size: Int, _ continuation: CheckedContinuation<[WatchNews], Never>
+    ) {
+        guard inboxes[id] != nil else { return continuation.resume(returning: []) }
+        if size > 0 {
+            state.step(.watchRead(id, size), now: Self.now)
+            scheduleTurn()
+        }
+        inboxes[id]?.take(continuation)
+    }
+
+    func cancelWatch(_ id: WatchID) {
+        guard var inbox = inboxes.removeValue(forKey: id) else { return }
+        inbox.end()
+        state.step(.watchCancelled(id), now: Self.now)
+        scheduleTurn()
+    }
 
     func close() {
         state.step(.closing, now: Self.now)
@@ -108,6 +136,7 @@ final class ClientDriver: @unchecked Sendable {
             connection.close()
         case .send(let id, let bytes): connections[id]?.send(bytes)
         case .complete(let id, let outcome): waiting.removeValue(forKey: id)?.resume(returning: outcome)
+        case .watch(let id, let news): inboxes[id]?.add(news)
         case .session(let event):
             guard let state = SessionState(rawValue: event.state.rawValue) else { return }
             for number in observers.keys.sorted() { observers[number]?.yield(state) }

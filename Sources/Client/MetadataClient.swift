@@ -47,6 +47,7 @@ public final class MetadataClient: Sendable {
     private let driver: ClientDriver
     private let timeout: Duration
     private let nextCall = Atomic<UInt64>(1)
+    private let nextWatch = Atomic<UInt64>(1)
 
     /// Nothing is connected before the first call.
     public init(_ configuration: MetadataClientConfiguration) {
@@ -208,6 +209,15 @@ public final class MetadataClient: Sendable {
             guard page.hasMore, !page.cursor.isEmpty else { return total }
             cursor = page.cursor
         }
+    }
+
+    // MARK: Watching
+
+    func open(_ options: WatchOptions, timeout: Duration?) -> WatchHandle {
+        let id = WatchID(nextWatch.wrappingAdd(1, ordering: .relaxed).oldValue)
+        let limit = Interval(timeout ?? self.timeout)
+        driver.eventLoop.execute { [driver] in driver.watch(id, options, timeout: limit) }
+        return WatchHandle(id: id, driver: driver)
     }
 
     // MARK: The cluster

@@ -70,6 +70,8 @@ public struct NodeReport: Hashable, Sendable {
     public var members: [Member]
     /// What a person should look at, as this node sees it.
     public var alarms: [Alarm] = []
+    /// The oldest revision that a watch may begin with at this node; nil where it does not say.
+    public var feedFloor: UInt64?
 }
 
 extension NodeReport {
@@ -89,7 +91,8 @@ extension NodeReport {
                 Alarm(
                     name: alarm.name, node: alarm.node, since: alarm.since.nanoseconds, isActive: alarm.isActive,
                     detail: alarm.detail, remedy: alarm.remedy)
-            })
+            },
+            feedFloor: reply.feedFloor == .zero ? nil : reply.feedFloor.rawValue)
     }
 }
 

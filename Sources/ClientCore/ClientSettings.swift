@@ -105,6 +105,11 @@ package enum ClientEvent: Sendable {
     case disconnected(ConnectionID, LinkEnd)
     case submitted(CallID, Call, deadline: Instant)
     case cancelled(CallID)
+    /// `deadline`: when it must have begun.
+    case watchBegun(WatchID, WatchOptions, deadline: Instant)
+    /// The caller has read so many bytes of what it was told.
+    case watchRead(WatchID, Int)
+    case watchCancelled(WatchID)
     /// `now` has reached `nextDeadline`.
     case deadlineReached
     /// No calls any more; connections are closed once what was sent has been answered or its deadline has passed.
@@ -117,6 +122,7 @@ package enum ClientEffect: Sendable {
     /// One or several frames.
     case send(ConnectionID, [UInt8])
     case complete(CallID, CallOutcome)
+    case watch(WatchID, WatchNews)
     case session(SessionEvent)
 }
 

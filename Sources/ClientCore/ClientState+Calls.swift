@@ -248,7 +248,13 @@ extension ClientState {
             }
             // A reply to what nobody waits for any more.
             guard let target = nodes[place].outstanding[header.requestID] else { return }
-            if !header.flags.contains(.moreToCome) { nodes[place].outstanding[header.requestID] = nil }
+            let isLast = !header.flags.contains(.moreToCome)
+            if isLast { nodes[place].outstanding[header.requestID] = nil }
+            if case .watch(let id) = target {
+                if isLast { nodes[place].watchCount -= 1 }
+                try watchAnswered(id, requestID: header.requestID, body, isLast: isLast, from: place)
+                return
+            }
             try answered(target, requestID: header.requestID, header.kind, body, from: place)
         } catch {
             giveUp(place, LinkEnd.badFrame(error.description).reason)
@@ -273,7 +279,7 @@ extension ClientState {
                 case .hello: refusedAsForeign(place, error, reason: "refused: \(error.message)")
                 case .keepAlive: keepAliveFailed(requestID, error, from: place)
                 case .ping: nodes[place].hasPinged = false
-                case .members, .call, .mutation: break
+                case .members, .call, .watch, .mutation: break
                 }
             case .status, .initialized, .snapshot, .snapshotPiece, .membersChanged, .alarmCleared:
                 throw .invalid("reply to another request")
@@ -297,6 +303,7 @@ extension ClientState {
             mutationAnswered(
                 sessionNumber: sessionNumber, sequence: sequence, sentAt: sentAt, requestID: requestID, answer: answer,
                 from: place)
+        case .watch: throw .invalid("reply to another request")
         case .call(let id):
             callAnswered(id, requestID: requestID, answer: try readAnswer(body), from: place)
         }

@@ -14,6 +14,9 @@ extension ClientState {
             else { continue }
             connect(place)
         }
+        for place in nodes.indices where nodes[place].isIdle && nodes[place].retryAt <= now && isWantedForWatch(place) {
+            connect(place)
+        }
         guard needsNode else { return }
         if let leader, nodes[leader].isIdle, nodes[leader].retryAt <= now { connect(leader) }
         guard !nodes.contains(where: { $0.isUsable && !$0.hasTurnedUsAway }), nextConnectAt <= now else { return }
@@ -30,7 +33,7 @@ extension ClientState {
     /// Some call, or the session, cannot do without a node.
     private var needsNode: Bool {
         if foreign != nil || (isClosing && calls.isEmpty) { return false }
-        if !waiting.isEmpty || !unsent.isEmpty { return true }
+        if !waiting.isEmpty || !unsent.isEmpty || hasUnplacedWatch { return true }
         // One that pauses before it is tried again, because a node could not help: the next try is to reach another one.
         if nodes.contains(where: \.hasTurnedUsAway),
             calls.values.contains(where: { $0.requestID == 0 && $0.address == nil })
@@ -112,6 +115,7 @@ extension ClientState {
             unsent.removeAll()
             addressed.removeAll()
             endSession()
+            endWatches(error)
             closeAll()
         } else {
             giveUp(place, reason)
@@ -198,6 +202,7 @@ extension ClientState {
         let wasLeaving = nodes[place].isLeaving
         nodes[place].link = .idle
         nodes[place].outstanding = [:]
+        nodes[place].watchCount = 0
         nodes[place].outbox.removeAll()
         nodes[place].hasPinged = false
         nodes[place].isLeaving = false
@@ -213,6 +218,7 @@ extension ClientState {
         for requestID in outstanding.keys.sorted() {
             switch outstanding[requestID] {
             case .call(let id): connectionLost(under: id, requestID: requestID)
+            case .watch(let id): watchLost(id, requestID: requestID)
             case .keepAlive:
                 if session?.keepAlive?.requestID == requestID { session?.keepAlive = nil }
             case .hello, .ping, .members, .mutation, nil: break
@@ -229,6 +235,7 @@ extension ClientState {
             nodeOfConnection[connection] = nil
             nodes[place].link = .idle
             nodes[place].outstanding = [:]
+            nodes[place].watchCount = 0
         }
         leader = nil
     }
@@ -270,6 +277,7 @@ extension ClientState {
     mutating func expectReply(_ requestID: UInt64, from place: Int, for target: RequestTarget) {
         if nodes[place].outstanding.isEmpty { nodes[place].silentSince = now }
         nodes[place].outstanding[requestID] = target
+        if case .watch = target { nodes[place].watchCount += 1 }
     }
 
     var nextNodeDeadline: Instant {
@@ -280,7 +288,7 @@ extension ClientState {
             switch node.link {
             case .idle:
                 if isNeeded, !hasHelper { next = min(next, max(node.retryAt, nextConnectAt)) }
-                if isNeeded, place == leader { next = min(next, node.retryAt) }
+                if isNeeded, place == leader || isWantedForWatch(place) { next = min(next, node.retryAt) }
                 if addressed.contains(where: { calls[$0]?.address == node.address }) {
                     next = min(next, node.retryAt)
                 }

@@ -16,7 +16,7 @@ package import Wire
 ///   all of it. The cluster waits longer than that, so a client knows of the end before anybody else can act on it.
 ///
 /// Topics: `+Nodes` connections and the leader, `+Members` who belongs to the cluster, `+Session` ordered mutations,
-/// `+Calls` everything without an order.
+/// `+Calls` everything without an order, `+Watches` changes as they come.
 package struct ClientState: Sendable {
     package let settings: ClientSettings
     var random: SplitMix64
@@ -60,6 +60,11 @@ package struct ClientState: Sendable {
     /// Mutations without a sequence yet.
     var unsent = Queue<CallID>()
 
+    // Watches: `+Watches`. The dictionary is only looked up in, except in sorted order.
+    var watches: [WatchID: ClientWatch] = [:]
+    /// Those without a node.
+    var unplaced: [WatchID] = []
+
     /// - Parameters seed, idSeed: random, and independent of each other: session ids are drawn from them.
     package init(settings: ClientSettings, seed: UInt64, idSeed: UInt64, now: Instant) {
         self.settings = settings
@@ -81,8 +86,13 @@ package struct ClientState: Sendable {
         case .disconnected(let connection, let end): connectionEnded(connection, end)
         case .submitted(let id, let call, let deadline): submit(id, call, deadline: deadline)
         case .cancelled(let id): cancel(id)
+        case .watchBegun(let id, let options, let deadline): beginWatch(id, options, by: deadline)
+        case .watchRead(let id, let size): watchRead(id, size)
+        case .watchCancelled(let id): cancelWatch(id)
         case .deadlineReached: break
-        case .closing: isClosing = true
+        case .closing:
+            isClosing = true
+            endWatches(.madeHere(.shuttingDown, "the client is closed"))
         }
         needsTurn = true
     }
@@ -112,7 +122,7 @@ package struct ClientState: Sendable {
     /// When to call `step(.deadlineReached)` if nothing else happens before; as of the last `takeEffects`.
     package var nextDeadline: Instant {
         if isClosing, calls.isEmpty { return .never }
-        var next = min(calls.isEmpty ? .never : timers.nextDue, nextNodeDeadline)
+        var next = min(calls.isEmpty ? .never : timers.nextDue, min(nextNodeDeadline, nextWatchDeadline))
         if let session {
             let hasUnsent = !unsent.isEmpty
             next = min(next, session.nextDeadline(timeout: settings.sessionTimeout, hasUnsent: hasUnsent, after: now))
@@ -134,6 +144,7 @@ package struct ClientState: Sendable {
         askForMembers()
         sendMutations()
         sendCalls()
+        placeWatches()
         sendKeepAlive()
         connectWhereNeeded()
     }

@@ -31,6 +31,8 @@ struct Node: Sendable {
     var isLeaving = false
     /// Requests without a reply, by id. Iterated in sorted order only.
     var outstanding: [UInt64: RequestTarget] = [:]
+    /// Watches among them.
+    var watchCount = 0
     /// Since when a reply has been due with nothing heard.
     var silentSince = Instant.zero
     /// A ping is among the outstanding requests.
@@ -70,7 +72,7 @@ struct Node: Sendable {
     /// under full load the session must not starve, and a node closes the connection of whoever goes beyond its limit.
     var hasRoom: Bool {
         guard let hello else { return false }
-        return outstanding.count < max(1, Int(hello.limits.requestsMax) - 3)
+        return outstanding.count - watchCount < max(1, Int(hello.limits.requestsMax) - 3)
     }
 
     /// Why a command with a body of `size` bytes cannot be sent there: the node would close the connection, and every
@@ -94,6 +96,8 @@ enum RequestTarget: Sendable {
     case members
     /// A call without an order.
     case call(CallID)
+    /// A watch, for as long as it is at that node.
+    case watch(WatchID)
     /// The mutation of that sequence, if the session is still that one.
     case mutation(sessionNumber: UInt64, sequence: UInt64, sentAt: Instant)
 }

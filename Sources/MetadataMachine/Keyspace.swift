@@ -21,6 +21,7 @@ package import StateEngine
 ///     F0              Applied
 ///     F1 u64 index    outcome of the apply group that ends at this index
 ///     F2              checkpoint of the sessions
+///     F3              feed floor: u64; what entries after it changed can be told
 ///
 /// Tables from F0 on are this node's own: how entries were grouped differs from node to node, so these rows are outside
 /// every digest and snapshot.
@@ -39,6 +40,7 @@ package enum Keyspace {
     static let applied: [UInt8] = [0xF0]
     static let outcomeTable: UInt8 = 0xF1
     static let sessions: [UInt8] = [0xF2]
+    static let feedFloor: [UInt8] = [0xF3]
 
     /// The rows that every replica has alike.
     package static let replicated = [KeyRange(from: [], to: [0xF0])]

@@ -19,6 +19,9 @@ package final class Machine<E: Engine> {
     package internal(set) var memberInfo: [NodeID: MemberInfo] = [:]
     package internal(set) var featureLevel: UInt32 = 1
     var deleteFloor = LogIndex.zero
+    /// What entries after this one changed can be told; outcome rows of earlier ones were never here.
+    package private(set) var feedFloor: LogIndex
+    private var isFeedFloorStored: Bool
     var sessions: SessionTable
     /// Through here the sessions are in the checkpoint row; outcome rows after it are needed to start.
     private var checkpointed: LogIndex
@@ -44,6 +47,8 @@ package final class Machine<E: Engine> {
         applied = found.applied
         sessions = try Self.loadSessions(engine, from: found.checkpoint, through: applied)
         checkpointed = found.checkpoint?.index ?? .zero
+        feedFloor = found.feedFloor ?? found.applied.last.index
+        isFeedFloorStored = found.feedFloor != nil
         try loadSystemRows()
         nextTimer = try onEngine { () throws(EngineError) in try firstTimer(in: engine) }
     }
@@ -120,6 +125,10 @@ package final class Machine<E: Engine> {
             stage.batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions.encoded())
             checkpointed = applied.last.index
         }
+        if !isFeedFloorStored {
+            stage.batch.put(Keyspace.feedFloor, Keyspace.littleEndian(feedFloor.rawValue))
+            isFeedFloorStored = true
+        }
         if !outcome.isEmpty {
             stage.batch.put(Keyspace.outcome(applied.last.index), outcome.bytes)
             outcome.removeAll()
@@ -142,6 +151,7 @@ package final class Machine<E: Engine> {
     package func forgetOutcomes(through index: LogIndex) throws(MachineError) {
         let last = min(index, checkpointed)
         guard last > .zero else { return }
+        feedFloor = max(feedFloor, last)
         var batch = WriteBatch()
         batch.deleteRange(from: Keyspace.outcome(.zero), to: Keyspace.outcome(last.next))
         try onEngine { () throws(EngineError) in try engine.write(batch) }
@@ -170,6 +180,7 @@ package final class Machine<E: Engine> {
         }
         batch.put(Keyspace.applied, applied.encoded())
         batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions)
+        batch.put(Keyspace.feedFloor, Keyspace.littleEndian(applied.last.index.rawValue))
         do throws(EngineError) {
             try engine.write(batch)
             try engine.flush()
@@ -185,18 +196,31 @@ package final class Machine<E: Engine> {
         var bytes: [UInt8]
     }
 
-    private static func load(_ engine: E) throws(MachineError) -> (applied: Applied, checkpoint: Checkpoint?) {
+    private struct Found {
+        var applied = Applied.nothing
+        var checkpoint: Checkpoint?
+        var feedFloor: LogIndex?
+    }
+
+    private static func load(_ engine: E) throws(MachineError) -> Found {
         do throws(EngineError) {
-            guard let row = try engine.row(Keyspace.applied) else { return (.nothing, nil) }
+            guard let row = try engine.row(Keyspace.applied) else { return Found() }
             let sessions = try engine.row(Keyspace.sessions)
+            let floor = try engine.row(Keyspace.feedFloor)
             do throws(DecodeError) {
-                let applied = try Applied(decoding: row.rawSpan)
-                guard let sessions else { return (applied, nil) }
-                var reader = ByteReader(sessions.rawSpan)
-                let index = LogIndex(try reader.readUInt64())
-                return (applied, Checkpoint(index: index, bytes: [UInt8](reader.readRemaining())))
+                var found = Found(applied: try Applied(decoding: row.rawSpan))
+                if let sessions {
+                    var reader = ByteReader(sessions.rawSpan)
+                    let index = LogIndex(try reader.readUInt64())
+                    found.checkpoint = Checkpoint(index: index, bytes: [UInt8](reader.readRemaining()))
+                }
+                if let floor {
+                    var reader = ByteReader(floor.rawSpan)
+                    found.feedFloor = LogIndex(try reader.readUInt64())
+                }
+                return found
             } catch {
-                throw .corrupt("the applied row or the sessions' checkpoint: \(error)")
+                throw .corrupt("the applied row, the sessions' checkpoint or the feed's floor: \(error)")
             }
         } catch {
             throw .engine(error)

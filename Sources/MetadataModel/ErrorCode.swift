@@ -73,6 +73,8 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     case notLeading = 34
     /// The lock is not free; no place in its line was taken.
     case lockHeld = 35
+    /// The watch has ended at this node; begin again with the revision `currentRevision`, here or elsewhere.
+    case lagged = 36
 
     // MARK: The session
 
@@ -99,7 +101,7 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         switch self {
         case .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
             .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
-            .sequenceGap, .sessionLimit, .alarmHolds:
+            .lagged, .sequenceGap, .sessionLimit, .alarmHolds:
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
             .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased,
@@ -144,6 +146,7 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .fenced: "a guard does not hold: its fence is not the current one"
         case .notLeading: "the session does not lead the group"
         case .lockHeld: "the lock is not free"
+        case .lagged: "the watch has to begin again"
         case .sequenceGap: "an earlier mutation of the session is missing"
         case .sequenceTooOld: "the reply was acknowledged before"
         case .resultNotKept: "applied before; the result was too large to keep"

@@ -47,6 +47,8 @@ package struct LogRead: Sendable {
         case peer(NodeID)
         /// A member whose log is damaged asked for committed entries.
         case repair(NodeID)
+        /// Watches that are behind go on from here.
+        case feed
     }
     package var purpose: Purpose
     package var range: ClosedRange<LogIndex>
@@ -62,6 +64,8 @@ package enum ApplyWork: Sendable {
     case listSessions(term: Term)
     /// It looks for what belongs to sessions that there are not, a bounded part at a time. Answer `orphansFound(term)`.
     case findOrphans(after: SessionID?, term: Term)
+    /// Applied entries: what they changed. Answer `fed`.
+    case feed([Slab], range: ClosedRange<LogIndex>, isLive: Bool)
     /// The log below this is gone; so are the effects that explain it.
     case forgetOutcomes(through: LogIndex)
 }

@@ -86,6 +86,7 @@ extension Replica {
         guard index >= raft.firstIndex else { return }
         raft.step(.compacted(through: index), now: now)
         effects.apply.append(.forgetOutcomes(through: index))
+        endWatchesBelowFloor()
         drainReady()
     }
 }

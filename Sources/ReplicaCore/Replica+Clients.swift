@@ -11,6 +11,7 @@ extension Replica {
         guard clients.isOpen(slot) else { return }
         requestCount -= clients.pendingCount(slot)
         if clients.export(slot) != .none { effects.exports.append(.end(slot)) }
+        if hub.isActive { hub.removeAll(of: slot) }
         clients.close(slot)
     }
 
@@ -24,6 +25,11 @@ extension Replica {
         guard clients.pendingCount(slot) < Limits.requestsPerConnectionMax else {
             throw .tooLarge(UInt64(clients.pendingCount(slot) + 1))
         }
+        switch request {
+        case .watchCredit(let bytes): return grantCredit(bytes, slot: slot, requestID: requestID)
+        case .watchCancel: return cancelWatch(slot: slot, requestID: requestID)
+        default: break
+        }
         clients.addPending(slot)
         requestCount += 1
         counters.requestCame()
@@ -34,16 +40,17 @@ extension Replica {
         guard clients.hasSaidHello(slot) else { throw .invalid("first frame: it must be hello") }
         if let error = removedError {
             switch request {
-            case .mutate, .query, .keepAlive, .changeMembers, .snapshot, .snapshotPiece:
+            case .mutate, .query, .keepAlive, .changeMembers, .snapshot, .snapshotPiece, .watch:
                 write(slot) { ClientReply.refuse(kind: header.kind, requestID: requestID, error, into: &$0) }
                 // It never gets better here; a client without a connection looks for another node.
                 effects.closingClients.append(slot)
                 return
-            case .hello, .status, .ping, .initialize, .clearAlarm, .unknown: break
+            case .hello, .status, .ping, .initialize, .clearAlarm, .watchCredit, .watchCancel, .unknown: break
             }
         }
         switch request {
-        case .hello: break
+        case .hello, .watchCredit, .watchCancel: break
+        case .watch(let request): watch(request, slot: slot, requestID: requestID)
         case .mutate(let command, let mayForward):
             let requester = Requester(origin: .client(slot), requestID: requestID)
             mutate(command, requester: requester, principal: 0, mayForward: mayForward)
@@ -149,7 +156,7 @@ extension Replica {
         }
         return StatusReply(
             revision: appliedIndex, identity: identity, node: node, leader: leaderHint, members: members,
-            alarms: alarms.alarms(active: activeAlarms))
+            alarms: alarms.alarms(active: activeAlarms), feedFloor: feedFloor)
     }
 
     // MARK: - Mutations
@@ -249,7 +256,7 @@ extension Replica {
     }
 
     /// Appends the one reply of a request to its connection's output of this turn.
-    private mutating func write(_ slot: ConnectionSlot, _ frame: (inout ByteWriter) -> Void) {
+    mutating func write(_ slot: ConnectionSlot, _ frame: (inout ByteWriter) -> Void) {
         guard clients.isOpen(slot) else { return }
         requestCount -= 1
         clients.write(to: slot, endsRequest: true, frame)

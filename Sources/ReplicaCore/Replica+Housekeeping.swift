@@ -165,6 +165,7 @@ extension Replica {
 
     private mutating func quarantine() {
         isQuarantined = true
+        endWatches { _ in ReplyError(.quarantined, "this node does not trust its state any more: watch at another one") }
         snapshots.askForStateAt = now
         reviewCampaigning()
     }

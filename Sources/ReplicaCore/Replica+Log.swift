@@ -200,6 +200,7 @@ extension Replica {
         case .repair(let peer):
             let bytes = slabs.first?.bytes ?? []
             send(.logEntriesReply(from: read.range.lowerBound), to: peer, payload: bytes.rawSpan)
+        case .feed: logReadForWatches(read, slabs: slabs)
         case .apply:
             isReadingForApply = false
             // A state that was replaced meanwhile goes on elsewhere.
@@ -244,6 +245,7 @@ extension Replica {
         applyFed = last.lastIndex
         appliesInFlight += 1
         effects.apply.append(.entries(slabs, range: range))
+        if hub.isActive { effects.apply.append(.feed(slabs, range: range, isLive: true)) }
     }
 
     /// What is applied here is durable here too, so nothing at or below it is still being written.

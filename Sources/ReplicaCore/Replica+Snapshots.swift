@@ -188,6 +188,7 @@ extension Replica {
         guard let fetch = snapshots.fetch else { return }
         snapshots.fetch = nil
         effects.notices.append(.snapshotInstalled(last: point.last))
+        stateReplaced(at: point.last.index)
         appliesInFlight = 0
         isReadingForApply = false
         appliedIndex = point.last.index

@@ -66,6 +66,11 @@ package struct Replica: ~Copyable {
     var durableApplied: LogIndex
     var recentDigests: [IndexedDigest] = []
 
+    // MARK: Watches
+    var hub = WatchHub()
+    /// The state cannot tell what entries through here changed.
+    var feedBase: LogIndex
+
     // MARK: The cluster
     package internal(set) var membership: Membership
     /// The memberships in the log from the last committed one on, by the index of their entries.
@@ -123,6 +128,7 @@ package struct Replica: ~Copyable {
         applyFed = restored.raft.lastApplied
         appliedIndex = restored.raft.lastApplied
         durableApplied = restored.raft.lastApplied
+        feedBase = restored.feedFloor
         membership = restored.membership
         membershipHistory = [(raft.configurationIndex, restored.membership)]
         memberInfo = restored.memberInfo
@@ -170,6 +176,7 @@ package struct Replica: ~Copyable {
         sendAppends()
         handOverWrites()
         evictTail()
+        serveWatches()
 
         effects.toClients = clients.takeOutput()
         for position in links.indices {
@@ -188,7 +195,7 @@ package struct Replica: ~Copyable {
             // A leader that hands over logs no expiries; who leads next grants every session its whole timeout.
             min(
                 raft.canPropose ? leases.nextDeadline : .never,
-                min(snapshots.nextDeadline, timerDeadline, members.waiting?.deadline ?? .never)))
+                min(min(snapshots.nextDeadline, timerDeadline), min(members.waiting?.deadline ?? .never, hub.nextDeadline))))
     }
 
     private mutating func runTimers() {
@@ -207,6 +214,7 @@ package struct Replica: ~Copyable {
     package mutating func stop() {
         guard !isStopping else { return }
         isStopping = true
+        endWatches { _ in ReplyError(.shuttingDown, "this node is stopping: watch at another one") }
         rememberAcknowledgements()
         if raft.isLeader { raft.step(.transferRequested(to: nil), now: now) }
     }
@@ -256,6 +264,9 @@ package struct ReplicaSettings: Sendable {
     package var softwareVersion: String
     package var limits = ConnectionLimits()
     package var requestsPendingMax = Limits.requestsPendingMax
+    package var feedBufferSizeMax = Limits.feedBufferSizeMax
+    /// Bytes of changes that one turn goes through for watches that are behind.
+    package var feedScanSizeMax = 4 * 1_024 * 1_024
     /// A read that no leader confirms, or a stale one whose revision does not come, is answered after this.
     package var requestTimeout = Interval.seconds(5)
     /// Log bytes kept in memory beyond what is under way, for followers that are a little late.
@@ -288,6 +299,8 @@ package struct RestoredReplica: Sendable {
     /// that names them.
     package var contacts: [Member] = []
     package var joinedAt = LogIndex.zero
+    /// The state can tell what entries after this one changed.
+    package var feedFloor = LogIndex.zero
     /// How far other nodes have acknowledged committed entries to this one.
     package var acknowledged: [NodeID: LogIndex]
     /// What a person has not cleared yet.

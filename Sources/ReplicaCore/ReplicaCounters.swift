@@ -90,6 +90,9 @@ package struct ReplicaCounters: Sendable {
 package struct ReplicaFigures: Sendable {
     package var counters: ReplicaCounters
     package var clientConnections: Int
+    package var watches: Int
+    /// Sent to watches, and not yet read by their clients.
+    package var watchBytesUnderWay: Int
     /// Requests of this node without a reply.
     package var requestsPending: Int
     /// Of these, commands that wait for their entry to be applied.
@@ -105,7 +108,8 @@ package struct ReplicaFigures: Sendable {
 extension Replica {
     package func figures(at now: Instant) -> ReplicaFigures {
         ReplicaFigures(
-            counters: counters, clientConnections: clients.openCount, requestsPending: requestCount,
+            counters: counters, clientConnections: clients.openCount, watches: hub.count,
+            watchBytesUnderWay: hub.bytesUnderWay, requestsPending: requestCount,
             writesPending: pending.count + openRequesters.count, durableIndex: durableApplied,
             leaderSilence: raft.leaderSilence(at: now), peers: links.links.map { ($0.id, $0.isUp) })
     }

@@ -48,6 +48,11 @@ package struct LogRetention: Hashable, Sendable {
 
     package init() {}
 
+    package init(bytes: Int, age: Interval) {
+        self.bytes = bytes
+        self.age = age
+    }
+
     func oldest(at time: ClusterTime) -> ClusterTime {
         ClusterTime(nanoseconds: time.nanoseconds - min(time.nanoseconds, UInt64(age.nanoseconds)))
     }

@@ -164,6 +164,7 @@ package struct OpenedNode<Home: EngineHome> {
                 hardState: log.hardState, log: terms, lastApplied: lastApplied, configurations: configurations),
             membership: membership.membership, memberInfo: machine.memberInfo, lastTime: lastTime,
             needsState: needsState)
+        restored.feedFloor = machine.feedFloor
         if founding.membershipIndex != .zero {
             restored.contacts = founding.membership.members.filter { $0.id != node }
             restored.joinedAt = founding.membershipIndex

@@ -1,4 +1,5 @@
 package import Basics
+internal import LogFormat
 package import MetadataMachine
 package import MetadataModel
 package import ReplicaCore
@@ -76,6 +77,8 @@ package final class StateKeeper<Home: EngineHome> {
         case .findOrphans(let after, let term):
             let found = try machine.findOrphans(after: after, limit: Self.ownersPerSearch)
             return .orphansFound(found.orphans, next: found.lookedThrough, term: term)
+        case .feed(let slabs, let range, let isLive):
+            return .fed(try feed(slabs, in: range), range: range, isLive: isLive)
         case .forgetOutcomes(let index):
             try machine.forgetOutcomes(through: index)
             return .nothing
@@ -84,6 +87,15 @@ package final class StateKeeper<Home: EngineHome> {
 
     /// Owners looked at in one go: a seek each, so that applies and reads do not wait long behind it.
     private static var ownersPerSearch: Int { 256 }
+
+    /// Nil when this state does not know what the entries did. Watches are not worth a node's life.
+    private func feed(_ slabs: [Slab], in range: ClosedRange<LogIndex>) throws(MachineError) -> FeedBatch? {
+        do throws(MachineError) {
+            return try machine.feed(slabs, in: range)
+        } catch .malformed {
+            return nil
+        }
+    }
 
     private func answers(to batch: QueryBatch, now: Instant) -> AnswerBatch {
         var answers = AnswerBatch()
@@ -124,6 +136,8 @@ package enum StateOutcome: Sendable {
     case damaged(String, isUsable: Bool)
     case sessionsListed([OpenSession], nextTimer: ClusterTime?, term: Term)
     case orphansFound([SessionID], next: SessionID?, term: Term)
+    /// What the entries of the range changed; nil when this state cannot tell.
+    case fed(FeedBatch?, range: ClosedRange<LogIndex>, isLive: Bool)
     case nothing
 
     package func deliver(to replica: inout Replica) {
@@ -137,6 +151,7 @@ package enum StateOutcome: Sendable {
         case .sessionsListed(let sessions, let nextTimer, let term):
             replica.sessionsListed(sessions, nextTimer: nextTimer, term: term)
         case .orphansFound(let orphans, let next, let term): replica.orphansFound(orphans, next: next, term: term)
+        case .fed(let batch, let range, let isLive): replica.fed(batch, range: range, isLive: isLive)
         case .nothing: break
         }
     }

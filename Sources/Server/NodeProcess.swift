@@ -287,7 +287,9 @@ final class NodeProcess: @unchecked Sendable {
             restored, settings: settings, seed: random.next(), now: Node<Home>.instant(), wall: wallClock())
         let storage = NodeStorage(
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
-            logSizeMax: configuration.logSizeMax, alarms: alarms.latched, fileSystem: fileSystem, directory: directory)
+            logSizeMax: configuration.logSizeMax,
+            feed: LogRetention(bytes: configuration.feedSize, age: configuration.feedAge), alarms: alarms.latched,
+            fileSystem: fileSystem, directory: directory)
         return Node(
             replica: replica, storage: storage, peers: peers, security: security, loop: loop, logger: logger, configuration: configuration
         ) { [logger, exit] failure in
@@ -363,9 +365,10 @@ final class NodeProcess: @unchecked Sendable {
                 let pong = PingReply(revision: .zero, clusterTime: wallClock(), leader: nil)
                 send(.pong(pong), header.requestID, on: connection)
             case .initialize: initialize(header.requestID, on: connection)
+            case .watchCredit, .watchCancel: break
             case .clearAlarm(let name):
                 send(alarms.clear(name, isRepairing: repair != nil), header.requestID, on: connection)
-            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .unknown:
+            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .watch, .unknown:
                 var writer = ByteWriter()
                 let error = ReplyError(.notReady, "\(configuration.name) \(whyNotReady)")
                 ClientReply.refuse(kind: header.kind, requestID: header.requestID, error, into: &writer)

@@ -18,6 +18,8 @@ enum StorageReport: Sendable {
     case logRead(LogRead, [Slab])
     /// Entries that were asked for are not what was written: the others have them.
     case logDamaged(LogDamage)
+    /// Damage in old entries, which only watches still ask for.
+    case feedUnreadable(through: LogIndex)
     case outcomes([StateOutcome])
     case flushed(through: LogIndex)
     case compacted(through: LogIndex)
@@ -92,10 +94,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     init(
         log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership, logSizeMax: Int,
-        alarms: [LatchedAlarm], fileSystem: any FileSystem, directory: String
+        feed: LogRetention, alarms: [LatchedAlarm], fileSystem: any FileSystem, directory: String
     ) {
         self.alarms = alarms
-        var retention = LogRetention()
+        var retention = feed
         retention.bytes = min(retention.bytes, logSizeMax / 2)
         self.retention = retention
         self.logSizeMax = logSizeMax
@@ -182,6 +184,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .outcomes(let outcomes):
             for outcome in outcomes { outcome.deliver(to: &replica) }
         case .logDamaged(let damage): replica.logDamaged(damage.description)
+        case .feedUnreadable(let index): replica.feedUnreadable(through: index)
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
         case .diskChecked(let usage, let level): replica.diskChanged(usage, level)
@@ -338,6 +341,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private func perform(_ read: LogRead) {
         do throws(LogReadError) {
             report(.logRead(read, try log.perform(read)))
+        } catch where read.purpose == .feed {
+            report(.feedUnreadable(through: read.range.upperBound))
         } catch {
             guard case .damaged(let damage) = error else {
                 return report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))

@@ -35,6 +35,9 @@ package struct ServerConfiguration: Hashable, Sendable {
     package var segmentSize = 64 * 1_024 * 1_024
     /// Bytes of log that are kept at most, for followers that lag.
     package var logSizeMax = 1_024 * 1_024 * 1_024
+    /// How much of the log is kept as the change feed, beyond what replication needs; of `logSizeMax` at most half.
+    package var feedSize = feedSizeDefault
+    package var feedAge = Interval.seconds(24 * 3_600)
     /// Free bytes below which the node takes no new entries; nil: max(256 MiB, 4 segments).
     package var diskReserve: Int?
     package var valueSizeMax = Limits.valueSizeMaxDefault
@@ -42,6 +45,8 @@ package struct ServerConfiguration: Hashable, Sendable {
     package var connectionsPerAddressMax = Limits.connectionsPerAddressMax
     package var logLevel: LogLevel = .info
     package var logFormat: LogFormat = .text
+
+    private static let feedSizeDefault = 96 * 1_024 * 1_024
 
     package struct Founder: Hashable, Sendable {
         package var name: String
@@ -207,6 +212,11 @@ extension ServerConfiguration {
         try require(
             logSizeMax >= 4 * segmentSize,
             "--log-max must hold at least 4 segments (\(4 * segmentSize / mebibyte)MiB)")
+        try require(
+            (0...logSizeMax / 2).contains(feedSize) || feedSize == Self.feedSizeDefault,
+            "--feed-size may be half of --log-max at most (\(logSizeMax / 2 / mebibyte)MiB)")
+        try require(
+            feedAge >= .seconds(1) && feedAge <= .seconds(366 * 24 * 3_600), "--feed-age must be from 1s to 8784h")
         try require(diskReserveSize >= 0, "--disk-reserve cannot be negative")
         try require(
             connectionsMax >= 16, "--connections-max must be 16 or more: peers and an administrator need places too")

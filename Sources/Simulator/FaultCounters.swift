@@ -41,6 +41,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case moveNode = "client.moveNode"
     case unknownOutcome = "client.unknown"
     case abandonSession = "client.abandonSession"
+    case watchCompacted = "watch.compacted"
 }
 
 package struct FaultCounters: Hashable, Sendable {

@@ -42,6 +42,7 @@ extension World {
         guard client.isWorking else { return }
         schedule(
             .clientThinks(client: client.number), after: workChance.interval(.milliseconds(1), settings.thinkTimeMax))
+        watchersGoOn(of: client)
         guard client.items.count < Self.callsAtOnceMax else { return }
         let isAboutPlaces = settings.coordinates && coordinationChance.happens(percent: 50)
         let item = isAboutPlaces ? nextCoordinationItem(for: client) : nextItem(for: client)
@@ -102,7 +103,18 @@ extension World {
         return isSound
     }
 
-    private func carryOut(_ client: SimClient) {
+    func carryOut(_ client: SimClient) {
+        carryOutEffects(of: client)
+        // What a watch told may have been read at once.
+        if !watchers.isEmpty { carryOutEffects(of: client) }
+        let due = client.state.nextDeadline
+        guard due != client.deadline else { return }
+        client.deadline = due
+        client.deadlineNumber += 1
+        queue.add(.clientDeadline(client: client.number, number: client.deadlineNumber), at: max(due, now))
+    }
+
+    private func carryOutEffects(of client: SimClient) {
         for effect in client.state.takeEffects() {
             switch effect {
             case .connect(let id, let address): connect(client, id, address)
@@ -112,14 +124,10 @@ extension World {
             case .send(let id, let bytes):
                 if let connection = client.connections[id] { send(bytes, over: connection, toCalled: true) }
             case .complete(let id, let outcome): finish(id, outcome, of: client)
+            case .watch(let id, let news): watchTold(id, news)
             case .session(let event): if event.state == .lost { counters.add(.abandonSession) }
             }
         }
-        let due = client.state.nextDeadline
-        guard due != client.deadline else { return }
-        client.deadline = due
-        client.deadlineNumber += 1
-        queue.add(.clientDeadline(client: client.number, number: client.deadlineNumber), at: max(due, now))
     }
 
     private func connect(_ client: SimClient, _ id: ConnectionID, _ address: String) {

@@ -25,6 +25,8 @@ package enum Simulation {
         package var fencedWritesAccepted: Int
         package var fencedWritesRefused: Int
         package var fencesUsed: Int
+        /// Told to watches.
+        package var watchedChanges: Int
         package var faults: FaultCounters
     }
 
@@ -44,12 +46,14 @@ package enum Simulation {
             eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
             outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
-            fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed, faults: world.counters)
+            fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed, watchedChanges: world.watchedChanges, world.counters)
+            faults: world.counters)
     }
 
     /// The second phase: everything is healed, and the cluster has to get well.
     static func finish(_ world: World) {
         world.heal()
+        for client in world.clients { world.watchersGoOn(of: client) }
         world.run(until: world.awakeAt)
         world.operatorFinishes()
         settle(world, "ten election timeouts after the last fault")
@@ -57,6 +61,7 @@ package enum Simulation {
         settle(world, "after a last write of each client")
         rest(world)
         world.checkEnd()
+        world.checkWatches()
     }
 
     private static func settle(_ world: World, _ when: String) {

@@ -255,6 +255,8 @@ extension World {
         do throws(LogReadError) {
             let slabs = try process.log.perform(read)
             turn(node) { $0.logRead(read, slabs: slabs) }
+        } catch where read.purpose == .feed {
+            turn(node) { $0.feedUnreadable(through: read.range.upperBound) }
         } catch {
             // Damage that only a read could find: the process ends, and what was damaged is brought back.
             guard !node.repairs.isEmpty else { return fail("\(node.name) cannot read its log: \(error)") }
@@ -318,7 +320,8 @@ extension World {
         case .applied(let report):
             if case .entries(let slabs, _) = work { checkApplied(slabs, report, by: node, process) }
             turn(node) { $0.applied(report) }
-        case .answered, .answeredWithDamage, .damaged, .sessionsListed, .orphansFound: turn(node) { outcome.deliver(to: &$0) }
+        case .answered, .answeredWithDamage, .damaged, .sessionsListed, .orphansFound, .fed:
+            turn(node) { outcome.deliver(to: &$0) }
         case .nothing: break
         }
     }

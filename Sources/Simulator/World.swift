@@ -69,6 +69,7 @@ package final class World {
     var faultChance: Chance
     var adminChance: Chance
     var coordinationChance: Chance
+    var watchChance: Chance
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -88,6 +89,10 @@ package final class World {
     var acknowledged: Set<LogIndex> = []
     /// Commands that clients were told to have had no effect.
     var refusedContents: [[UInt8]] = []
+    var watchers: [SimWatcher] = []
+    /// Those whose feed was lost, until they begin again.
+    var lostWatches: [Int] = []
+    var watchedChanges = 0
     /// Connections whose bytes this world has damaged.
     var damagedConnections: [SimConnection] = []
 
@@ -122,6 +127,7 @@ package final class World {
         faultChance = Chance(seed: seed, stream: 5)
         adminChance = Chance(seed: seed, stream: 6)
         coordinationChance = Chance(seed: seed, stream: 7)
+        watchChance = Chance(seed: seed, stream: 8)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -154,6 +160,7 @@ package final class World {
             schedule(.clientThinks(client: client.number), after: nodeChance.interval(.zero, .milliseconds(500)))
         }
         if settings.injectsFaults { schedule(.nextFault, after: .seconds(2)) }
+        startWatchers()
     }
 
     // MARK: - Time

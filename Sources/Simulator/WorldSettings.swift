@@ -17,6 +17,8 @@ package struct WorldSettings: Sendable {
     /// Log bytes kept in memory for late followers.
     package var tailSizeMax = 0
     package var hasVolatileState = false
+    /// Watches among the clients; none unless asked for.
+    package var watchCount = 0
     package var networkDelayMax = Interval.zero
     /// Of a hundred times that a fault is due, how often which one; 0 switches a class off for this seed.
     var enabled: [Bool] = []

@@ -36,6 +36,10 @@ package enum ClientRequest: ~Escapable {
     case snapshotPiece(SnapshotPieceRequest)
     case changeMembers(MemberChange)
     case clearAlarm(String)
+    case watch(WatchRequest)
+    /// Of the watch that the frame's request id names; no reply.
+    case watchCredit(bytes: UInt32)
+    case watchCancel
     /// Of a later release; answered `unimplemented`.
     case unknown(kind: UInt16)
 
@@ -65,6 +69,9 @@ package enum ClientRequest: ~Escapable {
         case .snapshotPiece: return .snapshotPiece(try SnapshotPieceRequest(decoding: &reader))
         case .changeMembers: return .changeMembers(try MemberChange(decoding: &reader))
         case .clearAlarm: return .clearAlarm(try reader.readText())
+        case .watch: return .watch(try WatchRequest(decoding: &reader))
+        case .watchCredit: return .watchCredit(bytes: try reader.readUInt32())
+        case .watchCancel: return .watchCancel
         case .goingAway: throw .invalid("goingAway from a client")
         }
     }

@@ -99,7 +99,8 @@ package enum ControlReply: Hashable, Sendable {
                 MemberChangeReply(revision: revision, node: node, leader: try reader.readLeaderHint()))
         case .clearAlarm:
             return .alarmCleared(AlarmClearedReply(revision: revision, count: try reader.readUInt16()))
-        case .mutate, .query, .goingAway: throw .invalid("reply of another kind")
+        case .mutate, .query, .goingAway, .watch, .watchCredit, .watchCancel:
+            throw .invalid("reply of another kind")
         }
     }
 }

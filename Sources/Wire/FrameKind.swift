@@ -17,6 +17,11 @@ package enum ClientFrameKind: UInt16, Hashable, Sendable, CaseIterable {
     case goingAway = 8
     /// Changes who the members are, or which of them leads.
     case changeMembers = 9
+    /// Asks for changes as they come.
+    case watch = 10
+    /// The client has read some of them.
+    case watchCredit = 11
+    case watchCancel = 12
     /// Pins the node's state, to be taken away piece by piece.
     case snapshot = 32
     case snapshotPiece = 33

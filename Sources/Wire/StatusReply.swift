@@ -11,11 +11,14 @@ package struct StatusReply: Hashable, Sendable {
     package var members: [MemberStatus]
     /// What stands at this node, oldest first within a name.
     package var alarms: [Alarm]
+    /// The oldest revision that a watch may begin with at this node; 0: it does not say.
+    package var feedFloor: LogIndex
 
     package init(
         revision: LogIndex, identity: ClusterIdentity?, node: NodeStatus, leader: LeaderHint?, members: [MemberStatus],
-        alarms: [Alarm] = []
+        alarms: [Alarm] = [], feedFloor: LogIndex = .zero
     ) {
+        self.feedFloor = feedFloor
         self.revision = revision
         self.identity = identity
         self.node = node
@@ -139,6 +142,7 @@ extension StatusReply {
         let listed = alarms.prefix(Alarm.countMax)
         writer.write(UInt16(listed.count))
         for alarm in listed { alarm.encode(into: &writer) }
+        writer.write(feedFloor.rawValue)
     }
 
     init(decoding reader: inout ByteReader, revision: LogIndex) throws(DecodeError) {
@@ -156,6 +160,7 @@ extension StatusReply {
         let alarmCount = Int(try reader.readUInt16())
         guard alarmCount <= Alarm.countMax else { throw .tooLarge(UInt64(alarmCount)) }
         for _ in 0..<alarmCount { alarms.append(try Alarm(decoding: &reader)) }
+        feedFloor = reader.isAtEnd ? .zero : LogIndex(try reader.readUInt64())
     }
 }
 

@@ -80,7 +80,9 @@ struct QuorateSim: ParsableCommand {
         settings.faultyTime = .seconds(seconds)
         switch WorldProfile(rawValue: profile) {
         case .membership: settings.changesMembers = true
-        case .clients: settings.coordinates = true
+        case .clients:
+            settings.coordinates = true
+            settings.watchCount = 4
         case .default, nil: break
         }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
@@ -101,10 +103,10 @@ struct QuorateSim: ParsableCommand {
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "
                     + "\(result.entryCount) entries, \(result.mutationsAcknowledged) writes and "
                     + "\(result.readsAnswered) reads answered, \(result.outcomesUnknown) unknown, "
-                    + (coordinate
+                    + (result.fencesUsed > 0
                         ? "\(result.fencedWritesAccepted) writes under \(result.fencesUsed) fences, "
                             + "\(result.fencedWritesRefused) under old ones refused, " : "")
-                    + "\(result.faults.total) faults")
+                    + "\(result.watchedChanges) changes watched, \(result.faults.total) faults")
         }
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)
@@ -117,7 +119,7 @@ enum WorldProfile: String, CaseIterable {
     case `default`
     /// The same, while an operator changes the members all the time.
     case membership
-    /// Half of what clients do is about elections and locks.
+    /// Half of what clients do is about elections and locks, and some of them watch.
     case clients
 
     static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }

@@ -92,6 +92,10 @@ struct ClusterClient {
         }
     }
 
+    func watch(prefix: [UInt8], from revision: UInt64?, keysOnly: Bool) -> Client.Watch {
+        client.watch(prefix: prefix, from: revision, filter: keysOnly ? [.keysOnly] : [])
+    }
+
     /// On its own; a retry by a later run of the program is a new transaction.
     func transact(
         _ transaction: MetadataTransaction, guards: [Fence] = []

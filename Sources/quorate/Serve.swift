@@ -43,6 +43,9 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Size of a log segment. (default: 64MiB)", valueName: "SIZE")) var segmentSize: String?
     @Option(help: ArgumentHelp("Log that is kept at most for others to catch up. (default: 1GiB)", valueName: "SIZE"))
     var logMax: String?
+    @Option(help: ArgumentHelp("Log that is kept for watches. (default: 96MiB)", valueName: "SIZE"))
+    var feedSize: String?
+    @Option(help: ArgumentHelp("Age up to which it is kept. (default: 24h)", valueName: "TIME")) var feedAge: String?
     @Option(
         help: ArgumentHelp(
             "Free space below which it takes nothing new. (default: 256MiB or 4 segments)", valueName: "SIZE"))
@@ -82,7 +85,7 @@ struct Serve: AsyncParsableCommand {
             (.httpInsecure, httpInsecure ? "true" : nil), (.advertiseClient, advertiseClient),
             (.advertisePeer, advertisePeer), (.heartbeatInterval, heartbeatInterval),
             (.electionTimeout, electionTimeout), (.diskStallTimeout, diskStallTimeout), (.segmentSize, segmentSize),
-            (.logMax, logMax), (.diskReserve, diskReserve), (.valueSizeMax, valueSizeMax),
+            (.logMax, logMax), (.feedSize, feedSize), (.feedAge, feedAge), (.diskReserve, diskReserve), (.valueSizeMax, valueSizeMax),
             (.tlsCert, tls.tlsCert), (.tlsKey, tls.tlsKey), (.tlsCA, tls.tlsCa),
             (.connectionsMax, connectionsMax), (.connectionsPerAddress, connectionsPerAddress), (.logLevel, logLevel),
             (.logFormat, logFormat),

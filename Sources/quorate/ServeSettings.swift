@@ -16,6 +16,8 @@ enum ServeSetting: String, CaseIterable {
     case diskStallTimeout = "disk-stall-timeout"
     case segmentSize = "segment-size"
     case logMax = "log-max"
+    case feedSize = "feed-size"
+    case feedAge = "feed-age"
     case diskReserve = "disk-reserve"
     case valueSizeMax = "value-size-max"
     case connectionsMax = "connections-max"
@@ -76,6 +78,8 @@ struct ServeSettings {
         if let interval = try optional(.diskStallTimeout, time) { configuration.diskStallTimeout = interval }
         if let size = try optional(.segmentSize, size) { configuration.segmentSize = size }
         if let size = try optional(.logMax, size) { configuration.logSizeMax = size }
+        if let size = try optional(.feedSize, size) { configuration.feedSize = size }
+        if let age = try optional(.feedAge, time) { configuration.feedAge = age }
         if let size = try optional(.diskReserve, size) { configuration.diskReserve = size }
         if let size = try optional(.valueSizeMax, size) { configuration.valueSizeMax = size }
         if let count = try optional(.connectionsMax, count) {

@@ -139,6 +139,7 @@ extension StatusReport {
             ("appliedIndex", .optional(status?.appliedIndex)),
             ("firstIndex", .optional(status?.firstIndex)),
             ("lastIndex", .optional(status?.lastIndex)),
+            ("feedFloor", .optional(status?.feedFloor)),
             ("lag", .optional(node.progress?.lag)),
             ("digest", .optional(digest.map(JSON.hexadecimal))),
             ("digestIndex", .optional(digest == nil ? nil : digestIndex)),

@@ -28,6 +28,7 @@ struct Harness {
     var sent: [Sent] = []
     var outcomes: [CallID: CallOutcome] = [:]
     var sessions: [SessionState] = []
+    var watchNews: [(id: WatchID, news: WatchNews)] = []
     /// Connections asked for and not yet made, and those made.
     var dialed: [(id: ConnectionID, address: String)] = []
     var open: [(id: ConnectionID, address: String)] = []
@@ -209,6 +210,7 @@ struct Harness {
             case .complete(let id, let outcome):
                 #expect(outcomes[id] == nil, "call \(id.rawValue) completed twice")
                 outcomes[id] = outcome
+            case .watch(let id, let news): watchNews.append((id, news))
             case .session(let event): sessions.append(event.state)
             }
         }

@@ -140,6 +140,7 @@ struct ModelCluster {
             case .complete(let id, let outcome):
                 #expect(outcomes[id] == nil)
                 outcomes[id] = outcome
+            case .watch: break
             case .session: break
             }
         }

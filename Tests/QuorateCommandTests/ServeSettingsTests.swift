@@ -53,8 +53,13 @@ struct ServeSettingsTests {
             "engine": "memory", "heartbeat-interval": "50ms", "election-timeout": "300ms-600ms", "segment-size": "1MiB",
             "log-max": "8MiB", "disk-reserve": "1GiB", "value-size-max": "8MiB", "connections-max": "100",
             "log-level": "debug", "disk-stall-timeout": "1s", "insecure": "true", "client": "0.0.0.0:7400",
-            "advertise-client": "10.0.0.1:7400", "http": "10.0.0.1:7600", "log-format": "json",
+            "advertise-client": "10.0.0.1:7400", "http": "10.0.0.1:7600", "log-format": "json", "feed-size": "2MiB",
+            "feed-age": "2h",
         ])
+        #expect(plain.feedSize == 96 * 1_048_576)
+        #expect(plain.feedAge == .seconds(24 * 3_600))
+        #expect(changed.feedSize == 2_097_152)
+        #expect(changed.feedAge == .seconds(7_200))
         #expect(plain.httpListen == nil)
         #expect(plain.logFormat == .text)
         #expect(changed.httpListen?.description == "10.0.0.1:7600")
@@ -123,6 +128,8 @@ struct ServeSettingsTests {
     func relations() {
         #expect(refusal(["election-timeout": "200ms-400ms"]).contains("3 × --heartbeat-interval"))
         #expect(refusal(["election-timeout": "1s-1s"]).contains("1.2 ×"))
+        #expect(refusal(["log-max": "256MiB", "feed-size": "200MiB"]).contains("half of --log-max"))
+        #expect(refusal(["feed-age": "10ms"]).contains("--feed-age"))
         #expect(refusal(["log-max": "128MiB"]).contains("at least 4 segments"))
         #expect(refusal(["segment-size": "512KiB"]).contains("from 1MiB to 1GiB"))
         #expect(refusal(["name": "n4"]).contains("does not name this node"))

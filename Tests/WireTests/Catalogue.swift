@@ -74,7 +74,26 @@ enum Catalogue {
             Alarm(
                 name: "damage", node: "n1", since: ClusterTime(nanoseconds: 1_700_000_000_000_000_000), isActive: false,
                 detail: "log: file 3", remedy: "look at the disk")
-        ])
+        ], feedFloor: LogIndex(1))
+
+    private static var watchChanges: [UInt8] {
+        var frame = WatchFrame(requestID: 15)
+        let revisions: [(UInt64, [Change])] = [
+            (9, [Change(key: Array("a/b".utf8), value: Array("hello".utf8))]),
+            (11, [Change(key: Array("a/b".utf8), value: nil), Change(key: Array("a/c".utf8), value: [])]),
+        ]
+        for (revision, changes) in revisions {
+            frame.begin(LogIndex(revision))
+            for change in changes {
+                let bytes = bytes { change.encode(into: &$0) }
+                var reader = ByteReader(bytes.rawSpan)
+                guard let view = try? ChangeView(decoding: &reader) else { fatalError("a change that does not decode") }
+                frame.append(view, keysOnly: false)
+            }
+        }
+        frame.finish(through: LogIndex(11), goesOn: false)
+        return frame.writer.bytes
+    }
 
     static let client: [(name: String, bytes: [UInt8])] = [
         (
@@ -102,6 +121,31 @@ enum Catalogue {
             bytes {
                 ControlReply.alarmCleared(AlarmClearedReply(revision: LogIndex(4_101), count: 1)).encode(
                     requestID: 15, into: &$0)
+            }
+        ),
+        (
+            "watch",
+            bytes {
+                WatchRequest(
+                    span: .prefix(Array("a/".utf8)), from: LogIndex(9), progressInterval: .seconds(1)
+                ).encode(requestID: 15, into: &$0)
+            }
+        ),
+        (
+            "watch created",
+            bytes { WatchFrame.writeCreated(requestID: 15, revision: LogIndex(8), floor: LogIndex(1), into: &$0) }
+        ),
+        ("watch changes", watchChanges),
+        (
+            "watch progress",
+            bytes { WatchFrame.writeProgress(requestID: 15, through: LogIndex(40), isLast: false, into: &$0) }
+        ),
+        ("watchCredit", bytes { ClientRequest.encodeWatchCredit(requestID: 15, bytes: 103, into: &$0) }),
+        ("watchCancel", bytes { ClientRequest.encodeWatchCancel(requestID: 15, into: &$0) }),
+        (
+            "watch lagged",
+            reply(.watch, 15) {
+                ReplyError(.lagged, currentRevision: LogIndex(41)).encode(revision: LogIndex(40), into: &$0)
             }
         ),
         ("hello reply", bytes { ControlReply.hello(helloReply).encode(requestID: 1, into: &$0) }),

@@ -52,7 +52,9 @@ import Wire
             if header.isReply {
                 var reader = ByteReader(body.rawSpan)
                 _ = try ReplyHead(decoding: &reader)
-                if kind != .mutate, kind != .query {
+                if kind == .watch {
+                    _ = try WatchEvent(decoding: body.rawSpan)
+                } else if kind != .mutate, kind != .query {
                     _ = try ControlReply.decode(kind: header.kind, body: body.rawSpan)
                 }
             } else if kind == .goingAway {
@@ -63,7 +65,7 @@ import Wire
                 case .query(_, let query): _ = try Query(decoding: query)
                 case .unknown: Issue.record("\(name) is of no known kind")
                 case .hello, .keepAlive, .status, .initialize, .ping, .snapshot, .snapshotPiece, .changeMembers,
-                    .clearAlarm:
+                    .clearAlarm, .watch, .watchCredit, .watchCancel:
                     break
                 }
             }

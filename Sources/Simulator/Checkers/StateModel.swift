@@ -31,6 +31,18 @@ struct StateModel {
         }
     }
 
+    /// What each revision changed under `prefix`, in order; of one revision in key order.
+    func changes(prefix: [UInt8]) -> [(revision: LogIndex, changes: [Change])] {
+        var found: [LogIndex: [[UInt8]: Change]] = [:]
+        for (key, versions) in history where key.starts(with: prefix) {
+            // Of several within one revision the last one counts.
+            for version in versions { found[version.revision, default: [:]][key] = Change(key: key, value: version.value) }
+        }
+        return found.sorted { $0.key < $1.key }.map { revision, changes in
+            (revision, changes.values.sorted { $0.key.lexicographicallyPrecedes($1.key) })
+        }
+    }
+
     // MARK: Changes
 
     private mutating func set(_ key: [UInt8], to value: [UInt8]?, at revision: LogIndex) {

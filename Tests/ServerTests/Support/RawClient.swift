@@ -50,6 +50,11 @@ final class RawClient {
         return id
     }
 
+    /// A frame about an earlier request; nothing answers it.
+    func send(_ kind: UInt16, _ body: Bytes, id: UInt64) throws {
+        try socket.send(Frame.bytes(kind: kind, id: id, body: body))
+    }
+
     func receive(_ id: UInt64) throws -> Reply {
         while true {
             var frame = try socket.receiveFrame()
@@ -237,6 +242,7 @@ struct Bytes {
     }
 
     mutating func dropLast(_ count: Int) { all.removeLast(min(count, all.count)) }
+    var isAtEnd: Bool { offset == all.count }
     mutating func readUInt8() throws -> UInt8 { try take(1)[0] }
     mutating func readUInt16() throws -> UInt16 { UInt16(try integer(2)) }
     mutating func readUInt32() throws -> UInt32 { UInt32(try integer(4)) }

@@ -1,0 +1,180 @@
+internal import Basics
+internal import LogFormat
+internal import MetadataModel
+
+/// What entries changed, found again from the log and from what outcome rows say beside it: a function of (record,
+/// effects). The one way in which the change feed is made, live and for those that catch up.
+enum ChangeDecoder {
+    /// What outcome rows say of one entry.
+    struct Effects {
+        /// Nil: the entry did exactly what its command says.
+        var form: Effect.Form?
+        var deletedKeys: [[UInt8]] = []
+        /// Rows that the command does not show.
+        var rows: [Row] = []
+    }
+
+    struct Row {
+        var table: UInt8
+        var key: [UInt8]
+        /// As stored; nil: deleted.
+        var stored: [UInt8]?
+    }
+
+    /// Appends the entry's part of a `FeedBatch`; nothing when it changed nothing.
+    /// - Throws: when the record cannot be read, or what explains it is missing.
+    static func append(
+        _ record: borrowing RecordView, _ effects: Effects?, into writer: inout ByteWriter
+    ) throws(DecodeError) {
+        guard record.header.type == .command else { return }
+        var reader = ByteReader(record.payload)
+        let header = try CommandHeader(decoding: &reader)
+        let revision = record.header.id.index
+        guard let effects else { return try appendPlain(header.kind, &reader, revision, into: &writer) }
+        var rows = Rows()
+        for row in effects.rows { try rows.add(row) }
+        if effects.form != .noChange {
+            try addCommand(header.kind, &reader, revision, effects, to: &rows)
+        }
+        write(revision, into: &writer) { rows.write(into: &$0) }
+    }
+
+    /// Without an effect of its own an entry is a plain put or delete that took place: written as it is read.
+    private static func appendPlain(
+        _ kind: CommandKind, _ reader: inout ByteReader, _ revision: LogIndex, into writer: inout ByteWriter
+    ) throws(DecodeError) {
+        switch kind {
+        case .put:
+            let body = try PutBody(decoding: &reader)
+            write(revision, into: &writer) { Self.write(put: body.key, body.value, into: &$0) }
+        case .delete:
+            let body = try DeleteBody(decoding: &reader)
+            write(revision, into: &writer) { writer in
+                writer.write(FeedTable.records.rawValue)
+                writer.write(UInt8(0))
+                writer.write(UInt16(body.key.byteCount))
+                writer.write(body.key)
+            }
+        case .createSequential:
+            let body = try CreateSequentialBody(decoding: &reader)
+            let key = Key.sequential(prefix: body.prefix, revision: revision)
+            write(revision, into: &writer) { Self.write(put: key.rawSpan, body.value, into: &$0) }
+        case .deleteRange, .transaction: throw .invalid("entry \(revision), whose effect is not kept")
+        case .endSession, .expireSessions, .tick, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel: break
+        }
+    }
+
+    private static func write(put key: RawSpan, _ value: RawSpan, into writer: inout ByteWriter) {
+        writer.write(FeedTable.records.rawValue)
+        writer.write(UInt8(1))
+        writer.write(UInt16(key.byteCount))
+        writer.write(key)
+        writer.write(UInt32(value.byteCount))
+        writer.write(value)
+    }
+
+    private static func write(_ revision: LogIndex, into writer: inout ByteWriter, _ body: (inout ByteWriter) -> Void) {
+        let start = writer.count
+        writer.write(revision.rawValue)
+        writer.write(UInt32(0))
+        let bodyStart = writer.count
+        body(&writer)
+        if writer.count == bodyStart {
+            writer.removeAll(after: start)
+        } else {
+            writer.overwrite(at: start + 8, with: UInt32(writer.count - bodyStart))
+        }
+    }
+
+    /// Adds what the command did besides the rows that its outcome lists.
+    private static func addCommand(
+        _ kind: CommandKind, _ reader: inout ByteReader, _ revision: LogIndex, _ effects: Effects, to rows: inout Rows
+    ) throws(DecodeError) {
+        for key in effects.deletedKeys { rows.delete(key) }
+        switch kind {
+        case .put:
+            let body = try PutBody(decoding: &reader)
+            rows.put([UInt8](body.key), [UInt8](body.value))
+        case .delete: rows.delete([UInt8](try DeleteBody(decoding: &reader).key))
+        case .createSequential:
+            let body = try CreateSequentialBody(decoding: &reader)
+            rows.put(Key.sequential(prefix: body.prefix, revision: revision), [UInt8](body.value))
+        case .transaction:
+            guard let form = effects.form, form == .then || form == .otherwise else {
+                throw .invalid("transaction \(revision), whose branch is not kept")
+            }
+            let transaction = try Transaction(decoding: &reader)
+            rows.add(form == .then ? transaction.then : transaction.otherwise)
+        case .deleteRange:
+            guard effects.form == .rows else { throw .invalid("range delete \(revision), whose rows are not kept") }
+        case .endSession, .expireSessions, .tick, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel: break
+        }
+    }
+
+    /// What becomes of each key; the last word counts.
+    private struct Rows {
+        private struct Place: Hashable {
+            var table: UInt8
+            var key: [UInt8]
+        }
+        private struct Content {
+            var value: [UInt8]?
+            var owner: SessionID?
+        }
+        private var changed: [Place: Content] = [:]
+
+        mutating func put(_ key: [UInt8], _ value: [UInt8], owner: SessionID? = nil) {
+            changed[Place(table: FeedTable.records.rawValue, key: key)] = Content(value: value, owner: owner)
+        }
+
+        mutating func delete(_ key: [UInt8]) {
+            changed[Place(table: FeedTable.records.rawValue, key: key)] = Content()
+        }
+
+        mutating func add(_ row: Row) throws(DecodeError) {
+            guard let table = FeedTable(rawValue: row.table) else {
+                throw .unknown("table of a changed row", UInt64(row.table))
+            }
+            var content = Content(value: row.stored)
+            if table == .records, let stored = row.stored {
+                var reader = ByteReader(stored.rawSpan)
+                if try reader.readUInt64() & RowHead.owned != 0 { content.owner = try reader.readSessionID() }
+                content.value = [UInt8](reader.readRemaining())
+            }
+            changed[Place(table: row.table, key: row.key)] = content
+        }
+
+        /// The keys that prefix deletes found are there already, as deleted. A put after such a delete brings its key
+        /// back; a delete after a put takes it again.
+        mutating func add(_ branch: [Transaction.Operation]) {
+            var putKeys: [[UInt8]] = []
+            for operation in branch {
+                switch operation {
+                case .put(let key, let value):
+                    put(key, value)
+                    putKeys.append(key)
+                case .delete(let key): delete(key)
+                case .deletePrefix(let prefix): for key in putKeys where key.starts(with: prefix) { delete(key) }
+                case .get: break
+                }
+            }
+        }
+
+        func write(into writer: inout ByteWriter) {
+            let ordered = changed.sorted { left, right in
+                left.key.table == right.key.table
+                    ? left.key.key.lexicographicallyPrecedes(right.key.key) : left.key.table < right.key.table
+            }
+            for (place, content) in ordered {
+                writer.write(place.table)
+                Change(key: place.key, value: content.value, owner: content.owner).encode(into: &writer)
+            }
+        }
+    }
+}
+
+/// The head of a stored record.
+enum RowHead {
+    /// Set in the revision when the owner follows it.
+    static let owned: UInt64 = 1 << 63
+}
