@@ -49,6 +49,7 @@ extension Replica {
     /// What was kept of the snapshot here is no longer what was written: another is made, of the state as it is now.
     package mutating func snapshotPieceDamaged(_ piece: SnapshotPiece, reason: String, for peer: NodeID) {
         effects.notices.append(.snapshotFailed(reason: reason))
+        raise(.damage, "snapshot: \(reason)")
         if snapshots.built?.last == piece.last {
             snapshots.built = nil
             offerSnapshot()

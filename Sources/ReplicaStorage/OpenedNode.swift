@@ -47,7 +47,8 @@ package struct OpenedNode<Home: EngineHome> {
         }
         if let torn = report.tornTail { notes.append("a write that a crash interrupted was cut off: \(torn)") }
         if let damage = found.damage { notes.append("the state is damaged and will be made anew: \(damage)") }
-        let state = try Self.completeState(found, home, node: node, log, snapshots, founding, &notes)
+        var damages = found.damage.map { ["state: \($0)"] } ?? []
+        let state = try Self.completeState(found, home, node: node, log, snapshots, founding, &notes, &damages)
         let applied = state.machine.applied.last
         let needsState = applied.index < log.previous.index
         if found.damage != nil { try home.removeOthers() }
@@ -70,7 +71,7 @@ package struct OpenedNode<Home: EngineHome> {
         restored.acknowledged = memory.acknowledged
         self.restored = restored
         self.notes = notes
-        damages = found.damage.map { ["state: \($0)"] } ?? []
+        self.damages = damages
     }
 
     /// The live state, or what is damaged about it.
@@ -85,25 +86,24 @@ package struct OpenedNode<Home: EngineHome> {
         }
     }
 
-    private static func isAlone(_ node: NodeID, _ log: SegmentedLog, _ founding: FoundingRecord) throws -> Bool {
-        let membership = try log.configurations.last.map { try Membership(decoding: $0.payload.rawSpan) }
-        return (membership ?? founding.membership).members.allSatisfy { $0.id == node }
-    }
-
     /// A state from which the log can go on, where there is one on this disk: the live one, the newest snapshot, or
     /// nothing at all while the log still holds its first entry. A damaged one is replaced in any case, and what nobody
     /// else can have is not thrown away.
     private static func completeState(
         _ found: (state: StateKeeper<Home>?, damage: EngineError?), _ home: Home, node: NodeID, _ log: SegmentedLog,
-        _ snapshots: SnapshotKeeper, _ founding: FoundingRecord, _ notes: inout [String]
+        _ snapshots: SnapshotKeeper, _ founding: FoundingRecord, _ notes: inout [String], _ damages: inout [String]
     ) throws -> StateKeeper<Home> {
         if let live = found.state, live.machine.applied.last.index >= log.previous.index { return live }
         var damage = found.damage
         if log.previous.index > .zero {
-            let kept = try restoreSnapshot(home, node: node, through: log.previous.index, snapshots, &notes)
+            let kept = try restoreSnapshot(home, node: node, through: log.previous.index, snapshots, &notes, &damages)
             if let state = kept.state { return state }
             damage = damage ?? kept.damage
-            if let damage, try isAlone(node, log, founding) { throw LostStateError(damage: damage) }
+            if let damage {
+                let others = KnownMembers.others(
+                    than: node, founding: founding, committed: [kept.membership], configurations: log.configurations)
+                if others.isEmpty { throw LostStateError(damage: damage) }
+            }
         }
         if let live = found.state { return live }
         let engine = try home.makeSuccessor()
@@ -113,10 +113,14 @@ package struct OpenedNode<Home: EngineHome> {
 
     /// The state of the newest snapshot that is sound and reaches through `index`, as the live one.
     private static func restoreSnapshot(
-        _ home: Home, node: NodeID, through index: LogIndex, _ snapshots: SnapshotKeeper, _ notes: inout [String]
-    ) throws -> (state: StateKeeper<Home>?, damage: EngineError?) {
+        _ home: Home, node: NodeID, through index: LogIndex, _ snapshots: SnapshotKeeper, _ notes: inout [String],
+        _ damages: inout [String]
+    ) throws -> (state: StateKeeper<Home>?, membership: StoredMembership?, damage: EngineError?) {
         var reasons: [String] = []
-        defer { notes += reasons.map { "a snapshot is damaged and not used: \($0)" } }
+        defer {
+            notes += reasons.map { "a snapshot is damaged and not used: \($0)" }
+            damages += reasons.map { "snapshot: \($0)" }
+        }
         let newest = try snapshots.newest { reasons.append($0.description) }
         if let newest, newest.head.revision.index >= index {
             do {
@@ -124,13 +128,13 @@ package struct OpenedNode<Home: EngineHome> {
                 try snapshots.restore(newest, into: engine)
                 try home.adoptSuccessor()
                 notes.append("state restored from the snapshot at \(newest.head.revision)")
-                return (try StateKeeper(home: home, node: node, engine: engine), nil)
+                return (try StateKeeper(home: home, node: node, engine: engine), nil, nil)
             } catch let error as SnapshotKeeperError {
                 guard case .damaged = error else { throw error }
                 reasons.append(error.description)
             }
         }
-        return (nil, reasons.first.map { .corrupt($0) })
+        return (nil, try newest?.members().stored, reasons.first.map { .corrupt($0) })
     }
 
     private static func restore(

@@ -15,7 +15,7 @@ extension KnownMembers {
         let log = try LogInspection(
             fileSystem: fileSystem, directory: "\(directory)/log", salt: cluster.salt, nodeID: node)
         let snapshots = try SnapshotKeeper(fileSystem: fileSystem, dataDirectory: directory, cluster: cluster)
-        var committed = [try? snapshots.newest()?.members().stored]
+        var committed = [try? snapshots.newest { _ in }?.members().stored]
         if configuration.engine == .rocksdb {
             // Damage to the state is dealt with once the log is whole.
             let home = RocksHome(directory: directory, fileSystem: fileSystem)

@@ -155,12 +155,13 @@ extension StatusReply {
         members = []
         for _ in 0..<count { members.append(try MemberStatus(decoding: &reader)) }
         alarms = []
+        feedFloor = .zero
         // A node of the first releases ends here.
         guard !reader.isAtEnd else { return }
         let alarmCount = Int(try reader.readUInt16())
         guard alarmCount <= Alarm.countMax else { throw .tooLarge(UInt64(alarmCount)) }
         for _ in 0..<alarmCount { alarms.append(try Alarm(decoding: &reader)) }
-        feedFloor = reader.isAtEnd ? .zero : LogIndex(try reader.readUInt64())
+        feedFloor = LogIndex(try reader.readUInt64())
     }
 }
 
