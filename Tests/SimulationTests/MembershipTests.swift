@@ -31,6 +31,7 @@ struct MembershipTests {
             (66, "a node that joins calls the members where its log has them, not where it was told that they are"),
             (90, "commands that wait while a configuration is logged are stamped before it and placed after it"),
             (99, "a removed node tells the leader that it was removed"),
+            (321, "a node that was restarted does not take back a change of members that its log took back"),
             (174, "a removed node with a change of its own that came to nothing is never told"),
         ] as [(UInt64, String)])
     func pinned(_ seed: UInt64, _ mistake: String) {
