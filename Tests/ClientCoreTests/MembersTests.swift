@@ -277,10 +277,13 @@ import Wire
         let first = try #require(harness.dialed.first).address
         harness.accept(first)
         let error = ReplyError(.unavailable, retryAfter: .milliseconds(50))
-        harness.answer(try #require(harness.take(.query).first), revision: 0, error: error)
-        harness.wait(.milliseconds(20))
+        for _ in 0..<20 where harness.dialed.allSatisfy({ $0.address == first }) {
+            for request in harness.take(.query) { harness.answer(request, revision: 0, error: error) }
+            harness.wait(.milliseconds(20))
+        }
         let other = try #require(harness.dialed.first { $0.address != first }).address
         harness.accept(other, leader: other)
+        for request in harness.take(.query) { harness.answer(request, revision: 0, error: error) }
         harness.wait(.milliseconds(100))
         harness.answer(try #require(harness.take(.query).last { $0.address == other }), revision: 9)
         #expect(harness.isAnswered(call))
