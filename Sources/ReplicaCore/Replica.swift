@@ -130,7 +130,9 @@ package struct Replica: ~Copyable {
         durableApplied = restored.raft.lastApplied
         feedBase = restored.feedFloor
         membership = restored.membership
-        membershipHistory = [(raft.configurationIndex, restored.membership)]
+        membershipHistory =
+            restored.membershipHistory.isEmpty
+            ? [(raft.configurationIndex, restored.membership)] : restored.membershipHistory
         memberInfo = restored.memberInfo
         acknowledgedByPeers = restored.acknowledged
         alarms = AlarmBook(node: settings.name, latched: restored.alarms)
@@ -290,6 +292,9 @@ package struct RestoredReplica: Sendable {
     package var id: NodeID
     package var raft: RestoredState
     package var membership: Membership
+    /// The memberships in the log from the last applied one on: those that are not committed may be taken back. Empty: the
+    /// log holds no other than `membership`.
+    package var membershipHistory: [(index: LogIndex, membership: Membership)] = []
     package var memberInfo: [NodeID: MemberInfo]
     /// Cluster time of the newest record in the log, or of the state when the log is empty.
     package var lastTime: ClusterTime

@@ -150,11 +150,16 @@ package struct OpenedNode<Home: EngineHome> {
         let lastApplied = needsState ? log.previous.index : machine.applied.last.index
         var membership = machine.membership ?? StoredMembership(index: .zero, membership: founding.membership)
         var configurations = [membership.indexed]
+        var history = [(index: membership.index, membership: membership.membership)]
         for entry in log.configurations where entry.index > membership.index {
             let found = try Membership(decoding: entry.payload.rawSpan)
             membership = StoredMembership(index: entry.index, membership: found)
-            if entry.index <= lastApplied { configurations.removeAll() }
+            if entry.index <= lastApplied {
+                configurations.removeAll()
+                history.removeAll()
+            }
             configurations.append(membership.indexed)
+            history.append((membership.index, membership.membership))
         }
         var lastTime = machine.applied.time
         if log.lastIndex >= log.firstIndex,
@@ -169,6 +174,7 @@ package struct OpenedNode<Home: EngineHome> {
             membership: membership.membership, memberInfo: machine.memberInfo, lastTime: lastTime,
             needsState: needsState)
         restored.feedFloor = machine.feedFloor
+        restored.membershipHistory = history
         if founding.membershipIndex != .zero {
             restored.contacts = founding.membership.members.filter { $0.id != node }
             restored.joinedAt = founding.membershipIndex

@@ -84,7 +84,8 @@ extension World {
             switch connection.end(called: !atCalled) {
             case .client:
                 let position = Int(connection.slotNumber)
-                guard connection.isTaken, process.clients[position] === connection, let slot = process.slots[position] else { return }
+                guard connection.isTaken, process.clients[position] === connection, let slot = process.slots[position]
+                else { return }
                 process.clients[position] = nil
                 process.slots[position] = nil
                 turn(nodes[number]) { $0.clientDisconnected(slot) }

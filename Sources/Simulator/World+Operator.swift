@@ -131,8 +131,8 @@ extension World {
             }
             guard let spare = anySpare() else { return [] }
             let add = Operator.Step.ask(.add(name: spare.name, peerAddress: spare.peerAddress, replacing: nil), .add)
-            guard adminChance.happens(percent: 60), voters.count < Self.votersMax else { return [.start(spare.number), add] }
-            return [.start(spare.number), add, .ask(.promote(name: spare.name), .promote)]
+            let alsoVotes = adminChance.happens(percent: 60) && voters.count < Self.votersMax
+            return [.start(spare.number), add] + (alsoVotes ? [.ask(.promote(name: spare.name), .promote)] : [])
         case 45..<62:
             let leaving = adminChance.happens(percent: 20) ? learners.first ?? victim : victim
             guard learners.contains(leaving) || (voters.count > 1 && mayGo(leaving)) else { return [] }
@@ -152,9 +152,8 @@ extension World {
         case 80..<90:
             // Until the others know where it is, they are a majority without it.
             let moving = adminChance.pick(all)
-            guard let number = number(of: moving), learners.contains(moving) || (voters.count > 2 && !mayStillRemove) else {
-                return []
-            }
+            let isSafe = learners.contains(moving) || (voters.count > 2 && !mayStillRemove)
+            guard isSafe, let number = number(of: moving) else { return [] }
             let port = nodes[number].peerPort + 1
             return [
                 .move(number, port: port),
@@ -292,7 +291,8 @@ extension World {
         guard isGivenUp else { return operatorRests(max: Self.pauseMax) }
         let isAlone = change.isTransfer && members.incoming.count == 1
         if isAtPeace, now >= admin.deadline, !isAlone {
-            fail("without faults, \(change) does not come about: \(failure.error.code.name) \(failure.error.message); \(unrest)")
+            let reason = "\(failure.error.code.name) \(failure.error.message)"
+            fail("without faults, \(change) does not come about: \(reason); \(unrest)")
         }
         tell("operator: gives up \(change)")
         admin.steps = []

@@ -56,6 +56,8 @@ package struct WorldSettings: Sendable {
         drawn.sessionTimeout = .seconds(Int64(chance.pick([2, 5, 10])))
         drawn.enabled = Fault.Class.allCases.map { _ in chance.happens(percent: 70) }
         if changesMembers {
+            // There are more nodes, and more is to happen among them; the clients are as many, and slower.
+            drawn.thinkTimeMax = max(drawn.thinkTimeMax, .milliseconds(150))
             drawn.spareCount = chance.number(in: 2...4)
             drawn.operatorPauseMax = .milliseconds(Int64(chance.pick([100, 500, 2_000])))
         }

@@ -269,4 +269,37 @@ import Wire
         harness.answer(try #require(harness.take(.query).first), revision: 3)
         #expect(harness.isAnswered(call))
     }
+
+    @Test("a call without a session goes on to another node when the one that it reached knows no leader")
+    func cutOffNodeIsLeft() throws {
+        var harness = Harness()
+        let call = harness.get("x")
+        let first = try #require(harness.dialed.first).address
+        harness.accept(first)
+        let error = ReplyError(.unavailable, retryAfter: .milliseconds(50))
+        for _ in 0..<20 where harness.dialed.allSatisfy({ $0.address == first }) {
+            for request in harness.take(.query) { harness.answer(request, revision: 0, error: error) }
+            harness.wait(.milliseconds(20))
+        }
+        let other = try #require(harness.dialed.first { $0.address != first }).address
+        harness.accept(other, leader: other)
+        for request in harness.take(.query) { harness.answer(request, revision: 0, error: error) }
+        harness.wait(.milliseconds(100))
+        harness.answer(try #require(harness.take(.query).last { $0.address == other }), revision: 9)
+        #expect(harness.isAnswered(call))
+    }
+
+    @Test("a change of members that no node could begin has had no effect")
+    func changeNotBegun() throws {
+        var harness = Harness()
+        let call = harness.submit(.changeMembers(.remove(name: "n2")), within: .milliseconds(400))
+        let first = try #require(harness.dialed.first).address
+        harness.accept(first)
+        let error = ReplyError(.unavailable, retryAfter: .seconds(1))
+        harness.answer(try #require(harness.take(.changeMembers).first), revision: 0, error: error)
+        harness.wait(.milliseconds(500))
+        let failure = try #require(harness.failure(call))
+        #expect(!failure.mayHaveTakenEffect)
+        #expect(failure.error.code == .unavailable)
+    }
 }

@@ -206,6 +206,73 @@ struct MembershipTests {
         #expect(!isRemoved)
     }
 
+    @Test("a member that has moved is called where it says that it is, if it knows of a later change of members")
+    func moved() {
+        let founders = Membership(
+            members: [1, 2].map { Member(id: NodeID($0), name: "n\($0)", peerAddress: "p:\($0)") },
+            incoming: [NodeID(1), NodeID(2)])
+        var rig = Rig(founders, id: 2)
+        let elsewhere = Member(id: NodeID(1), name: "n1", peerAddress: "p:9")
+        let isHeard = rig.replica.meet(elsewhere, configurationIndex: .zero)
+        let before = rig.replica.linkedMembers.map(\.peerAddress)
+        #expect(isHeard && before == ["p:1"])
+        let isStillHeard = rig.replica.meet(elsewhere, configurationIndex: LogIndex(5))
+        let after = rig.replica.linkedMembers.map(\.peerAddress)
+        #expect(isStillHeard && after == ["p:9"])
+    }
+
+    @Test("a member tells who was removed that he was; one that was removed itself does not")
+    func removedToldByMembers() {
+        var rig = leader()
+        func answer(_ replica: borrowing Replica) -> PeerRefusal? {
+            let greeting = PeerGreeting(
+                identity: Rig.identity, node: NodeID(1), name: "n1", configuration: replica.configurationToGreetWith)
+            let hello = PeerHello(
+                identity: Rig.identity, sender: NodeID(8), name: "n8", expectedReceiver: NodeID(1), peerAddress: "p:8",
+                clientAddress: "c:8", softwareVersion: "t", featureLevel: 1, lastIndex: .zero, configurationIndex: .zero)
+            return greeting.refusal(of: hello) { false }?.0
+        }
+        let byMember = answer(rig.replica)
+        #expect(byMember == .removed)
+        rig.turn { replica, _ in replica.noteRemoval("the change of members at index 9, as n2 says") }
+        let byRemoved = answer(rig.replica)
+        #expect(byRemoved == .notMember)
+    }
+
+    @Test("cluster time does not fall where a change of members overtakes commands that wait for the disk")
+    func timeDoesNotFall() throws {
+        var rig = leader()
+        let command: [UInt8] = [1, 2, 3]
+        var times: [ClusterTime] = []
+        var work: LogWork?
+        func take(_ effects: Effects) {
+            guard let log = effects.log else { return }
+            work = log
+            for case let slab? in log.writes.map(\.slab) {
+                times += (0..<slab.count).map { slab.record(at: slab.firstIndex + $0).header.time }
+            }
+        }
+        for step in 0..<3 {
+            rig.now = rig.now + .milliseconds(5)
+            rig.replica.beginTurn(now: rig.now, wall: ClusterTime(nanoseconds: 1))
+            if step < 2 {
+                // The first goes to the disk, the second waits for it.
+                rig.replica.propose(command.rawSpan, requester: nil)
+            } else {
+                rig.replica.changeMembers(.update(name: "n1", peerAddress: "p:2"), slot: rig.slot, requestID: 3)
+            }
+            take(rig.replica.endTurn())
+        }
+        while let done = work {
+            work = nil
+            rig.replica.beginTurn(now: rig.now, wall: ClusterTime(nanoseconds: 1))
+            rig.replica.logWritten(done.ticket)
+            take(rig.replica.endTurn())
+        }
+        #expect(times.count == 3)
+        #expect(times == times.sorted())
+    }
+
     @Test("a removed node never campaigns, refuses by name, and says by what")
     func removed() {
         var rig = leader()
