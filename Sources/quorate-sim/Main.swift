@@ -74,7 +74,9 @@ struct QuorateSim: ParsableCommand {
             print("{\"seed\":\(result.seed),\(verdict)\"hash\":\"\(hash)\",\"events\":\(result.eventCount)}")
         } else if let violation = result.violation {
             print("seed \(result.seed) FAILED: \(violation)")
-            print("  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds)\(coordinate ? " --coordinate" : "") --trace")
+            let further = coordinate ? " --coordinate" : ""
+            print(
+                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds)\(further) --trace")
         } else if isOne {
             print(
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "

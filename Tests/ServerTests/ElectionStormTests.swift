@@ -65,7 +65,9 @@ extension ServerTests {
                 let groups = (0..<count).map { Group($0) }
                 for group in groups {
                     try Self.join(group, cluster, 0)
-                    group.fence = try await eventually("\(group.name) has a leader") { Self.leadingFence(group.line[0]) }
+                    group.fence = try await eventually("\(group.name) has a leader") {
+                        Self.leadingFence(group.line[0])
+                    }
                 }
                 for round in 1...rounds {
                     try await strike(groups, round, cluster, client)
