@@ -69,11 +69,13 @@ extension MetadataClient {
     /// Returns once the ticket leads. Throws `notLeading` when it is gone: the session was lost, or the client has
     /// withdrawn.
     /// - Parameter deadline: how long to wait; nil: until then, or until the task is cancelled.
-    public func waitToLead(_ group: String, _ ticket: Ticket, deadline: Duration? = nil) async throws(ClientError) -> Fence {
+    public func waitToLead(
+        _ group: String, _ ticket: Ticket, deadline: Duration? = nil
+    ) async throws(ClientError) -> Fence {
         let number = try await wait(for: ticket, deadline) { () throws(ClientError) in
             let query = Query.candidates(group: Array(group.utf8), after: LogIndex(ticket.number - 1), limit: 1)
             let part: ListPart<Candidate> = try await self.list(query, .linearizable, nil)
-            return part.items.first.map { ElectionCandidate($0).ticket }.flatMap { $0.number == ticket.number ? $0 : nil }
+            return part.items.first { $0.ticket.rawValue == ticket.number }.map { ElectionCandidate($0).ticket }
         }
         guard let number else { throw ClientError(code: .notLeading, message: "the candidacy is over") }
         return .election(group, number)
@@ -125,12 +127,14 @@ extension MetadataClient {
 
     /// Returns once the ticket holds the lock. Throws `lockHeld` when it is gone, or when the deadline has passed: then
     /// the place in the line is given up.
-    public func waitToHold(_ name: String, _ ticket: Ticket, deadline: Duration? = nil) async throws(ClientError) -> Fence {
+    public func waitToHold(
+        _ name: String, _ ticket: Ticket, deadline: Duration? = nil
+    ) async throws(ClientError) -> Fence {
         do throws(ClientError) {
             let number = try await wait(for: ticket, deadline) { () throws(ClientError) in
                 let query = Query.lock(name: Array(name.utf8), after: LogIndex(ticket.number - 1), limit: 1)
                 let part: ListPart<LockTicket> = try await self.list(query, .linearizable, nil)
-                return part.items.first.map { LockPlace($0).ticket }.flatMap { $0.number == ticket.number ? $0 : nil }
+                return part.items.first { $0.ticket.rawValue == ticket.number }.map { LockPlace($0).ticket }
             }
             guard let number else { throw ClientError(code: .lockHeld, message: "the place in the line is gone") }
             return .lock(name, number)

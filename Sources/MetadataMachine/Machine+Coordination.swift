@@ -295,10 +295,11 @@ extension Machine {
             let result = try check(condition, in: stage)
             guard result.holds else {
                 let what = condition.kind == .election ? "the election" : "the lock"
+                let name = String(decoding: condition.name, as: UTF8.self)
                 let current = result.currentFence
                 return ReplyError(
                     .fenced,
-                    "fence \(condition.fence) of \(what) \(String(decoding: condition.name, as: UTF8.self)) does not hold: "
+                    "fence \(condition.fence) of \(what) \(name) does not hold: "
                         + (current == 0 ? "nobody has it now" : "the current one is \(current)"),
                     currentFence: current)
             }

@@ -100,7 +100,7 @@ package final class Machine<E: Engine> {
         let mark = stage.batch.mark
         let entry = Entry(index: header.id.index, time: header.time)
         sessions.prune(at: entry.time)
-        try onEngine { () throws(EngineError) in try carryOutTimers(entry) }
+        if nextTimer != nil { try onEngine { () throws(EngineError) in try carryOutTimers(entry) } }
         switch header.type {
         case .noop: break
         case .configuration: try applyMembership(record.payload, entry, &report)

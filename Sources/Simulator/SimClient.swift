@@ -19,6 +19,8 @@ final class SimClient {
     /// The highest revision that any answer has named.
     var revisionSeen = LogIndex.zero
     var isWorking = true
+    /// As it was told last.
+    var sessionState: SessionState?
     /// Its places in the lines of elections and locks, as it believes.
     var places = [BelievedPlace](repeating: BelievedPlace(), count: CoordinationWorkload.lineCount)
 
@@ -125,7 +127,9 @@ extension World {
                 if let connection = client.connections[id] { send(bytes, over: connection, toCalled: true) }
             case .complete(let id, let outcome): finish(id, outcome, of: client)
             case .watch(let id, let news): watchTold(id, news)
-            case .session(let event): if event.state == .lost { counters.add(.abandonSession) }
+            case .session(let event):
+                client.sessionState = event.state
+                if event.state == .lost { counters.add(.abandonSession) }
             }
         }
     }

@@ -15,7 +15,9 @@ final class RigClient {
     }
 
     @discardableResult
-    func send(_ mutation: Mutation, guards: [Guard] = []) throws -> Answer { try rig.send(next(mutation, guards: guards)) }
+    func send(_ mutation: Mutation, guards: [Guard] = []) throws -> Answer {
+        try rig.send(next(mutation, guards: guards))
+    }
 
     func next(_ mutation: Mutation, guards: [Guard] = []) -> [UInt8] {
         sequence += 1

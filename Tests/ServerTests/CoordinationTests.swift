@@ -105,7 +105,9 @@ extension ServerTests {
             }
         }
 
-        @Test("a command runs under a lock with its fence, and state variables are stored by version", .timeLimit(.minutes(2)))
+        @Test(
+            "a command runs under a lock with its fence, and state variables are stored by version",
+            .timeLimit(.minutes(2)))
         func commands() async throws {
             try await withCluster { cluster in
                 let endpoints = ["--endpoints", cluster.endpoints.joined(separator: ",")]

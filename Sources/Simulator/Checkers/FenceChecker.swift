@@ -13,8 +13,8 @@ struct FenceChecker {
     }
 
     private var lines: [String: Line] = [:]
-    package private(set) var acceptedCount = 0
-    package private(set) var fenceCount = 0
+    private(set) var acceptedCount = 0
+    private(set) var fenceCount = 0
 
     /// - Parameter writer: who wrote.
     /// - Returns: what is wrong.
@@ -24,7 +24,9 @@ struct FenceChecker {
         acceptedCount += 1
         var line = lines[name] ?? Line()
         defer { lines[name] = line }
-        guard fence < index.rawValue else { return "a write at \(index) under fence \(fence) of \(name), which is not yet" }
+        guard fence < index.rawValue else {
+            return "a write at \(index) under fence \(fence) of \(name), which is not yet"
+        }
         let passedBy = isShared ? line.highestExclusive : line.highest
         guard fence >= passedBy else {
             return "a write at \(index) under fence \(fence) of \(name), after one under fence \(passedBy)"
@@ -40,7 +42,9 @@ struct FenceChecker {
 
 extension CommitOracle {
     /// Looks at a put that took effect, if it is one under a fence.
-    mutating func noteFenced(_ header: CommandHeader, _ body: RawSpan, at index: LogIndex) throws(DecodeError) -> String? {
+    mutating func noteFenced(
+        _ header: CommandHeader, _ body: RawSpan, at index: LogIndex
+    ) throws(DecodeError) -> String? {
         guard header.kind == .put, let condition = header.guards.first else { return nil }
         var reader = ByteReader(body)
         let put = try PutBody(decoding: &reader)
