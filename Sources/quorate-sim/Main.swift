@@ -75,7 +75,8 @@ struct QuorateSim: ParsableCommand {
             print("{\"seed\":\(result.seed),\(verdict)\"hash\":\"\(hash)\",\"events\":\(result.eventCount)}")
         } else if let violation = result.violation {
             print("seed \(result.seed) FAILED: \(violation)")
-            print("  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds)"
+            print(
+                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds)"
                     + (watches > 0 ? " --watches \(watches)" : "") + " --trace")
         } else if isOne {
             print(

@@ -196,7 +196,7 @@ struct CodecTests {
             retryable == [
                 .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
                 .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
-                .sequenceGap, .sessionLimit,
+                .lagged, .sequenceGap, .sessionLimit,
             ])
     }
 
@@ -210,6 +210,7 @@ struct CodecTests {
                 "16 notReady", "17 diskFull", "18 quarantined", "19 clusterMismatch", "20 generationChanged",
                 "21 alreadyInitialized", "22 foundingRefused", "23 noSuchMember", "24 memberExists",
                 "25 changeUnderWay", "26 notCaughtUp", "27 quorumAtRisk", "28 memberUnreachable", "30 conflict", "31 compacted", "32 viewReleased",
+                "33 lagged",
                 "40 sequenceGap", "41 sequenceTooOld", "42 resultNotKept", "43 sessionExpired", "44 sessionLimit",
             ])
         let commands = CommandKind.allCases.map { "\($0.rawValue) \($0)" }
