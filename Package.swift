@@ -137,6 +137,12 @@ let package = Package(
                 "Basics", "ClientCore", "Disk", "LogFormat", "LogStore", "MetadataModel", "RaftCore", "Simulator",
                 "StateEngine", "Wire",
             ]),
+        tests(
+            "BitRotTests",
+            [
+                "Basics", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel", "RaftCore",
+                "ReplicaCore", "ReplicaStorage", "Server", "Snapshots", "StateEngine", "Wire",
+            ]),
         tests("TelemetryTests", ["Basics", "Server", "Telemetry", logging, nioCore, nioPosix]),
         tests("TransportTests", ["Basics", "Transport", "Wire", nioCore, nioPosix]),
     ],
@@ -155,6 +161,7 @@ if fuzzing {
     package.targets += [
         fuzzTarget("FrameFuzz", ["Basics", "MetadataModel", "Wire"]),
         fuzzTarget("RecordFuzz", ["Basics", "Disk", "LogFormat", "LogStore", "MetadataModel"]),
+        fuzzTarget("SnapshotFuzz", ["Basics", "MetadataMachine", "MetadataModel", "Snapshots", "StateEngine"]),
     ]
 }
 

@@ -34,6 +34,13 @@ package enum Limits {
     /// A piece of a snapshot's chunk or manifest, in one frame to a client.
     package static let snapshotPieceSizeMax = 1 * mebibyte
 
+    /// The name of an election group, of a lock, of a State API entry.
+    package static let nameSizeMax = kibibyte
+    /// What a candidate tells of itself. Every promotion writes it again, so it is an address rather than a document.
+    package static let candidateDataSizeMax = 64 * kibibyte
+    /// Keys of the rows that one entry ends with their sessions, unless it is only one session.
+    package static let expiryKeySizeMax = 16 * mebibyte
+
     /// A key in the change feed: those of other tables are made of a name and what orders the rows under it.
     package static let changeKeySizeMax = keySizeMax + 64
     /// A frame of changes is closed at about this size; one change is never divided.
@@ -51,6 +58,15 @@ package enum Limits {
     /// Watches of one connection, and of one node.
     package static let watchesPerConnectionMax = 1_000
     package static let watchesMax = 10_000
+    /// Guards of one mutation.
+    package static let guardsMax = 8
+    /// Rows, tickets and locks that go with one session. They end in one entry, so this bounds what an entry does.
+    package static let ownedRowsPerSessionMax = 10_000
+    /// Rows that one expiry ends with their sessions; the sessions beyond it are ended by the next.
+    package static let rowsPerExpiryMax = 65_536
+    /// Delayed releases that one entry carries out; the next entry goes on.
+    package static let timersPerEntryMax = 1_024
+
     package static let transactionOperationsMax = 4_096
     /// Sequences of one session whose replies are kept for a retry.
     package static let sessionWindowMax = 1_024
@@ -91,6 +107,11 @@ package enum Limits {
     package static let handshakeTimeout = Interval.seconds(5)
     /// Silence inside a frame.
     package static let frameSilenceMax = Interval.seconds(30)
+    /// A frame between nodes is whole after this and `peerFrameRateMin` for its size. A few election timeouts: the link
+    /// that it blocks is of no use.
+    package static let frameTimeMax = Interval.seconds(3)
+    /// In bytes a second; an eighth of the slowest network that a cluster is run on.
+    package static let peerFrameRateMin = 1 * mebibyte
     package static let sessionTimeoutMin = Interval.seconds(1)
     package static let sessionTimeoutMax = Interval.seconds(24 * 3_600)
     package static let sessionTimeoutDefault = Interval.seconds(10)
@@ -98,6 +119,8 @@ package enum Limits {
     package static let sessionOpeningAgeMax = Interval.seconds(60)
     /// An ended session's id is remembered this long, so that no late duplicate opens it again.
     package static let endedSessionKept = Interval.seconds(120)
+    /// How long a lock may stay held after its session.
+    package static let lockDelayMax = Interval.seconds(3_600)
     package static let tombstoneAgeMax = Interval.seconds(3_600)
     /// A watch whose client reads nothing for this long is ended, and is told where to go on.
     package static let watchStallMax = Interval.seconds(30)

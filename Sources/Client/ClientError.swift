@@ -28,6 +28,12 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let resultNotKept = Code(rawValue: "resultNotKept")
         /// The revision asked for is no longer kept.
         public static let compacted = Code(rawValue: "compacted")
+        /// A guard does not hold; `currentFence` is that of who leads or holds now, 0 when nobody does.
+        public static let fenced = Code(rawValue: "fenced")
+        /// The session does not lead the group.
+        public static let notLeading = Code(rawValue: "notLeading")
+        /// The lock is not free.
+        public static let lockHeld = Code(rawValue: "lockHeld")
         /// A watch has to begin again; the client does so by itself.
         public static let lagged = Code(rawValue: "lagged")
         /// The state that a listing reads from is gone; list again.
@@ -40,6 +46,10 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let alreadyInitialized = Code(rawValue: "alreadyInitialized")
         /// `initialize` where not every node can be part of the cluster.
         public static let foundingRefused = Code(rawValue: "foundingRefused")
+        /// The cause of an alarm that was to be cleared goes on.
+        public static let alarmHolds = Code(rawValue: "alarmHolds")
+        /// No alarm of that name stands at the node.
+        public static let noSuchAlarm = Code(rawValue: "noSuchAlarm")
         /// The calling task was cancelled, or the client was shut down.
         public static let cancelled = Code(rawValue: "cancelled")
         /// A node answered what this release cannot read.
@@ -54,10 +64,11 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
     public var mayHaveTakenEffect: Bool
     public var currentRevision: UInt64?
     public var limit: UInt64?
+    public var currentFence: UInt64?
 
     public init(
         code: Code, message: String, isRetryable: Bool = false, mayHaveTakenEffect: Bool = false,
-        currentRevision: UInt64? = nil, limit: UInt64? = nil
+        currentRevision: UInt64? = nil, limit: UInt64? = nil, currentFence: UInt64? = nil
     ) {
         self.code = code
         self.message = message
@@ -65,6 +76,7 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         self.mayHaveTakenEffect = mayHaveTakenEffect
         self.currentRevision = currentRevision
         self.limit = limit
+        self.currentFence = currentFence
     }
 
     public var description: String { "\(code.rawValue): \(message)" }
@@ -76,7 +88,7 @@ extension ClientError {
         self.init(
             code: Code(rawValue: error.code.name), message: error.message, isRetryable: error.isRetryable,
             mayHaveTakenEffect: failure.mayHaveTakenEffect, currentRevision: error.currentRevision?.rawValue,
-            limit: error.limit)
+            limit: error.limit, currentFence: error.currentFence)
     }
 
     static func badReply(_ error: DecodeError) -> ClientError {

@@ -41,6 +41,8 @@ public struct MetadataTransaction: Hashable, Sendable {
         case deletePrefix([UInt8])
         /// Reads the state that the conditions were checked against.
         case get(key: [UInt8])
+        /// As `put`, and the row goes with the client's session; not in a one-shot call.
+        case putOwned(key: [UInt8], value: [UInt8])
     }
 
     public enum Result: Hashable, Sendable {
@@ -136,12 +138,13 @@ extension MetadataTransaction.Operation {
         case .delete(let key): .delete(key: key)
         case .deletePrefix(let prefix): .deletePrefix(prefix)
         case .get(let key): .get(key: key)
+        case .putOwned(let key, let value): .putOwned(key: key, value: value)
         }
     }
 
     var key: [UInt8] {
         switch self {
-        case .put(let key, _), .delete(let key), .get(let key): key
+        case .put(let key, _), .putOwned(let key, _), .delete(let key), .get(let key): key
         case .deletePrefix(let prefix): prefix
         }
     }

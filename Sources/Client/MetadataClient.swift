@@ -65,49 +65,61 @@ public final class MetadataClient: Sendable {
     /// Stores `value` under `key`.
     /// - Parameters:
     ///   - ifRevision: only if the row has this revision; 0: only if there is none. Otherwise `conflict` is thrown.
+    ///   - isOwned: the row goes when this client's session ends, unless somebody else has put it again by then.
+    ///   - guards: only while all of them hold. Otherwise `fenced` is thrown.
     ///   - isOneShot: with a session of its own, for a program that does one thing and ends. No order with other calls.
     /// - Returns: the revision of the change.
     @discardableResult
     public func put(
-        _ key: [UInt8], _ value: [UInt8], ifRevision: UInt64? = nil, isOneShot: Bool = false, timeout: Duration? = nil
+        _ key: [UInt8], _ value: [UInt8], ifRevision: UInt64? = nil, isOwned: Bool = false, guards: [Fence] = [],
+        isOneShot: Bool = false, timeout: Duration? = nil
     ) async throws(ClientError) -> UInt64 {
-        let mutation = Mutation.put(key: key, value: value, expectedRevision: ifRevision.map { LogIndex($0) })
-        return try await mutate(mutation, keys: [key], isOneShot, timeout) { revision, _ in revision }
+        let mutation = Mutation.put(
+            key: key, value: value, expectedRevision: ifRevision.map { LogIndex($0) }, isOwned: isOwned)
+        return try await mutate(mutation, keys: [key], guards, isOneShot, timeout) { revision, _ in revision }
     }
 
     @discardableResult
     public func put(
-        _ key: String, _ value: String, ifRevision: UInt64? = nil, isOneShot: Bool = false, timeout: Duration? = nil
+        _ key: String, _ value: String, ifRevision: UInt64? = nil, isOwned: Bool = false, guards: [Fence] = [],
+        isOneShot: Bool = false, timeout: Duration? = nil
     ) async throws(ClientError) -> UInt64 {
         try await put(
-            Array(key.utf8), Array(value.utf8), ifRevision: ifRevision, isOneShot: isOneShot, timeout: timeout)
+            Array(key.utf8), Array(value.utf8), ifRevision: ifRevision, isOwned: isOwned, guards: guards,
+            isOneShot: isOneShot, timeout: timeout)
     }
 
     /// Removes the row; without `ifRevision` it need not be there.
     /// - Returns: the revision of the change.
     @discardableResult
     public func delete(
-        _ key: [UInt8], ifRevision: UInt64? = nil, isOneShot: Bool = false, timeout: Duration? = nil
+        _ key: [UInt8], ifRevision: UInt64? = nil, guards: [Fence] = [], isOneShot: Bool = false,
+        timeout: Duration? = nil
     ) async throws(ClientError) -> UInt64 {
         let mutation = Mutation.delete(key: key, expectedRevision: ifRevision.map { LogIndex($0) })
-        return try await mutate(mutation, keys: [key], isOneShot, timeout) { revision, _ in revision }
+        return try await mutate(mutation, keys: [key], guards, isOneShot, timeout) { revision, _ in revision }
     }
 
     @discardableResult
     public func delete(
-        _ key: String, ifRevision: UInt64? = nil, isOneShot: Bool = false, timeout: Duration? = nil
+        _ key: String, ifRevision: UInt64? = nil, guards: [Fence] = [], isOneShot: Bool = false,
+        timeout: Duration? = nil
     ) async throws(ClientError) -> UInt64 {
-        try await delete(Array(key.utf8), ifRevision: ifRevision, isOneShot: isOneShot, timeout: timeout)
+        try await delete(
+            Array(key.utf8), ifRevision: ifRevision, guards: guards, isOneShot: isOneShot, timeout: timeout)
     }
 
     /// Removes every row whose key begins with `prefix`, at one revision.
     /// - Parameter limit: the first so many rows in key order; 0: all of them, or `tooLarge` when they are too many.
     @discardableResult
     public func deletePrefix(
-        _ prefix: [UInt8], limit: UInt32 = 0, isOneShot: Bool = false, timeout: Duration? = nil
+        _ prefix: [UInt8], limit: UInt32 = 0, guards: [Fence] = [], isOneShot: Bool = false,
+        timeout: Duration? = nil
     ) async throws(ClientError) -> DeletedRange {
         let mutation = Mutation.deleteRange(.prefix(prefix), limit: limit)
-        return try await mutate(mutation, keys: [prefix], isOneShot, timeout) { revision, reader throws(DecodeError) in
+        return try await mutate(
+            mutation, keys: [prefix], guards, isOneShot, timeout
+        ) { revision, reader throws(DecodeError) in
             let result = try DeleteRangeResult(decoding: &reader)
             return DeletedRange(revision: revision, count: UInt64(result.rowCount), hasMore: result.hasMore)
         }
@@ -116,17 +128,20 @@ public final class MetadataClient: Sendable {
     /// Stores `value` under `prefix` followed by 20 digits, larger than in any key made this way before.
     /// - Returns: the key and its revision.
     public func createSequential(
-        prefix: [UInt8], value: [UInt8], isOneShot: Bool = false, timeout: Duration? = nil
+        prefix: [UInt8], value: [UInt8], isOwned: Bool = false, guards: [Fence] = [], isOneShot: Bool = false,
+        timeout: Duration? = nil
     ) async throws(ClientError) -> (key: [UInt8], revision: UInt64) {
-        let mutation = Mutation.createSequential(prefix: prefix, value: value)
-        return try await mutate(mutation, keys: [prefix], isOneShot, timeout) { revision, reader throws(DecodeError) in
+        let mutation = Mutation.createSequential(prefix: prefix, value: value, isOwned: isOwned)
+        return try await mutate(
+            mutation, keys: [prefix], guards, isOneShot, timeout
+        ) { revision, reader throws(DecodeError) in
             (key: try reader.readCreatedKey(), revision: revision)
         }
     }
 
     /// Carries out one branch of the transaction, all or nothing.
     public func transaction(
-        _ transaction: MetadataTransaction, isOneShot: Bool = false, timeout: Duration? = nil
+        _ transaction: MetadataTransaction, guards: [Fence] = [], isOneShot: Bool = false, timeout: Duration? = nil
     ) async throws(ClientError) -> MetadataTransaction.Outcome {
         let model = transaction.model
         guard model.count <= Limits.transactionOperationsMax else {
@@ -135,7 +150,7 @@ public final class MetadataClient: Sendable {
                 limit: UInt64(Limits.transactionOperationsMax))
         }
         return try await mutate(
-            .transaction(model), keys: transaction.keys, isOneShot, timeout
+            .transaction(model), keys: transaction.keys, guards, isOneShot, timeout
         ) { revision, reader throws(DecodeError) in
             transaction.outcome(try TransactionResult(decoding: &reader), revision: revision)
         }
@@ -217,6 +232,20 @@ public final class MetadataClient: Sendable {
         }
     }
 
+    /// Forgets the alarms of that name at one node, which somebody has seen to. Refused with `alarmHolds` while their
+    /// cause goes on, and with `noSuchAlarm` when none stands there.
+    /// - Returns: how many there were.
+    @discardableResult
+    public func clearAlarm(
+        _ name: String, at endpoint: String, timeout: Duration? = nil
+    ) async throws(ClientError) -> Int {
+        let body = try await call(.clearAlarm(name, address: endpoint), timeout).body
+        switch try Self.control(.clearAlarm, body) {
+        case .alarmCleared(let reply): return Int(reply.count)
+        default: throw .badReply(.invalid("clearing of an alarm"))
+        }
+    }
+
     /// Forms the cluster, through any node: every node named in its `--cluster` list must answer, be empty and name the
     /// same list. Needed once in the life of a cluster.
     /// - Returns: the new cluster's id.
@@ -268,12 +297,16 @@ public final class MetadataClient: Sendable {
         _ = try await call(.mutate(CommandContent(.endSession)), .seconds(1))
     }
 
-    private func mutate<Value>(
-        _ mutation: Mutation, keys: [[UInt8]], _ isOneShot: Bool, _ timeout: Duration?,
+    func mutate<Value>(
+        _ mutation: Mutation, keys: [[UInt8]], _ guards: [Fence], _ isOneShot: Bool, _ timeout: Duration?,
         _ read: (UInt64, inout ByteReader) throws(DecodeError) -> Value
     ) async throws(ClientError) -> Value {
         try checkSize(keys)
-        let content = CommandContent(mutation)
+        guard guards.count <= Limits.guardsMax else {
+            throw ClientError(
+                code: .tooLarge, message: "\(guards.count) guards of one mutation", limit: UInt64(Limits.guardsMax))
+        }
+        let content = CommandContent(mutation, guards: guards.map(\.model))
         guard content.body.count <= Limits.frameSizeMaxCeiling - Limits.frameEnvelopeSize / 2 else {
             throw ClientError(
                 code: .tooLarge, message: "a mutation of \(content.body.count) bytes",

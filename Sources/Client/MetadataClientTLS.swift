@@ -1,3 +1,4 @@
+internal import Basics
 internal import Transport
 
 /// With what a client shows the nodes who it is, and by what it knows them: three PEM files. They are read again when

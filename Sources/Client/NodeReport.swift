@@ -29,6 +29,19 @@ public struct NodeReport: Hashable, Sendable {
         public var lag: UInt64
     }
 
+    public struct Alarm: Hashable, Sendable {
+        public var name: String
+        /// The member that it is about.
+        public var node: String
+        /// When it was first seen, in nanoseconds since 1970.
+        public var since: UInt64
+        /// Its cause goes on. False: it is over, and the alarm stands until it is cleared.
+        public var isActive: Bool
+        public var detail: String
+        /// What to do.
+        public var remedy: String
+    }
+
     /// Nil while the node belongs to no cluster.
     public var clusterID: UInt64?
     public var generation: UInt64?
@@ -55,6 +68,8 @@ public struct NodeReport: Hashable, Sendable {
     public var leaderName: String?
     public var leaderAddress: String?
     public var members: [Member]
+    /// What a person should look at, as this node sees it.
+    public var alarms: [Alarm] = []
     /// The oldest revision that a watch may begin with at this node; nil where it does not say.
     public var feedFloor: UInt64?
 }
@@ -72,6 +87,11 @@ extension NodeReport {
             uptimeSeconds: node.uptimeSeconds, clientAddress: node.clientAddress, peerAddress: node.peerAddress,
             leaderName: reply.leader?.name, leaderAddress: reply.leader?.clientAddress,
             members: reply.members.map(Member.init),
+            alarms: reply.alarms.map { alarm in
+                Alarm(
+                    name: alarm.name, node: alarm.node, since: alarm.since.nanoseconds, isActive: alarm.isActive,
+                    detail: alarm.detail, remedy: alarm.remedy)
+            },
             feedFloor: reply.feedFloor == .zero ? nil : reply.feedFloor.rawValue)
     }
 }

@@ -53,16 +53,19 @@ package struct CallID: Hashable, Comparable, Sendable {
 package struct CommandContent: Hashable, Sendable {
     package var kind: CommandKind
     package var body: [UInt8]
+    /// What the command relies on; part of its header.
+    package var guards: [Guard]
 
-    package init(kind: CommandKind, body: [UInt8]) {
+    package init(kind: CommandKind, body: [UInt8], guards: [Guard] = []) {
         self.kind = kind
         self.body = body
+        self.guards = guards
     }
 
-    package init(_ mutation: Mutation) {
+    package init(_ mutation: Mutation, guards: [Guard] = []) {
         var writer = ByteWriter()
         mutation.encodeBody(into: &writer)
-        self.init(kind: mutation.kind, body: writer.takeBytes())
+        self.init(kind: mutation.kind, body: writer.takeBytes(), guards: guards)
     }
 }
 
@@ -82,6 +85,8 @@ package enum Call: Sendable {
     case initialize
     /// Changes who the members are, through the leader.
     case changeMembers(MemberChange)
+    /// At one node.
+    case clearAlarm(String, address: String)
 }
 
 /// Why a connection could not be made, or ended.

@@ -23,7 +23,9 @@ struct PendingCall: Sendable {
     var address: String? {
         switch call {
         case .query(_, _, let address): address
-        case .status(let address), .snapshot(_, let address), .snapshotPiece(_, let address): address
+        case .status(let address), .snapshot(_, let address), .snapshotPiece(_, let address),
+            .clearAlarm(_, let address):
+            address
         case .mutate, .mutateOnce, .initialize, .changeMembers: nil
         }
     }
@@ -69,7 +71,7 @@ extension ClientState {
         case .mutate: unsent.append(id)
         case .mutateOnce, .initialize, .changeMembers: waiting.append(id)
         case .query(_, _, let address): address == nil ? waiting.append(id) : awaitNode(id)
-        case .status, .snapshot, .snapshotPiece: awaitNode(id)
+        case .status, .snapshot, .snapshotPiece, .clearAlarm: awaitNode(id)
         }
     }
 
@@ -88,7 +90,7 @@ extension ClientState {
     func mayHaveTakenEffect(_ call: PendingCall) -> Bool {
         switch call.call {
         case .query, .status, .snapshot, .snapshotPiece: return false
-        case .mutateOnce, .initialize, .changeMembers: return call.copiesAlive > 0
+        case .mutateOnce, .initialize, .changeMembers, .clearAlarm: return call.copiesAlive > 0
         case .mutate:
             guard let session, let sequence = call.sequence, let place = session.place(of: sequence) else {
                 return false
@@ -189,7 +191,8 @@ extension ClientState {
             }
             guard let own = call.ownSession else { return false }
             let header = CommandHeader(
-                kind: content.kind, session: own.id, sequence: 1, opening: own.opening, isOneShot: true)
+                kind: content.kind, session: own.id, sequence: 1, opening: own.opening, isOneShot: true,
+                guards: content.guards)
             ClientRequest.encodeMutation(
                 requestID: requestID, mayForward: true, into: &nodes[place].outbox
             ) { writer in
@@ -206,6 +209,7 @@ extension ClientState {
         case .snapshotPiece(let request, _): request.encode(requestID: requestID, into: &nodes[place].outbox)
         case .initialize: ClientRequest.encodeEmpty(.initialize, requestID: requestID, into: &nodes[place].outbox)
         case .changeMembers(let change): change.encode(requestID: requestID, into: &nodes[place].outbox)
+        case .clearAlarm(let name, _): AlarmClearing.encode(name, requestID: requestID, into: &nodes[place].outbox)
         }
         call.requestID = requestID
         call.copiesAlive += 1
@@ -277,7 +281,7 @@ extension ClientState {
                 case .ping: nodes[place].hasPinged = false
                 case .members, .call, .watch, .mutation: break
                 }
-            case .status, .initialized, .snapshot, .snapshotPiece, .membersChanged:
+            case .status, .initialized, .snapshot, .snapshotPiece, .membersChanged, .alarmCleared:
                 throw .invalid("reply to another request")
             }
         case .members:
@@ -291,7 +295,7 @@ extension ClientState {
             switch reply {
             case .status(let status): membersAnswered(status, from: place)
             case .failed: membersRefused(by: place)
-            case .hello, .pong, .keepAlive, .initialized, .snapshot, .snapshotPiece, .membersChanged:
+            case .hello, .pong, .keepAlive, .initialized, .snapshot, .snapshotPiece, .membersChanged, .alarmCleared:
                 throw .invalid("reply to another request")
             }
         case .mutation(let sessionNumber, let sequence, let sentAt):
@@ -341,7 +345,10 @@ extension ClientState {
             addressed.removeAll { $0 == id }
             return
         }
-        if error.code.provesNoEffect { calls[id]?.copiesAlive -= 1 }
+        // A node that cannot change the members now has not begun to.
+        if error.code.provesNoEffect || (call.isMemberChange && error.code == .unavailable) {
+            calls[id]?.copiesAlive -= 1
+        }
         calls[id]?.lastError = error
         guard call.requestID == requestID else { return }
         let isUncertain = (calls[id]?.copiesAlive ?? 0) > 0 && call.isMutation
@@ -378,7 +385,7 @@ extension ClientState {
         case .mutateOnce: retry(id, after: .zero)
         case .query where call.address == nil: retry(id, after: .zero)
         case .query, .status, .snapshot, .snapshotPiece: break
-        case .initialize, .changeMembers:
+        case .initialize, .changeMembers, .clearAlarm:
             let error = ReplyError.madeHere(.unknown, "the connection was lost; ask for the status")
             complete(id, .failed(CallFailure(error, mayHaveTakenEffect: true)))
         }
@@ -399,7 +406,7 @@ extension PendingCall {
     var isMutation: Bool {
         switch call {
         case .mutate, .mutateOnce: true
-        case .query, .status, .snapshot, .snapshotPiece, .initialize, .changeMembers: false
+        case .query, .status, .snapshot, .snapshotPiece, .initialize, .changeMembers, .clearAlarm: false
         }
     }
 

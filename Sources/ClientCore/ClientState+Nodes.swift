@@ -34,6 +34,12 @@ extension ClientState {
     private var needsNode: Bool {
         if foreign != nil || (isClosing && calls.isEmpty) { return false }
         if !waiting.isEmpty || !unsent.isEmpty || hasUnplacedWatch { return true }
+        // One that pauses before it is tried again, because a node could not help: the next try is to reach another one.
+        if nodes.contains(where: \.hasTurnedUsAway),
+            calls.values.contains(where: { $0.requestID == 0 && $0.address == nil })
+        {
+            return true
+        }
         guard let session else { return false }
         return session.isOpen || !session.assigned.isEmpty
     }

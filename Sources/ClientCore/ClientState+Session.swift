@@ -51,7 +51,8 @@ extension ClientState {
         let content = current.assigned[position].content
         let header = CommandHeader(
             kind: content.kind, session: current.id, sequence: sequence,
-            acknowledgedThrough: current.acknowledgedThrough, opening: current.isOpen ? nil : current.opening)
+            acknowledgedThrough: current.acknowledgedThrough, opening: current.isOpen ? nil : current.opening,
+            guards: content.guards)
         expectReply(
             requestID, from: place, for: .mutation(sessionNumber: current.number, sequence: sequence, sentAt: now))
         ClientRequest.encodeMutation(requestID: requestID, mayForward: true, into: &nodes[place].outbox) { writer in

@@ -10,7 +10,7 @@ extension ErrorCode {
         case .notLeader, .overloaded, .sequenceGap, .diskFull, .notReady, .shuttingDown, .quarantined,
             .invalidRequest, .tooLarge, .unimplemented, .featureLevel, .unauthorized, .clusterMismatch,
             .generationChanged, .sessionLimit, .noSuchMember, .memberExists, .changeUnderWay, .notCaughtUp,
-            .quorumAtRisk, .memberUnreachable:
+            .quorumAtRisk, .memberUnreachable, .alarmHolds, .noSuchAlarm:
             true
         default: false
         }
@@ -22,11 +22,12 @@ extension ErrorCode {
         !isRetryable && self != .sessionExpired
     }
 
-    /// The client tries again by itself. A full disk, a founding and a change of members that was refused need somebody
-    /// to act first.
+    /// The client tries again by itself. A full disk, a founding, a change of members that was refused and an alarm
+    /// that holds need somebody to act first.
     var isWorthRetrying: Bool {
         switch self {
-        case .diskFull, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable: false
+        case .diskFull, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable, .alarmHolds:
+            false
         default: isRetryable
         }
     }

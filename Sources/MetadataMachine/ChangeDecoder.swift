@@ -30,23 +30,25 @@ enum ChangeDecoder {
         var reader = ByteReader(record.payload)
         let header = try CommandHeader(decoding: &reader)
         let revision = record.header.id.index
-        guard let effects else { return try appendPlain(header.kind, &reader, revision, into: &writer) }
+        guard let effects else { return try appendPlain(header, &reader, revision, into: &writer) }
         var rows = Rows()
         for row in effects.rows { try rows.add(row) }
         if effects.form != .noChange {
-            try addCommand(header.kind, &reader, revision, effects, to: &rows)
+            try addCommand(header, &reader, revision, effects, to: &rows)
         }
         write(revision, into: &writer) { rows.write(into: &$0) }
     }
 
     /// Without an effect of its own an entry is a plain put or delete that took place: written as it is read.
     private static func appendPlain(
-        _ kind: CommandKind, _ reader: inout ByteReader, _ revision: LogIndex, into writer: inout ByteWriter
+        _ header: CommandHeader, _ reader: inout ByteReader, _ revision: LogIndex, into writer: inout ByteWriter
     ) throws(DecodeError) {
-        switch kind {
+        let session = header.session
+        switch header.kind {
         case .put:
             let body = try PutBody(decoding: &reader)
-            write(revision, into: &writer) { Self.write(put: body.key, body.value, into: &$0) }
+            let owner = body.isOwned ? session : nil
+            write(revision, into: &writer) { Self.write(put: body.key, body.value, owner: owner, into: &$0) }
         case .delete:
             let body = try DeleteBody(decoding: &reader)
             write(revision, into: &writer) { writer in
@@ -55,20 +57,24 @@ enum ChangeDecoder {
                 writer.write(UInt16(body.key.byteCount))
                 writer.write(body.key)
             }
-        case .createSequential:
+        case .createSequential, .createOwnedSequential:
             let body = try CreateSequentialBody(decoding: &reader)
             let key = Key.sequential(prefix: body.prefix, revision: revision)
-            write(revision, into: &writer) { Self.write(put: key.rawSpan, body.value, into: &$0) }
+            let owner = header.kind == .createOwnedSequential ? session : nil
+            write(revision, into: &writer) { Self.write(put: key.rawSpan, body.value, owner: owner, into: &$0) }
         case .deleteRange, .transaction: throw .invalid("entry \(revision), whose effect is not kept")
+        // What these change is listed in their outcome, if it is anything.
+        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge: break
         case .endSession, .expireSessions, .tick, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel: break
         }
     }
 
-    private static func write(put key: RawSpan, _ value: RawSpan, into writer: inout ByteWriter) {
+    private static func write(put key: RawSpan, _ value: RawSpan, owner: SessionID?, into writer: inout ByteWriter) {
         writer.write(FeedTable.records.rawValue)
-        writer.write(UInt8(1))
+        writer.write(UInt8(owner == nil ? 1 : 3))
         writer.write(UInt16(key.byteCount))
         writer.write(key)
+        if let owner { writer.write(owner) }
         writer.write(UInt32(value.byteCount))
         writer.write(value)
     }
@@ -88,25 +94,28 @@ enum ChangeDecoder {
 
     /// Adds what the command did besides the rows that its outcome lists.
     private static func addCommand(
-        _ kind: CommandKind, _ reader: inout ByteReader, _ revision: LogIndex, _ effects: Effects, to rows: inout Rows
+        _ header: CommandHeader, _ reader: inout ByteReader, _ revision: LogIndex, _ effects: Effects, to rows: inout Rows
     ) throws(DecodeError) {
         for key in effects.deletedKeys { rows.delete(key) }
-        switch kind {
+        let session = header.session
+        switch header.kind {
         case .put:
             let body = try PutBody(decoding: &reader)
-            rows.put([UInt8](body.key), [UInt8](body.value))
+            rows.put([UInt8](body.key), [UInt8](body.value), owner: body.isOwned ? session : nil)
         case .delete: rows.delete([UInt8](try DeleteBody(decoding: &reader).key))
-        case .createSequential:
+        case .createSequential, .createOwnedSequential:
             let body = try CreateSequentialBody(decoding: &reader)
-            rows.put(Key.sequential(prefix: body.prefix, revision: revision), [UInt8](body.value))
+            let owner = header.kind == .createOwnedSequential ? session : nil
+            rows.put(Key.sequential(prefix: body.prefix, revision: revision), [UInt8](body.value), owner: owner)
         case .transaction:
             guard let form = effects.form, form == .then || form == .otherwise else {
                 throw .invalid("transaction \(revision), whose branch is not kept")
             }
             let transaction = try Transaction(decoding: &reader)
-            rows.add(form == .then ? transaction.then : transaction.otherwise)
+            rows.add(form == .then ? transaction.then : transaction.otherwise, session)
         case .deleteRange:
             guard effects.form == .rows else { throw .invalid("range delete \(revision), whose rows are not kept") }
+        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge: break
         case .endSession, .expireSessions, .tick, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel: break
         }
     }
@@ -146,12 +155,15 @@ enum ChangeDecoder {
 
         /// The keys that prefix deletes found are there already, as deleted. A put after such a delete brings its key
         /// back; a delete after a put takes it again.
-        mutating func add(_ branch: [Transaction.Operation]) {
+        mutating func add(_ branch: [Transaction.Operation], _ session: SessionID) {
             var putKeys: [[UInt8]] = []
             for operation in branch {
                 switch operation {
                 case .put(let key, let value):
                     put(key, value)
+                    putKeys.append(key)
+                case .putOwned(let key, let value):
+                    put(key, value, owner: session)
                     putKeys.append(key)
                 case .delete(let key): delete(key)
                 case .deletePrefix(let prefix): for key in putKeys where key.starts(with: prefix) { delete(key) }

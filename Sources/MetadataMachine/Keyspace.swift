@@ -1,4 +1,5 @@
 package import Basics
+internal import MetadataModel
 package import StateEngine
 
 /// Every row prefix of the service, in one table. A key is the table's byte, then the fields in order, numbers
@@ -8,8 +9,15 @@ package import StateEngine
 ///     02 u64 node     what a member tells of itself: MemberInfo
 ///     03              feature level: u32
 ///     04              delete floor: u64
-///     10 key          a row of the keyspace: u64 revision of its last change | value
+///     10 key          a row of the keyspace: u64 revision of its last change, its top bit set when an owner
+///                     follows | [16 B owner] | value
 ///     11 key          a tombstone: u64 revision of the delete
+///     12 session      how many rows the session owns: u32
+///     12 session | table | key   a row that goes with the session: nothing
+///     20 group 00 | u64 ticket   Candidate
+///     21 name 00 | u64 ticket    LockTicket
+///     22 u64 time | name 00 | u64 ticket   when a lock is released whose session is gone: nothing
+///     30 name         StateEntry
 ///     F0              Applied
 ///     F1 u64 index    outcome of the apply group that ends at this index
 ///     F2              checkpoint of the sessions
@@ -24,6 +32,11 @@ package enum Keyspace {
     static let deleteFloor: [UInt8] = [0x04]
     static let rowTable: [UInt8] = [0x10]
     static let tombstoneTable: [UInt8] = [0x11]
+    static let ownerTable: UInt8 = 0x12
+    package static let electionTable: UInt8 = 0x20
+    package static let lockTable: UInt8 = 0x21
+    static let timerTable: UInt8 = 0x22
+    package static let stateTable: UInt8 = 0x30
     static let applied: [UInt8] = [0xF0]
     static let outcomeTable: UInt8 = 0xF1
     static let sessions: [UInt8] = [0xF2]
@@ -40,6 +53,55 @@ package enum Keyspace {
 
     static func memberInfo(_ node: NodeID) -> [UInt8] { [memberInfoTable] + bigEndian(node.rawValue) }
     static func outcome(_ last: LogIndex) -> [UInt8] { [outcomeTable] + bigEndian(last.rawValue) }
+
+    /// Where everything that `session` owns begins.
+    static func owner(_ session: SessionID) -> [UInt8] {
+        [ownerTable] + littleEndian(session.first) + littleEndian(session.second)
+    }
+
+    /// Says that the row at `key`, its table's byte first, goes with `session`.
+    static func owned(_ key: [UInt8], by session: SessionID) -> [UInt8] { owner(session) + key }
+
+    /// The row that an index key speaks of.
+    static func ownedKey(_ index: [UInt8]) -> [UInt8] { Array(index[ownerSize...]) }
+
+    private static let ownerSize = 17
+
+    /// All tickets of a group or a lock begin with this.
+    static func line(_ table: UInt8, _ name: [UInt8]) -> [UInt8] { [table] + name + [0] }
+
+    static func ticket(_ ticket: LogIndex, in line: [UInt8]) -> [UInt8] { line + bigEndian(ticket.rawValue) }
+
+    static func line(ofTicketAt key: [UInt8]) -> [UInt8] { Array(key.dropLast(8)) }
+
+    /// The ticket at the end of a key.
+    static func ticket(ofKey key: RawSpan) throws(DecodeError) -> LogIndex {
+        guard key.byteCount >= 8 else { throw .truncated }
+        return LogIndex(try number(key.extracting((key.byteCount - 8)..<key.byteCount)))
+    }
+
+    static func stateEntry(_ name: [UInt8]) -> [UInt8] { [stateTable] + name }
+
+    static func timer(_ time: ClusterTime, ofTicketAt key: [UInt8]) -> [UInt8] {
+        [timerTable] + bigEndian(time.nanoseconds) + key[1...]
+    }
+
+    static func time(ofTimer key: RawSpan) throws(DecodeError) -> ClusterTime {
+        guard key.byteCount >= 9 else { throw .truncated }
+        return ClusterTime(nanoseconds: try number(key.extracting(1..<9)))
+    }
+
+    static func ticketKey(ofTimer key: [UInt8]) -> [UInt8] { [lockTable] + key[9...] }
+
+    /// Timers before this are due at `time`.
+    static func timersEnd(after time: ClusterTime) -> [UInt8]? {
+        KeyRange.end(ofPrefix: [timerTable] + bigEndian(time.nanoseconds))
+    }
+
+    private static func number(_ bytes: RawSpan) throws(DecodeError) -> UInt64 {
+        var reader = ByteReader(bytes)
+        return try reader.readUInt64().byteSwapped
+    }
 
     static func bigEndian(_ value: UInt64) -> [UInt8] {
         (0..<8).map { UInt8(truncatingIfNeeded: value >> (56 - 8 * $0)) }

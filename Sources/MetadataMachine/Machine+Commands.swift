@@ -15,6 +15,9 @@ extension Machine {
         guard header.session != .housekeeping else {
             return try applyHousekeeping(header.kind, &reader, entry, &report)
         }
+        var entry = entry
+        entry.session = header.session
+        entry.isOneShot = header.isOneShot
         switch sessions.verdict(on: header, time: entry.time) {
         case .answer(let reply):
             reply.write(into: &replies)
@@ -36,9 +39,15 @@ extension Machine {
         _ report: inout ApplyReport
     ) throws(MachineError) {
         let start = replies.count
-        let succeeded: Bool?
+        var succeeded: Bool?
+        var isOver = header.isOneShot
         do {
-            succeeded = try carryOut(header.kind, body, entry)
+            if !header.guards.isEmpty, let refusal = try refusal(by: header.guards) {
+                refuse(refusal, entry)
+            } else {
+                succeeded = try carryOut(header.kind, body, entry)
+                if header.kind == .endSession { isOver = true }
+            }
         } catch let error as EngineError {
             throw .engine(error)
         } catch {
@@ -46,7 +55,7 @@ extension Machine {
         }
         let change = SessionChange(
             id: header.session, opening: opening, acknowledgedThrough: header.acknowledgedThrough,
-            ends: header.isOneShot || header.kind == .endSession, time: entry.time,
+            ends: isOver, time: entry.time,
             reply: keptReply(from: start, succeeded: succeeded, entry))
         sessions.record(change, in: slot)
         outcome.add(change)
@@ -85,7 +94,11 @@ extension Machine {
         case .put:
             let body = try PutBody(decoding: &reader)
             if try refuses(body.expectedRevision, on: body.key, entry) { return nil }
-            put(body.key, body.value, entry)
+            if body.isOwned {
+                guard try putOwnedIfRoom(body.key, body.value, entry) else { return nil }
+            } else {
+                put(body.key, body.value, entry)
+            }
             Reply.writeSuccess(revision: entry.index, into: &replies)
         case .delete:
             let body = try DeleteBody(decoding: &reader)
@@ -93,20 +106,39 @@ extension Machine {
             delete(body.key, entry)
             Reply.writeSuccess(revision: entry.index, into: &replies)
         case .deleteRange: try applyDeleteRange(try DeleteRangeBody(decoding: &reader), entry)
-        case .createSequential:
+        case .createSequential, .createOwnedSequential:
             let body = try CreateSequentialBody(decoding: &reader)
             let key = Key.sequential(prefix: body.prefix, revision: entry.index)
             // Somebody may have put this very key by name before its turn came.
             if try refuses(.zero, on: key.rawSpan, entry) { return nil }
-            put(key.rawSpan, body.value, entry)
+            if kind == .createOwnedSequential {
+                guard try putOwnedIfRoom(key.rawSpan, body.value, entry) else { return nil }
+            } else {
+                put(key.rawSpan, body.value, entry)
+            }
             Reply.writeSuccess(revision: entry.index, into: &replies)
             replies.writeBytes16(key)
         case .transaction: return try applyTransaction(try Transaction(decoding: &reader), entry)
-        case .endSession: Reply.writeSuccess(revision: entry.index, into: &replies)
+        case .endSession:
+            try releaseOwned(entry)
+            Reply.writeSuccess(revision: entry.index, into: &replies)
+        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge:
+            guard let command = try CoordinationCommand(kind: kind, decoding: &reader) else { return nil }
+            try apply(command, entry)
         case .tick, .expireSessions, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel:
             throw DecodeError.invalid("housekeeping under a client's session")
         }
         return nil
+    }
+
+    /// - Returns: false when the session may own no more, which is answered.
+    private func putOwnedIfRoom(_ key: RawSpan, _ value: RawSpan, _ entry: Entry) throws(EngineError) -> Bool {
+        if let refusal = try refusalToOwn(1, entry) {
+            refuse(refusal, entry)
+            return false
+        }
+        try putOwned(key, value, entry)
+        return true
     }
 
     // MARK: - Rows
@@ -190,7 +222,7 @@ extension Machine {
         switch command {
         case .tick: break
         case .expireSessions(let ids):
-            let gone = ids.filter { sessions.end($0, at: entry.time) }
+            let gone = try onEngine { () throws(EngineError) in try expire(ids, entry, &report) }
             outcome.addExpired(gone, at: entry.time)
             report.sessionsEnded += gone
         case .digestVerdict(let verdict): judge(verdict, &report)
@@ -241,10 +273,17 @@ extension Machine {
 
 /// Rows of the keyspace as they are stored.
 enum Row {
-    static let headSize = 8
+    private static let headSize = 8
+    private static let ownedHeadSize = 24
+    private static let ownedBit: UInt64 = 1 << 63
 
     /// What stands before the value: the revision.
     static func head(_ revision: LogIndex) -> InlineArray<1, UInt64> { [revision.rawValue.littleEndian] }
+
+    /// What stands before the value of a row that goes with a session.
+    static func head(_ revision: LogIndex, owner: SessionID) -> InlineArray<3, UInt64> {
+        [(revision.rawValue | ownedBit).littleEndian, owner.first.littleEndian, owner.second.littleEndian]
+    }
 
     /// Where the row of a client's key is stored.
     static func key(_ key: RawSpan) -> [UInt8] {
@@ -256,14 +295,37 @@ enum Row {
     }
 
     static func decode(_ stored: RawSpan) throws(EngineError) -> RowResult {
-        RowResult(revision: try revision(stored), value: [UInt8](stored.extracting(headSize..<stored.byteCount)))
+        RowResult(revision: try revision(stored), value: [UInt8](try value(stored)))
     }
 
-    /// Throws when `stored` is too short to be a row: after it, `headSize` bytes are there.
     static func revision(_ stored: RawSpan) throws(EngineError) -> LogIndex {
+        LogIndex(try headWord(stored) & ~ownedBit)
+    }
+
+    @_lifetime(copy stored)
+    static func value(_ stored: RawSpan) throws(EngineError) -> RawSpan {
+        let isOwned = try headWord(stored) & ownedBit != 0
+        return stored.extracting((isOwned ? ownedHeadSize : headSize)..<stored.byteCount)
+    }
+
+    /// The session with which the row goes.
+    static func owner(_ stored: RawSpan) throws(EngineError) -> SessionID? {
+        guard try headWord(stored) & ownedBit != 0 else { return nil }
+        var reader = ByteReader(stored.extracting(headSize..<ownedHeadSize))
+        do throws(DecodeError) {
+            return try reader.readSessionID()
+        } catch {
+            throw .corrupt("a row of \(stored.byteCount) bytes")
+        }
+    }
+
+    /// Throws when `stored` is too short to be a row: after it, the whole head is there.
+    private static func headWord(_ stored: RawSpan) throws(EngineError) -> UInt64 {
         var reader = ByteReader(stored)
         do throws(DecodeError) {
-            return LogIndex(try reader.readUInt64())
+            let word = try reader.readUInt64()
+            guard word & ownedBit == 0 || stored.byteCount >= ownedHeadSize else { throw .truncated }
+            return word
         } catch {
             throw .corrupt("a row of \(stored.byteCount) bytes")
         }

@@ -33,6 +33,8 @@ extension Machine {
             case .releaseView(let id):
                 views.release(id)
                 Reply.writeSuccess(revision: applied.last.index, into: &writer)
+            case .leader, .candidates, .lock, .validate, .stateGet, .stateNames, .sessions:
+                try answerCoordination(query, into: &writer)
             }
         } catch let error as ReplyError {
             error.encode(revision: applied.last.index, into: &writer)
@@ -60,7 +62,8 @@ extension Machine {
         var size = 0
         try reader.scan(from: range.from, to: range.to, reversed: false) { (key, stored) throws(EngineError) in
             let revision = try Row.revision(stored)
-            let valueSize = request.isKeysOnly ? 0 : stored.byteCount - Row.headSize
+            let value = try Row.value(stored)
+            let valueSize = request.isKeysOnly ? 0 : value.byteCount
             if !request.isCountOnly { size += key.byteCount + valueSize + Self.rowOverhead }
             // One row is always admitted, however large; it fits a frame, as the put did that brought it.
             guard page.count < limit, size <= Limits.listPageSizeMax || page.count == 0 else {
@@ -72,9 +75,10 @@ extension Machine {
                 if page.count == limit { page.cursor = [UInt8](key.extracting(1..<key.byteCount)) }
                 return .next
             }
-            let value = request.isKeysOnly ? nil : [UInt8](stored.extracting(Row.headSize..<stored.byteCount))
             page.rows.append(
-                Page.Row(key: [UInt8](key.extracting(1..<key.byteCount)), revision: revision, value: value))
+                Page.Row(
+                    key: [UInt8](key.extracting(1..<key.byteCount)), revision: revision,
+                    value: request.isKeysOnly ? nil : [UInt8](value)))
             return .next
         }
         if !page.hasMore {

@@ -13,6 +13,8 @@ extension Machine {
             succeeded = try holds(transaction.comparisons)
             branch = succeeded ? transaction.then : transaction.otherwise
             plan = try self.plan(branch)
+            let owned = branch.count { if case .putOwned = $0 { true } else { false } }
+            if owned > 0, let refusal = try refusalToOwn(owned, entry) { throw refusal }
         } catch let refusal as ReplyError {
             refuse(refusal, entry)
             return nil
@@ -21,6 +23,7 @@ extension Machine {
         for operation in branch {
             switch operation {
             case .put(let key, let value): put(key.rawSpan, value.rawSpan, entry)
+            case .putOwned(let key, let value): try putOwned(key.rawSpan, value.rawSpan, entry)
             case .delete(let key): delete(key.rawSpan, entry)
             case .get: break
             case .deletePrefix: for key in deletions.next() ?? [] { delete(key.rawSpan, entry) }
@@ -52,7 +55,7 @@ extension Machine {
         var sizeRead = 0
         for operation in branch {
             switch operation {
-            case .put(let key, _):
+            case .put(let key, _), .putOwned(let key, _):
                 isThere[key] = true
                 putKeys.append(key)
                 plan.results.append(.put)
@@ -104,8 +107,7 @@ extension Machine {
         case .revision(let key, let expected): return try revision(of: key.rawSpan) == expected
         case .value(let key, let expected):
             guard let stored = try stored(key.rawSpan) else { return false }
-            _ = try Row.revision(stored.rawSpan)
-            return stored.rawSpan.extracting(Row.headSize..<stored.count).hasSameBytes(as: expected.rawSpan)
+            return try Row.value(stored.rawSpan).hasSameBytes(as: expected.rawSpan)
         case .exists(let key, let expected): return (try stored(key.rawSpan) != nil) == expected
         case .unchanged(let prefix, let since):
             guard since >= deleteFloor else {

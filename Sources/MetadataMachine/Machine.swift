@@ -28,6 +28,11 @@ package final class Machine<E: Engine> {
     var recentDigests: [IndexedDigest] = []
     let stage: StagedView<E>
     var outcome = OutcomeWriter()
+    /// Of the entry that is being applied.
+    var changes = RowChanges()
+    var lines = ChangedLines()
+    /// When the first delayed release is due.
+    package internal(set) var nextTimer: ClusterTime?
     var replies = ByteWriter()
     var views = ViewTable<E.View>()
     /// What a query has found to be damaged, and where. What was answered before and after is sound.
@@ -45,6 +50,7 @@ package final class Machine<E: Engine> {
         feedFloor = found.feedFloor ?? found.applied.last.index
         isFeedFloorStored = found.feedFloor != nil
         try loadSystemRows()
+        nextTimer = try onEngine { () throws(EngineError) in try firstTimer(in: engine) }
     }
 
     /// How far a flush has made the state durable: the log after it is what a start needs.
@@ -84,6 +90,7 @@ package final class Machine<E: Engine> {
         try commit(withCheckpoint: crossed)
         report.replyBytes = replies.takeBytes()
         report.time = applied.time
+        report.nextTimer = nextTimer
         return report
     }
 
@@ -93,11 +100,13 @@ package final class Machine<E: Engine> {
         let mark = stage.batch.mark
         let entry = Entry(index: header.id.index, time: header.time)
         sessions.prune(at: entry.time)
+        try onEngine { () throws(EngineError) in try carryOutTimers(entry) }
         switch header.type {
         case .noop: break
         case .configuration: try applyMembership(record.payload, entry, &report)
         case .command: try applyCommand(record.payload, entry, &report)
         }
+        if !changes.isEmpty { outcome.add(changes.takeAll(), at: entry.index) }
         report.replyEnds.append(replies.count)
         applied.fold(stage.checksum(since: mark), at: entry.index)
         applied.last = header.id
@@ -312,6 +321,10 @@ extension StagedView {
 struct Entry {
     var index: LogIndex
     var time: ClusterTime
+    /// Whose command it is.
+    var session = SessionID.housekeeping
+    /// The session ends with the command.
+    var isOneShot = false
 }
 
 /// Why a state machine cannot go on; the node stops, or rebuilds its state.

@@ -15,6 +15,8 @@ internal import MetadataModel
 ///                    | u32 count | (u16 size, deleted key) each
 ///     u8 4 plain     16 B session | u64 acknowledgedThrough | u64 revision
 ///                    a change without flags whose reply is success at that revision and nothing else
+///     u8 5 rows      u64 index | u32 count | u8 table | u16 size, key | u8 0 deleted, 1 put: u32 size, stored value
+///                    each: what the entry changed besides what its command shows; of a typed command all that it did
 struct OutcomeWriter {
     private var writer = ByteWriter()
 
@@ -64,6 +66,18 @@ struct OutcomeWriter {
         for key in effect.deletedKeys { writer.writeBytes16(key) }
     }
 
+    mutating func add(_ changes: [(key: [UInt8], value: [UInt8]?)], at index: LogIndex) {
+        writer.write(UInt8(5))
+        writer.write(index.rawValue)
+        writer.write(UInt32(clamping: changes.count))
+        for (key, value) in changes {
+            writer.write(key[0])
+            writer.writeBytes16(Array(key[1...]))
+            writer.write(value != nil)
+            if let value { writer.writeBytes32(value) }
+        }
+    }
+
     /// Carries the session changes of a row over into `sessions`.
     static func replay(_ row: RawSpan, into sessions: inout SessionTable) throws(DecodeError) {
         var reader = ByteReader(row)
@@ -85,6 +99,13 @@ struct OutcomeWriter {
                     SessionChange(
                         id: id, opening: nil, acknowledgedThrough: acknowledged, ends: false, time: .zero,
                         reply: reply), in: &sessions)
+            case 5:
+                _ = try reader.readBytes(8)
+                for _ in 0..<(try reader.readUInt32()) {
+                    _ = try reader.readUInt8()
+                    _ = try reader.readBytes16()
+                    if try reader.readBool() { _ = try reader.readBytes32(max: .max) }
+                }
             default: throw .unknown("outcome item", UInt64(form))
             }
         }

@@ -153,6 +153,29 @@ struct SessionTable: ~Copyable {
             .sorted { $0.id < $1.id }
     }
 
+    func isOpen(_ id: SessionID) -> Bool { slotOf[id].map { slots[$0].endedAt == nil } ?? false }
+
+    /// The first open sessions after `after`, ordered by id. What they own is not known here.
+    func open(after: SessionID, limit: Int) -> ListPart<SessionInfo> {
+        var first: [SessionInfo] = []
+        var isMore = false
+        for (id, slot) in slotOf where after < id && slots[slot].endedAt == nil {
+            first.append(
+                SessionInfo(id: id, timeout: slots[slot].timeout, openedAt: slots[slot].openedAt, ownedCount: 0))
+            // Sorted now and then, so that a page out of a million sessions holds no more than two pages.
+            guard first.count > 2 * limit else { continue }
+            first.sort { $0.id < $1.id }
+            first.removeLast(first.count - limit)
+            isMore = true
+        }
+        first.sort { $0.id < $1.id }
+        if first.count > limit {
+            first.removeLast(first.count - limit)
+            isMore = true
+        }
+        return ListPart(hasMore: isMore, items: first)
+    }
+
     /// How many are open, at no cost.
     var openCount: Int { slotOf.count - ended.count }
 

@@ -19,8 +19,7 @@ package enum StoredRow: Hashable, Sendable {
         var reader = ByteReader(value)
         switch table {
         case Keyspace.rowTable[0]:
-            let revision = LogIndex(try reader.readUInt64())
-            self = .record(key: rest, revision: revision, value: [UInt8](reader.readRemaining()))
+            self = try Self.record(rest, value)
         case Keyspace.tombstoneTable[0]: self = .tombstone(key: rest, revision: LogIndex(try reader.readUInt64()))
         case Keyspace.applied[0]: self = .applied(try Applied(decoding: value))
         case Keyspace.membership[0]:
@@ -35,8 +34,26 @@ package enum StoredRow: Hashable, Sendable {
         case Keyspace.deleteFloor[0], Keyspace.feedFloor[0]:
             _ = try reader.readUInt64()
             self = .system
-        case Keyspace.outcomeTable, Keyspace.sessions[0]: self = .system
+        case Keyspace.electionTable:
+            _ = try Candidate(ticket: try Keyspace.ticket(ofKey: key), decodingRow: &reader)
+            self = .system
+        case Keyspace.lockTable:
+            _ = try LockTicket(ticket: try Keyspace.ticket(ofKey: key), decodingRow: &reader)
+            self = .system
+        case Keyspace.stateTable:
+            _ = try StateEntry(decodingRow: &reader)
+            self = .system
+        case Keyspace.ownerTable, Keyspace.timerTable, Keyspace.outcomeTable, Keyspace.sessions[0]: self = .system
         default: throw .unknown("table", UInt64(table))
+        }
+    }
+
+    private static func record(_ key: [UInt8], _ stored: RawSpan) throws(DecodeError) -> StoredRow {
+        do throws(EngineError) {
+            let row = try Row.decode(stored)
+            return .record(key: key, revision: row.revision, value: row.value)
+        } catch {
+            throw .truncated
         }
     }
 }

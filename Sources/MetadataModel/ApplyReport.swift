@@ -11,6 +11,10 @@ package struct ApplyReport: Sendable {
     package var replyEnds: [Int] = []
     package var sessionsOpened: [OpenSession] = []
     package var sessionsEnded: [SessionID] = []
+    /// An expiry named them, but what they own is more than one entry ends: they are open still, and due.
+    package var sessionsKept: [SessionID] = []
+    /// Cluster time at which something is due that nobody will ask for: the leader logs a tick then.
+    package var nextTimer: ClusterTime?
     /// The rolling digest at each multiple of `Limits.digestInterval` in the range.
     package var digests: [IndexedDigest] = []
     /// Verdicts that concern this node's state.

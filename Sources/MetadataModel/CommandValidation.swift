@@ -13,7 +13,7 @@ package enum Command {
         do throws(DecodeError) {
             var reader = ByteReader(bytes)
             header = try CommandHeader(decoding: &reader)
-            refusal = try Self.refusal(of: header.kind, decoding: &reader, valueSizeMax: valueSizeMax)
+            refusal = try Self.refusal(of: header, decoding: &reader, valueSizeMax: valueSizeMax)
         } catch {
             throw reply(to: error)
         }
@@ -22,11 +22,12 @@ package enum Command {
     }
 
     private static func refusal(
-        of kind: CommandKind, decoding reader: inout ByteReader, valueSizeMax: Int
+        of header: CommandHeader, decoding reader: inout ByteReader, valueSizeMax: Int
     ) throws(DecodeError) -> ReplyError? {
-        switch kind {
+        switch header.kind {
         case .put:
             let body = try PutBody(decoding: &reader)
+            if body.isOwned, header.isOneShot { return ownerlessRefusal }
             return Key.refusal(of: body.key) ?? refusal(ofValueSize: body.value.byteCount, max: valueSizeMax)
         case .delete:
             return Key.refusal(of: try DeleteBody(decoding: &reader).key)
@@ -34,20 +35,33 @@ package enum Command {
             let limit = try DeleteRangeBody(decoding: &reader).limit
             guard limit > Limits.rangeDeleteRowsMax else { return nil }
             return ReplyError(.tooLarge, "a range delete of \(limit) rows", limit: UInt64(Limits.rangeDeleteRowsMax))
-        case .createSequential:
+        case .createSequential, .createOwnedSequential:
+            if header.kind == .createOwnedSequential, header.isOneShot { return ownerlessRefusal }
             let body = try CreateSequentialBody(decoding: &reader)
             return Key.refusal(ofPrefix: body.prefix, sizeMax: Key.sequentialPrefixSizeMax)
                 ?? refusal(ofValueSize: body.value.byteCount, max: valueSizeMax)
         case .transaction:
-            return try Transaction(decoding: &reader).refusal(valueSizeMax: valueSizeMax)
+            let transaction = try Transaction(decoding: &reader)
+            if header.isOneShot, transaction.hasOwnedPuts { return ownerlessRefusal }
+            return transaction.refusal(valueSizeMax: valueSizeMax)
         case .endSession:
             return nil
+        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge:
+            guard let command = try CoordinationCommand(kind: header.kind, decoding: &reader) else { return nil }
+            if header.isOneShot, command.isOwned { return ownerlessRefusal }
+            return command.refusal(valueSizeMax: valueSizeMax)
         case .tick, .expireSessions, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel:
             return ReplyError(.invalidRequest, "housekeeping is the leader's own")
         }
     }
 
-    private static func refusal(ofValueSize size: Int, max limit: Int) -> ReplyError? {
+    private static var ownerlessRefusal: ReplyError {
+        ReplyError(
+            .invalidRequest,
+            "a one-shot session ends at once: owned rows, campaigns and locks need a session that stays")
+    }
+
+    static func refusal(ofValueSize size: Int, max limit: Int) -> ReplyError? {
         size <= limit ? nil : ReplyError(.tooLarge, "a value of \(size) bytes", limit: UInt64(limit))
     }
 

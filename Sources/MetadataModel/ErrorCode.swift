@@ -66,8 +66,15 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     case compacted = 31
     /// The view was released, or timed out, or is on another node.
     case viewReleased = 32
+    /// A guard of the mutation does not hold; nothing was done. `currentFence` is that of who leads or holds now, 0 when
+    /// nobody does.
+    case fenced = 33
+    /// The session does not lead the group.
+    case notLeading = 34
+    /// The lock is not free; no place in its line was taken.
+    case lockHeld = 35
     /// The watch has ended at this node; begin again with the revision `currentRevision`, here or elsewhere.
-    case lagged = 33
+    case lagged = 36
 
     // MARK: The session
 
@@ -82,16 +89,23 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     /// As many sessions are open as may be, or as many of this session's replies are unacknowledged as may be.
     case sessionLimit = 44
 
+    // MARK: Alarms
+
+    /// The cause of the alarm that was to be cleared goes on.
+    case alarmHolds = 50
+    /// No alarm of that name stands at the node.
+    case noSuchAlarm = 51
+
     /// True when the same request, sent again later or to another node, may succeed. A mutation keeps its sequence.
     package var isRetryable: Bool {
         switch self {
         case .notLeader, .unavailable, .overloaded, .unknown, .timeout, .shuttingDown, .notReady, .diskFull,
             .quarantined, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable,
-            .lagged, .sequenceGap, .sessionLimit:
+            .lagged, .sequenceGap, .sessionLimit, .alarmHolds:
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
-            .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased, .sequenceTooOld,
-            .resultNotKept, .sessionExpired:
+            .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased,
+            .fenced, .notLeading, .lockHeld, .sequenceTooOld, .resultNotKept, .sessionExpired, .noSuchAlarm:
             false
         }
     }
@@ -129,12 +143,17 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .conflict: "the condition does not hold"
         case .compacted: "the revision is no longer kept"
         case .viewReleased: "the view is no longer there"
+        case .fenced: "a guard does not hold: its fence is not the current one"
+        case .notLeading: "the session does not lead the group"
+        case .lockHeld: "the lock is not free"
         case .lagged: "the watch has to begin again"
         case .sequenceGap: "an earlier mutation of the session is missing"
         case .sequenceTooOld: "the reply was acknowledged before"
         case .resultNotKept: "applied before; the result was too large to keep"
         case .sessionExpired: "the session has ended"
         case .sessionLimit: "the limit on sessions or unacknowledged replies is reached"
+        case .alarmHolds: "the cause of the alarm goes on"
+        case .noSuchAlarm: "no alarm of that name stands at the node"
         }
     }
 }

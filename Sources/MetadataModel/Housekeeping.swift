@@ -63,7 +63,9 @@ package enum Housekeeping: Hashable, Sendable {
         case .deleteFloor: self = .deleteFloor(LogIndex(try reader.readUInt64()))
         case .memberInfo: self = .memberInfo(try MemberInfo(decoding: &reader))
         case .featureLevel: self = .featureLevel(try reader.readUInt32())
-        case .put, .delete, .deleteRange, .createSequential, .transaction, .endSession: return nil
+        case .put, .delete, .deleteRange, .createSequential, .createOwnedSequential, .transaction, .endSession,
+            .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge:
+            return nil
         }
     }
 }

@@ -131,6 +131,15 @@ package struct FoundingRecord: Hashable, Sendable {
         self.membershipIndex = membershipIndex
     }
 
+    /// What a member that knows no cluster yet is to keep: this, if it was there at the founding, else the members as they
+    /// are now, its name among them. Nil while that is not committed.
+    package func handed(to member: NodeID, settled: (index: LogIndex, membership: Membership)?) -> FoundingRecord? {
+        if membershipIndex == .zero, membership.member(member) != nil { return self }
+        guard let settled, settled.membership.member(member) != nil else { return nil }
+        return FoundingRecord(
+            identity: identity, createdAt: createdAt, membership: settled.membership, membershipIndex: settled.index)
+    }
+
     private static let version: UInt8 = 1
     private static let versionOfJoined: UInt8 = 2
 

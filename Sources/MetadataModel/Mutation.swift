@@ -3,43 +3,49 @@ package import Basics
 /// What a client may change, as a value: for encoding. The machine reads plain puts in place instead (`PutBody`).
 package enum Mutation: Hashable, Sendable {
     /// `expectedRevision`: only if the row has this revision; 0: only if there is no row; nil: whatever is there.
-    case put(key: [UInt8], value: [UInt8], expectedRevision: LogIndex? = nil)
+    /// `isOwned`: the row goes when the session ends, unless somebody else has put or deleted it by then.
+    case put(key: [UInt8], value: [UInt8], expectedRevision: LogIndex? = nil, isOwned: Bool = false)
     /// Without a condition the key need not exist.
     case delete(key: [UInt8], expectedRevision: LogIndex? = nil)
     /// With `limit` 0 all rows at once or, above `Limits.rangeDeleteRowsMax`, none (`tooLarge`); else the first `limit`
     /// rows in key order, and the reply says whether there are more.
     case deleteRange(KeySpan, limit: UInt32 = 0)
     /// Makes the key `Key.sequential(prefix:revision:)`; `conflict` if somebody has put that very key by name.
-    case createSequential(prefix: [UInt8], value: [UInt8])
+    case createSequential(prefix: [UInt8], value: [UInt8], isOwned: Bool = false)
     case transaction(Transaction)
     /// The session is over once this is applied.
     case endSession
+    case coordination(CoordinationCommand)
 
     package var kind: CommandKind {
         switch self {
         case .put: .put
         case .delete: .delete
         case .deleteRange: .deleteRange
-        case .createSequential: .createSequential
+        case .createSequential(_, _, let isOwned): isOwned ? .createOwnedSequential : .createSequential
         case .transaction: .transaction
         case .endSession: .endSession
+        case .coordination(let command): command.kind
         }
     }
 
     /// Appends the part of the command after its header:
     ///
-    ///     put               u8 has condition, [u64 expected revision] | u16 size, key | u32 size, value
+    ///     put               u8 flags: 1 has condition, 2 owned | [u64 expected revision] | u16 size, key
+    ///                       | u32 size, value
     ///     delete            u8 has condition, [u64 expected revision] | u16 size, key
     ///     deleteRange       `KeySpan` | u32 limit
-    ///     createSequential  u16 size, prefix | u32 size, value
+    ///     createSequential  u16 size, prefix | u32 size, value, as in createOwnedSequential
     ///     transaction       `Transaction`
     ///     endSession        nothing
+    ///     the others        `CoordinationCommand`
     ///
     /// Keys must have passed `Key.refusal(of:)`; `Command.validate` is the judge of the whole.
     package func encodeBody(into writer: inout ByteWriter) {
         switch self {
-        case .put(let key, let value, let expected):
-            writer.write(condition: expected)
+        case .put(let key, let value, let expected, let isOwned):
+            writer.write(UInt8((expected == nil ? 0 : 1) | (isOwned ? 2 : 0)))
+            if let expected { writer.write(expected.rawValue) }
             writer.writeBytes16(key)
             writer.writeBytes32(value)
         case .delete(let key, let expected):
@@ -48,13 +54,15 @@ package enum Mutation: Hashable, Sendable {
         case .deleteRange(let span, let limit):
             span.encode(into: &writer)
             writer.write(limit)
-        case .createSequential(let prefix, let value):
+        case .createSequential(let prefix, let value, _):
             writer.writeBytes16(prefix)
             writer.writeBytes32(value)
         case .transaction(let transaction):
             transaction.encode(into: &writer)
         case .endSession:
             break
+        case .coordination(let command):
+            command.encode(into: &writer)
         }
     }
 }
@@ -62,12 +70,17 @@ package enum Mutation: Hashable, Sendable {
 /// A put, read in place.
 package struct PutBody: ~Escapable {
     package let expectedRevision: LogIndex?
+    /// The row goes with the session.
+    package let isOwned: Bool
     package let key: RawSpan
     package let value: RawSpan
 
     @_lifetime(copy reader)
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
-        expectedRevision = try reader.readCondition()
+        let flags = try reader.readUInt8()
+        guard flags <= 3 else { throw .invalid("put flags") }
+        expectedRevision = flags & 1 != 0 ? LogIndex(try reader.readUInt64()) : nil
+        isOwned = flags & 2 != 0
         key = try reader.readBytes16(max: Limits.keySizeMax)
         value = try reader.readBytes32(max: Limits.valueSizeMaxCeiling)
     }

@@ -6,6 +6,15 @@ package import Basics
 ///     u8 2 list          `KeySpan` | `PageRequest`
 ///     u8 3 page of view  u64 view | `KeySpan` | `PageRequest`
 ///     u8 4 releaseView   u64 view
+///     u8 5 leader        u16 size, group
+///     u8 6 candidates    u16 size, group | u64 after ticket | u32 limit
+///     u8 7 lock          u16 size, name | u64 after ticket | u32 limit
+///     u8 8 validate      `Guard`
+///     u8 9 stateGet      u16 size, name
+///     u8 10 stateNames   u16 size, after name | u32 limit
+///     u8 11 sessions     16 B after session | u32 limit
+///
+/// Lists are in order and go on after what is named; limit 0, or above `Limits.listPageCountMax`: that many.
 package enum Query: Hashable, Sendable {
     case get(key: [UInt8])
     case list(KeySpan, PageRequest)
@@ -13,6 +22,17 @@ package enum Query: Hashable, Sendable {
     /// go of the view.
     case page(view: UInt64, KeySpan, PageRequest)
     case releaseView(UInt64)
+    case leader(group: [UInt8])
+    /// In the order in which they will lead.
+    case candidates(group: [UInt8], after: LogIndex, limit: UInt32)
+    /// Who holds the lock and who waits, in order.
+    case lock(name: [UInt8], after: LogIndex, limit: UInt32)
+    /// Does the fence still hold? For systems outside, which cannot be guarded.
+    case validate(Guard)
+    case stateGet(name: [UInt8])
+    case stateNames(after: [UInt8], limit: UInt32)
+    /// The open sessions, ordered by id.
+    case sessions(after: SessionID, limit: UInt32)
 
     package func encode(into writer: inout ByteWriter) {
         switch self {
@@ -31,6 +51,28 @@ package enum Query: Hashable, Sendable {
         case .releaseView(let view):
             writer.write(UInt8(4))
             writer.write(view)
+        case .leader(let group):
+            writer.write(UInt8(5))
+            writer.writeBytes16(group)
+        case .candidates(let name, let after, let limit), .lock(let name, let after, let limit):
+            if case .lock = self { writer.write(UInt8(7)) } else { writer.write(UInt8(6)) }
+            writer.writeBytes16(name)
+            writer.write(after.rawValue)
+            writer.write(limit)
+        case .validate(let condition):
+            writer.write(UInt8(8))
+            condition.encode(into: &writer)
+        case .stateGet(let name):
+            writer.write(UInt8(9))
+            writer.writeBytes16(name)
+        case .stateNames(let after, let limit):
+            writer.write(UInt8(10))
+            writer.writeBytes16(after)
+            writer.write(limit)
+        case .sessions(let after, let limit):
+            writer.write(UInt8(11))
+            writer.write(after)
+            writer.write(limit)
         }
     }
 
@@ -53,6 +95,22 @@ package enum Query: Hashable, Sendable {
             let span = try KeySpan(decoding: &reader)
             self = .page(view: view, span, try PageRequest(decoding: &reader))
         case 4: self = .releaseView(try reader.readUInt64())
+        case 5: self = .leader(group: [UInt8](try reader.readBytes16(max: Limits.nameSizeMax)))
+        case 6, 7:
+            let name = [UInt8](try reader.readBytes16(max: Limits.nameSizeMax))
+            let after = LogIndex(try reader.readUInt64())
+            let limit = try reader.readUInt32()
+            self =
+                form == 6
+                ? .candidates(group: name, after: after, limit: limit) : .lock(name: name, after: after, limit: limit)
+        case 8: self = .validate(try Guard(decoding: &reader))
+        case 9: self = .stateGet(name: [UInt8](try reader.readBytes16(max: Limits.nameSizeMax)))
+        case 10:
+            let after = [UInt8](try reader.readBytes16(max: Limits.nameSizeMax))
+            self = .stateNames(after: after, limit: try reader.readUInt32())
+        case 11:
+            let after = try reader.readSessionID()
+            self = .sessions(after: after, limit: try reader.readUInt32())
         default: throw .unknown("query", UInt64(form))
         }
     }

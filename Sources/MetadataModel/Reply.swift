@@ -15,6 +15,14 @@ package import Basics
 ///     get                u8 found | [u64 revision of the row | u32 size, value]
 ///     list, page         u64 view, 0 none | u8 more | u16 size, cursor | u32 count | rows unless only counted
 ///                        row: u16 size, key | u64 revision | u32 size, value (absent in a listing of keys only)
+///     campaign, acquireLock    `TicketResult`
+///     withdraw, releaseLock    u8 there was a ticket
+///     setCandidateData   nothing
+///     stateSet, stateExpunge   u8 done
+///     leader             u8 found | [`Candidate`, as a list item]
+///     validate           `GuardResult`
+///     stateGet           u8 found | [`StateEntry`, as in its row]
+///     candidates, lock, stateNames, sessions   `ListPart`
 ///
 /// Bytes after what is described are to be ignored: a later release may add fields.
 package enum Reply {

@@ -6,7 +6,7 @@ package import Basics
 ///     field: u8 tag | u16 size | value              integers little-endian, text UTF-8
 ///
 ///     tag 1 currentRevision u64   2 expectedSequence u64   3 limit u64   4 retryAfter u32, ms
-///         5 leaderName text       6 leaderAddress text     7 succeeded u8
+///         5 leaderName text       6 leaderAddress text     7 succeeded u8      8 currentFence u64
 ///
 /// A reader skips tags that it does not know.
 package struct ReplyError: Error, Hashable, Sendable {
@@ -19,11 +19,12 @@ package struct ReplyError: Error, Hashable, Sendable {
     package var leaderName: String?
     package var leaderAddress: String?
     package var succeeded: Bool?
+    package var currentFence: UInt64?
 
     package init(
         _ code: ErrorCode, _ message: String? = nil, currentRevision: LogIndex? = nil, expectedSequence: UInt64? = nil,
         limit: UInt64? = nil, retryAfter: Interval? = nil, leaderName: String? = nil, leaderAddress: String? = nil,
-        succeeded: Bool? = nil
+        succeeded: Bool? = nil, currentFence: UInt64? = nil
     ) {
         self.code = code
         self.message = message ?? code.defaultMessage
@@ -34,6 +35,7 @@ package struct ReplyError: Error, Hashable, Sendable {
         self.leaderName = leaderName
         self.leaderAddress = leaderAddress
         self.succeeded = succeeded
+        self.currentFence = currentFence
     }
 
     package var isRetryable: Bool { code.isRetryable }
@@ -46,6 +48,7 @@ package struct ReplyError: Error, Hashable, Sendable {
         case leaderName = 5
         case leaderAddress = 6
         case succeeded = 7
+        case currentFence = 8
     }
 
     /// Appends the whole reply body. Text is cut at `textSizeMax`.
@@ -61,6 +64,7 @@ package struct ReplyError: Error, Hashable, Sendable {
             (.leaderName, leaderName.map { Array(Self.cut($0).utf8) }),
             (.leaderAddress, leaderAddress.map { Array(Self.cut($0).utf8) }),
             (.succeeded, succeeded.map { [$0 ? 1 : 0] }),
+            (.currentFence, currentFence.map(Self.bytes)),
         ]
         writer.write(UInt8(fields.count { $0.1 != nil }))
         for case (let tag, let value?) in fields {
@@ -83,6 +87,7 @@ package struct ReplyError: Error, Hashable, Sendable {
             case .leaderName: leaderName = try field.readText()
             case .leaderAddress: leaderAddress = try field.readText()
             case .succeeded: succeeded = try field.readBool()
+            case .currentFence: currentFence = try field.readUInt64()
             case nil: break
             }
         }

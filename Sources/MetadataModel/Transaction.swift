@@ -13,6 +13,7 @@ package import Basics
 ///                 u8 2 | u16 size, key                         delete
 ///                 u8 3 | u16 size, prefix                      delete every key with this prefix
 ///                 u8 4 | u16 size, key                         get
+///                 u8 5 | u16 size, key | u32 size, value       put a row that goes with the session
 ///
 /// A get answers from the state that the comparisons saw, before the operations change it. Puts and deletes then happen
 /// in order: a prefix delete takes what was put before it in the branch, and spares what is put after it. No key may be
@@ -34,6 +35,7 @@ package struct Transaction: Hashable, Sendable {
         case delete(key: [UInt8])
         case deletePrefix([UInt8])
         case get(key: [UInt8])
+        case putOwned(key: [UInt8], value: [UInt8])
     }
 
     package var comparisons: [Comparison]
@@ -44,6 +46,11 @@ package struct Transaction: Hashable, Sendable {
         self.comparisons = comparisons
         self.then = then
         self.otherwise = otherwise
+    }
+
+    /// True when either branch may put a row that goes with the session.
+    package var hasOwnedPuts: Bool {
+        (then + otherwise).contains { if case .putOwned = $0 { true } else { false } }
     }
 
     package var count: Int { comparisons.count + then.count + otherwise.count }
@@ -90,6 +97,10 @@ package struct Transaction: Hashable, Sendable {
             case .get(let key):
                 writer.write(UInt8(4))
                 writer.writeBytes16(key)
+            case .putOwned(let key, let value):
+                writer.write(UInt8(5))
+                writer.writeBytes16(key)
+                writer.writeBytes32(value)
             }
         }
     }
@@ -128,7 +139,7 @@ package struct Transaction: Hashable, Sendable {
             for operation in branch {
                 let refusal: ReplyError?
                 switch operation {
-                case .put(let key, let value):
+                case .put(let key, let value), .putOwned(let key, let value):
                     refusal = Key.refusal(of: key.rawSpan) ?? Self.insert(key, into: &written)
                     size += value.count
                 case .delete(let key): refusal = Key.refusal(of: key.rawSpan) ?? Self.insert(key, into: &written)
@@ -171,6 +182,7 @@ extension Transaction.Operation {
         case 2: self = .delete(key: key)
         case 3: self = .deletePrefix(key)
         case 4: self = .get(key: key)
+        case 5: self = .putOwned(key: key, value: [UInt8](try reader.readBytes32(max: Limits.valueSizeMaxCeiling)))
         default: throw .unknown("operation", UInt64(form))
         }
     }

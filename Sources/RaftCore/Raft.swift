@@ -228,6 +228,11 @@ extension Raft {
     package var configuration: Configuration { configurations[configurations.count - 1].configuration }
     package var configurationIndex: LogIndex { configurations[configurations.count - 1].index }
 
+    /// The newest configuration that is known to be committed; those behind it may still be taken back.
+    package var committedConfigurationIndex: LogIndex {
+        configurations.last { $0.index <= commitIndex }?.index ?? configurations[0].index
+    }
+
     package var isLeader: Bool { if case .leader = role { true } else { false } }
 
     /// Leader of `currentTerm` as far as this node knows.

@@ -1,5 +1,6 @@
 package import Basics
 package import LogFormat
+package import MetadataModel
 package import RaftCore
 
 /// Everything the shell must do after one turn. The order inside a turn does not matter: what depends on the disk is not
@@ -19,6 +20,8 @@ package struct Effects: Sendable {
     package var snapshot: [SnapshotWork] = []
     package var exports: [ExportWork] = []
     package var notices: [Notice] = []
+    /// `latchedAlarms` are to be kept.
+    package var alarmsChanged = false
     /// Nodes that are to become members: ask each who it is; answer `probed`.
     package var probes: [MemberProbe] = []
     /// When `deadlineReached` is due if nothing else happens.
@@ -59,6 +62,8 @@ package enum ApplyWork: Sendable {
     case queries(QueryBatch)
     /// A new leader wants to know the sessions. Answer `sessionsListed(term)`.
     case listSessions(term: Term)
+    /// It looks for what belongs to sessions that there are not, a bounded part at a time. Answer `orphansFound(term)`.
+    case findOrphans(after: SessionID?, term: Term)
     /// Applied entries: what they changed. Answer `fed`.
     case feed([Slab], range: ClosedRange<LogIndex>, isLive: Bool)
     /// The log below this is gone; so are the effects that explain it.
@@ -146,6 +151,8 @@ package enum Notice: Sendable {
     case snapshotInstalled(last: EntryID)
     case snapshotFailed(reason: String)
     case membershipChanged
+    /// A person has seen the alarms of that name.
+    case alarmCleared(String)
     /// "removed by …"
     case removedFromCluster(by: String)
 }

@@ -10,10 +10,15 @@ extension Replica {
         appliedIndex = max(appliedIndex, group.range.upperBound)
         raft.step(.applied(through: group.range.upperBound), now: now)
         counters.applied(through: group.range.upperBound, at: now)
+        nextTimer = group.nextTimer
         answerRequesters(of: group)
         if raft.isLeader {
             for session in group.sessionsOpened { leases.opened(session, now: now) }
             for id in group.sessionsEnded { leases.ended(id) }
+            // Their end was decided; they only own more than one entry ends.
+            if !group.sessionsKept.isEmpty { log(.expireSessions(group.sessionsKept)) }
+            // More is due than one entry carries out.
+            if let due = group.nextTimer, due <= group.time { log(.tick) }
             moveDeleteFloor(after: group.range)
         }
         for info in group.memberInfo { memberInfo[info.node] = info }
@@ -47,9 +52,18 @@ extension Replica {
     }
 
     /// The sessions that are open now: a new leader grants each its whole timeout.
-    package mutating func sessionsListed(_ sessions: [OpenSession], term: Term) {
+    package mutating func sessionsListed(_ sessions: [OpenSession], nextTimer: ClusterTime?, term: Term) {
         guard raft.isLeader, raft.currentTerm == term else { return }
         leases.grantAll(sessions, now: now)
+        self.nextTimer = nextTimer
+    }
+
+    /// Owners that have no session, as after a restore: what is theirs goes as if it had expired.
+    /// - Parameter next: where to look on; nil: there are no more owners.
+    package mutating func orphansFound(_ orphans: [SessionID], next: SessionID?, term: Term) {
+        guard raft.isLeader, raft.currentTerm == term else { return }
+        if !orphans.isEmpty { log(.expireSessions(orphans)) }
+        if let next { effects.apply.append(.findOrphans(after: next, term: term)) }
     }
 
     /// A flush has made the state durable through here; the log below it is not needed to start again.

@@ -19,6 +19,8 @@ extension Replica {
             clock = ClusterClock(last: lastTime, wall: wall, now: now)
             // Handed over behind all applies so far; sessions opened later are noted as they are applied.
             effects.apply.append(.listSessions(term: status.term))
+            // Only a restored or recovered state has owners without a session.
+            if identity.generation > 1 { effects.apply.append(.findOrphans(after: nil, term: status.term)) }
         }
         if old.leader != status.leader { failForwarded() }
     }
@@ -28,6 +30,7 @@ extension Replica {
         for requester in pending.takeAll() { answer(requester, outcomeUnknownError) }
         counters.reignEnded()
         leases.removeAll()
+        tickedFor = nil
         ballots.removeAll()
         for position in links.indices { links[position].appends.removeAll() }
     }
@@ -38,16 +41,31 @@ extension Replica {
         if raft.isLeader, raft.canPropose {
             let expired = leases.takeExpired(now: now)
             if !expired.isEmpty { log(.expireSessions(expired)) }
+            tickForTimer()
         }
         while touches.isGathering { sendTouches() }
         if now >= nextReport {
             nextReport = now + settings.reportInterval
             expireForwarded()
             tellOfMyself()
+            reviewAlarms()
             rememberAcknowledgements()
             // Cluster time goes on while nothing is written, or the next leader would start from a time long past.
             if raft.canPropose, lastStatus.hasCommittedInTerm, clusterTime - lastTime > Self.silenceMax { log(.tick) }
         }
+    }
+
+    /// Logs the entry with which something falls due, unless another one comes first.
+    private mutating func tickForTimer() {
+        guard let due = nextTimer, lastStatus.hasCommittedInTerm, tickedFor != due, due <= clusterTime else { return }
+        tickedFor = due
+        if lastTime < due { log(.tick) }
+    }
+
+    /// When the next timer has to be looked at. Cluster time runs up to 1 % slower than this node's clock.
+    var timerDeadline: Instant {
+        guard let due = nextTimer, raft.canPropose, lastStatus.hasCommittedInTerm, tickedFor != due else { return .never }
+        return now + max(.milliseconds(1), due - clusterTime)
     }
 
     /// Tombstones are kept for a bounded stretch of revisions; the floor moves in steps, because a move reads them all.
@@ -122,8 +140,11 @@ extension Replica {
         case .ownStateDiffers(let index, let own, let majority):
             guard !isQuarantined else { return }
             effects.notices.append(.quarantined(index: index, own: own, majority: majority))
+            raise(.diverged, "its state at entry \(index) was not that of the majority; it was taken out of service")
             quarantine()
-        case .noMajority(let index): effects.notices.append(.digestsDiffer(index: index))
+        case .noMajority(let index):
+            effects.notices.append(.digestsDiffer(index: index))
+            raise(.statesDiffer, "at entry \(index) no state was that of a majority")
         }
     }
 
@@ -131,11 +152,12 @@ extension Replica {
     /// The only member goes on with the rows that can be read, and stops where that is not possible.
     package mutating func stateDamaged(reason: String, isUsable: Bool) {
         guard !isQuarantined else { return }
+        raise(.damage, "state: \(reason)")
         if membership.members.contains(where: { $0.id != id }) {
             effects.notices.append(.stateDamaged(reason: reason, isRebuilt: true))
             quarantine()
-            drainReady()
         } else {
+            servesDamagedRows = true
             effects.notices.append(
                 isUsable ? .stateDamaged(reason: reason, isRebuilt: false) : .stateLost(reason: reason))
         }
@@ -144,8 +166,8 @@ extension Replica {
     private mutating func quarantine() {
         isQuarantined = true
         endWatches { _ in ReplyError(.quarantined, "this node does not trust its state any more: watch at another one") }
-        raft.step(.campaigningAllowed(mayCampaign), now: now)
         snapshots.askForStateAt = now
+        reviewCampaigning()
     }
 
     // MARK: - Members

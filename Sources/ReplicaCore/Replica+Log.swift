@@ -72,6 +72,8 @@ extension Replica {
             if let fetch = ready.fetchSnapshot { fetchSnapshot(fetch) }
             for peer in ready.conflictsBelowCommit {
                 effects.notices.append(.conflictBelowCommit(peer: peer))
+                let name = membership.member(peer)?.name ?? "\(peer)"
+                raise(.conflictBelowCommit, "\(name) sent entries that contradict committed ones; they were refused")
                 effects.closingPeers.append(peer)
             }
         }
@@ -113,7 +115,8 @@ extension Replica {
 
     private mutating func slab(for entry: GeneratedEntry) -> Slab {
         var builder = SlabBuilder(term: raft.currentTerm, firstIndex: entry.index, salt: salt)
-        let time = clock.read(now: now, wall: wall)
+        // Commands that wait in the open slab were stamped before, and get their places behind this entry: time never falls.
+        let time = openSlab == nil ? clock.read(now: now, wall: wall) : lastTime
         switch entry.content {
         case .noop: builder.append(.noop, payload: RawSpan(), time: time)
         case .configuration(let configuration):

@@ -334,17 +334,20 @@ extension Replica {
     /// The other members, and those who showed that they know of a later configuration than this node's log.
     package var linkedMembers: [Member] {
         guard members.removal == nil else { return [] }
-        var linked = membership.members
+        // News first: where the log is behind it may name an address that its owner has left since.
+        var linked = members.contacts.filter { $0.index > raft.configurationIndex }.map(\.member)
         // Whoever a change leaves out is heard until it is committed: a leader that goes has to learn that it may.
         let former = membershipHistory.flatMap(\.membership.members)
-        for member in former + members.contacts.map(\.member) where !linked.contains(where: { $0.id == member.id }) {
+        for member in membership.members + former + members.contacts.map(\.member) where !linked.contains(where: { $0.id == member.id }) {
             linked.append(member)
         }
         return linked.filter { $0.id != id }
     }
 
-    /// The newest configuration that this node knows of: its log may have to catch up with what it was given.
-    package var knownConfigurationIndex: LogIndex { max(raft.configurationIndex, members.joinedAt) }
+    /// The newest configuration that this node knows to be committed: its log may have to catch up with what it was given.
+    /// One that may still be taken back does not count, or a leader of old with a change that came to nothing would seem
+    /// to know more than those who went on without it.
+    package var knownConfigurationIndex: LogIndex { max(raft.committedConfigurationIndex, members.joinedAt) }
 
     /// The members as they are committed; nil while a change is under way.
     package var settledMembership: (index: LogIndex, membership: Membership)? {
@@ -352,10 +355,26 @@ extension Replica {
         return (raft.configurationIndex, membership)
     }
 
-    /// A node that is no member here, of this very cluster, speaks from a later configuration: the log will bring it.
-    /// Without this a node that was away while the others were replaced could never be told of it.
+    /// What this node goes by when it is greeted, and whether it can tell who was removed: one that was removed itself does
+    /// not know what has happened since.
+    package var configurationToGreetWith: (index: LogIndex, tellsOfRemoval: Bool) {
+        (knownConfigurationIndex, !isRemoved && raft.committedConfigurationIndex >= members.joinedAt)
+    }
+
+    /// Whether a node of this very cluster is to be heard: it is a member, or it speaks from a later configuration, which
+    /// the log will bring. Without this a node that was away while the others were replaced, or moved, could never be told
+    /// of it: it would not hear them, or answer where nobody is any more.
     package mutating func meet(_ member: Member, configurationIndex: LogIndex) -> Bool {
-        guard members.removal == nil, configurationIndex > knownConfigurationIndex || isContact(member.id),
+        guard members.removal == nil else { return false }
+        let known = linkedMembers.first { $0.id == member.id }
+        if let known, known.peerAddress == member.peerAddress || configurationIndex <= knownConfigurationIndex {
+            return true
+        }
+        return learn(of: member, configurationIndex: configurationIndex) || known != nil
+    }
+
+    private mutating func learn(of member: Member, configurationIndex: LogIndex) -> Bool {
+        guard configurationIndex > knownConfigurationIndex || isContact(member.id),
             members.contacts.count < MemberWork.contactsMax
         else { return false }
         members.contacts.removeAll { $0.member.id == member.id }
@@ -380,7 +399,7 @@ extension Replica {
     }
 
     mutating func linkToMembers() {
-        let reached = raft.configurationIndex
+        let reached = raft.committedConfigurationIndex
         members.contacts.removeAll { $0.index <= reached }
         links.setMembers(linkedMembers.map(\.id))
         effects.notices.append(.membershipChanged)
@@ -400,8 +419,8 @@ extension Replica {
     package mutating func noteRemoval(_ cause: String) {
         guard members.removal == nil else { return }
         members.removal = cause
-        raft.step(.campaigningAllowed(false), now: now)
         effects.notices.append(.removedFromCluster(by: cause))
+        reviewCampaigning()
     }
 
     package var isRemoved: Bool { members.removal != nil }

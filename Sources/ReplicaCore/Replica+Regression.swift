@@ -39,6 +39,7 @@ extension Replica {
         guard index > raft.lastIndex, index > regressedBelow else { return }
         if regressedBelow == .zero {
             effects.notices.append(.regressed(peer: peer, last: raft.lastIndex, acknowledged: index))
+            raise(.regressed, "its log ended at entry \(raft.lastIndex); it had acknowledged through \(index)")
         }
         regressedBelow = index
         raft.step(.votingAllowed(false), now: now)

@@ -46,6 +46,17 @@ extension Replica {
         sendPiece(piece, bytes: bytes, to: peer)
     }
 
+    /// What was kept of the snapshot here is no longer what was written: another is made, of the state as it is now.
+    package mutating func snapshotPieceDamaged(_ piece: SnapshotPiece, reason: String, for peer: NodeID) {
+        effects.notices.append(.snapshotFailed(reason: reason))
+        raise(.damage, "snapshot: \(reason)")
+        if snapshots.built?.last == piece.last {
+            snapshots.built = nil
+            offerSnapshot()
+        }
+        sendPiece(piece, bytes: [], to: peer)
+    }
+
     private mutating func sendPiece(_ piece: SnapshotPiece, bytes: [UInt8], to peer: NodeID) {
         let message: PeerMessage = piece.chunk.map { .snapshotChunkReply(number: $0) } ?? .snapshotManifestReply
         send(message, to: peer, payload: bytes.rawSpan)
@@ -196,11 +207,12 @@ extension Replica {
             for requester in pending.take(through: point.last.index) { answer(requester, outcomeUnknownError) }
             applyTarget = max(applyTarget, point.last.index)
             isQuarantined = false
+            servesDamagedRows = false
             snapshots.askForStateAt = .never
             recentDigests.removeAll { $0.index > point.last.index }
             effects.notices.append(.stateRebuilt(through: point.last.index))
             raft.step(.stateReplaced(point.last), now: now)
-            raft.step(.campaigningAllowed(mayCampaign), now: now)
+            reviewCampaigning()
         }
         drainReady()
         fetchPostponed()

@@ -26,6 +26,11 @@ extension Replica {
     /// To be called when a disk, a report, a link or the members have changed.
     mutating func reviewSpace() {
         spaceShortage = findSpaceShortage()
+        reviewCampaigning()
+    }
+
+    /// To be called when anything has changed that `mayCampaign` looks at.
+    mutating func reviewCampaigning() {
         let isAllowed = mayCampaign
         guard isAllowed != raft.campaigningAllowed else { return }
         raft.step(.campaigningAllowed(isAllowed), now: now)
@@ -60,7 +65,8 @@ extension Replica {
     func refusalForSpace(_ kind: CommandKind) -> ReplyError? {
         guard let spaceShortage else { return nil }
         switch kind {
-        case .delete, .deleteRange, .endSession: return diskLevel == .exhausted ? spaceShortage : nil
+        case .delete, .deleteRange, .endSession, .withdraw, .releaseLock, .stateExpunge:
+            return diskLevel == .exhausted ? spaceShortage : nil
         default: return spaceShortage
         }
     }

@@ -77,6 +77,10 @@ package struct Replica: ~Copyable {
     var membershipHistory: [(index: LogIndex, membership: Membership)]
     var links = PeerLinks()
     var leases = SessionLeases()
+    /// When the state has something to carry out that no request will bring, in cluster time.
+    var nextTimer: ClusterTime?
+    /// The leader has logged a tick for it.
+    var tickedFor: ClusterTime?
     var ballots = DigestBallots()
     var memberInfo: [NodeID: MemberInfo]
     var touches = SessionTouches()
@@ -98,6 +102,10 @@ package struct Replica: ~Copyable {
     /// What commands that take space are refused with, when fewer than a majority of the voters have some.
     var spaceShortage: ReplyError?
     package var disk = DiskUsage(used: 0, free: .max)
+    var alarms: AlarmBook
+    var shellConditions: [AlarmBook.Condition] = []
+    /// Some rows cannot be read, and nobody else has them.
+    var servesDamagedRows = false
     let startedAt: Instant
     var counters = ReplicaCounters()
 
@@ -125,6 +133,7 @@ package struct Replica: ~Copyable {
         membershipHistory = [(raft.configurationIndex, restored.membership)]
         memberInfo = restored.memberInfo
         acknowledgedByPeers = restored.acknowledged
+        alarms = AlarmBook(node: settings.name, latched: restored.alarms)
         nextReport = now
         lastStatus = raft.status
         startedAt = now
@@ -134,7 +143,7 @@ package struct Replica: ~Copyable {
         if restored.needsState {
             isQuarantined = true
             snapshots.askForStateAt = now
-            raft.step(.campaigningAllowed(false), now: now)
+            reviewCampaigning()
         }
     }
 
@@ -145,6 +154,9 @@ package struct Replica: ~Copyable {
 
     /// Begins a turn: everything until `endTurn` happens at this moment.
     package mutating func beginTurn(now: Instant, wall: ClusterTime) {
+        // A process that was stopped has heard nobody meanwhile: that time is not the sessions' silence. One that runs has
+        // a turn at least for each report.
+        if raft.isLeader, now - self.now > settings.reportInterval * 2 { leases.excuse(now - self.now) }
         self.now = max(self.now, now)
         self.wall = wall
     }
@@ -183,7 +195,7 @@ package struct Replica: ~Copyable {
             // A leader that hands over logs no expiries; who leads next grants every session its whole timeout.
             min(
                 raft.canPropose ? leases.nextDeadline : .never,
-                min(snapshots.nextDeadline, min(members.waiting?.deadline ?? .never, hub.nextDeadline))))
+                min(min(snapshots.nextDeadline, timerDeadline), min(members.waiting?.deadline ?? .never, hub.nextDeadline))))
     }
 
     private mutating func runTimers() {
@@ -291,6 +303,8 @@ package struct RestoredReplica: Sendable {
     package var feedFloor = LogIndex.zero
     /// How far other nodes have acknowledged committed entries to this one.
     package var acknowledged: [NodeID: LogIndex]
+    /// What a person has not cleared yet.
+    package var alarms: [LatchedAlarm] = []
 
     package init(
         identity: ClusterIdentity, id: NodeID, raft: RestoredState, membership: Membership,

@@ -38,6 +38,11 @@ struct SessionLeases: ~Copyable {
         nextScan = min(nextScan, now + Self.scanInterval)
     }
 
+    /// This much time has passed in which nobody could be heard.
+    mutating func excuse(_ time: Interval) {
+        for (id, lease) in leases { leases[id]?.touchedAt = lease.touchedAt + time }
+    }
+
     mutating func ended(_ id: SessionID) { leases[id] = nil }
 
     /// True when the session is known; a keep-alive for another one is answered `sessionExpired`.

@@ -23,10 +23,13 @@ package struct OpenedNode<Home: EngineHome> {
     package let restored: RestoredReplica
     /// What an operator should know of the opening.
     package let notes: [String]
+    /// Found while opening and set right: what, and where.
+    package let damages: [String]
 
+    /// - Parameter verifiesWholeLog: also what the state does not need any more.
     package init(
         fileSystem: any FileSystem, directory: String, identity: ClusterIdentity, node: NodeID,
-        founding: FoundingRecord, home: Home, logSettings: LogSettings
+        founding: FoundingRecord, home: Home, logSettings: LogSettings, verifiesWholeLog: Bool = false
     ) throws {
         var notes: [String] = []
         let found = try Self.openState(home, node: node)
@@ -37,23 +40,18 @@ package struct OpenedNode<Home: EngineHome> {
         try fileSystem.makeDirectory(logDirectory, in: directory)
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: logSettings,
-            verifyFrom: appliedBefore.index.next)
+            verifyFrom: verifiesWholeLog ? .zero : appliedBefore.index.next)
         // The log is made before the first state, and durably: without it, votes and acknowledgements are forgotten.
         guard !report.isNew || (appliedBefore == .zero && found.damage == nil) else {
             throw LostLogError(directory: logDirectory, applied: appliedBefore)
         }
         if let torn = report.tornTail { notes.append("a write that a crash interrupted was cut off: \(torn)") }
-        if let damage = found.damage {
-            notes.append("the state is damaged and will be made anew: \(damage)")
-            let membership = try log.configurations.last.map { try Membership(decoding: $0.payload.rawSpan) }
-            let isAlone = (membership ?? founding.membership).members.allSatisfy { $0.id == node }
-            let snapshot = try snapshots.newest()?.head.revision.index ?? .zero
-            guard !isAlone || snapshot >= log.previous.index else { throw LostStateError(damage: damage) }
-        }
-        let state = try Self.completeState(found.state, home, node: node, log, snapshots, &notes)
-        if found.damage != nil { try home.removeOthers() }
+        if let damage = found.damage { notes.append("the state is damaged and will be made anew: \(damage)") }
+        var damages = found.damage.map { ["state: \($0)"] } ?? []
+        let state = try Self.completeState(found, home, node: node, log, snapshots, founding, &notes, &damages)
         let applied = state.machine.applied.last
         let needsState = applied.index < log.previous.index
+        if found.damage != nil { try home.removeOthers() }
         if !needsState, log.term(at: applied.index) != applied.term, log.previous != applied {
             try log.reset(to: applied)
             notes.append("the log starts anew after the installed snapshot at \(applied)")
@@ -73,6 +71,7 @@ package struct OpenedNode<Home: EngineHome> {
         restored.acknowledged = memory.acknowledged
         self.restored = restored
         self.notes = notes
+        self.damages = damages
     }
 
     /// The live state, or what is damaged about it.
@@ -88,25 +87,54 @@ package struct OpenedNode<Home: EngineHome> {
     }
 
     /// A state from which the log can go on, where there is one on this disk: the live one, the newest snapshot, or
-    /// nothing at all while the log still holds its first entry. A damaged one is replaced in any case.
+    /// nothing at all while the log still holds its first entry. A damaged one is replaced in any case, and what nobody
+    /// else can have is not thrown away.
     private static func completeState(
-        _ live: StateKeeper<Home>?, _ home: Home, node: NodeID, _ log: SegmentedLog, _ snapshots: SnapshotKeeper,
-        _ notes: inout [String]
+        _ found: (state: StateKeeper<Home>?, damage: EngineError?), _ home: Home, node: NodeID, _ log: SegmentedLog,
+        _ snapshots: SnapshotKeeper, _ founding: FoundingRecord, _ notes: inout [String], _ damages: inout [String]
     ) throws -> StateKeeper<Home> {
-        if let live, live.machine.applied.last.index >= log.previous.index { return live }
-        if log.previous.index > .zero, let manifest = try snapshots.newest(),
-            manifest.head.revision.index >= log.previous.index
-        {
-            let engine = try home.makeSuccessor()
-            try snapshots.restore(manifest, into: engine)
-            try home.adoptSuccessor()
-            notes.append("state restored from the snapshot at \(manifest.head.revision)")
-            return try StateKeeper(home: home, node: node, engine: engine)
+        if let live = found.state, live.machine.applied.last.index >= log.previous.index { return live }
+        var damage = found.damage
+        if log.previous.index > .zero {
+            let kept = try restoreSnapshot(home, node: node, through: log.previous.index, snapshots, &notes, &damages)
+            if let state = kept.state { return state }
+            damage = damage ?? kept.damage
+            if let damage {
+                let others = KnownMembers.others(
+                    than: node, founding: founding, committed: [kept.membership], configurations: log.configurations)
+                if others.isEmpty { throw LostStateError(damage: damage) }
+            }
         }
-        if let live { return live }
+        if let live = found.state { return live }
         let engine = try home.makeSuccessor()
         try home.adoptSuccessor()
         return try StateKeeper(home: home, node: node, engine: engine)
+    }
+
+    /// The state of the newest snapshot that is sound and reaches through `index`, as the live one.
+    private static func restoreSnapshot(
+        _ home: Home, node: NodeID, through index: LogIndex, _ snapshots: SnapshotKeeper, _ notes: inout [String],
+        _ damages: inout [String]
+    ) throws -> (state: StateKeeper<Home>?, membership: StoredMembership?, damage: EngineError?) {
+        var reasons: [String] = []
+        defer {
+            notes += reasons.map { "a snapshot is damaged and not used: \($0)" }
+            damages += reasons.map { "snapshot: \($0)" }
+        }
+        let newest = try snapshots.newest { reasons.append($0.description) }
+        if let newest, newest.head.revision.index >= index {
+            do {
+                let engine = try home.makeSuccessor()
+                try snapshots.restore(newest, into: engine)
+                try home.adoptSuccessor()
+                notes.append("state restored from the snapshot at \(newest.head.revision)")
+                return (try StateKeeper(home: home, node: node, engine: engine), nil, nil)
+            } catch let error as SnapshotKeeperError {
+                guard case .damaged = error else { throw error }
+                reasons.append(error.description)
+            }
+        }
+        return (nil, try newest?.members().stored, reasons.first.map { .corrupt($0) })
     }
 
     private static func restore(

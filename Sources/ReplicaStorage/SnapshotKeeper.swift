@@ -50,21 +50,39 @@ package final class SnapshotKeeper {
             last: head.revision, configuration: source.members(founding: founding).stored.indexed)
     }
 
-    /// A manifest or chunk of the snapshot that ends at `piece.last`; empty when it is not here.
+    /// A manifest or chunk of the snapshot that ends at `piece.last`; empty when it is not here. One that is damaged is
+    /// never given away: the peer would refuse it, again and again.
     package func load(_ piece: SnapshotPiece) throws(SnapshotKeeperError) -> [UInt8] {
         let file = "\(directory)/\(Self.name(of: piece.last))/\(Self.fileName(of: piece.chunk))"
-        return try disk { () throws(DiskError) in
+        let bytes = try disk { () throws(DiskError) -> [UInt8] in
             guard try fileSystem.exists(file) else { return [] }
             return try readWhole(file)
         }
+        guard !bytes.isEmpty else { return [] }
+        try checked(file) { () throws(SnapshotError) in
+            if piece.chunk == nil {
+                _ = try SnapshotManifest(decoding: bytes.rawSpan)
+            } else {
+                try StoredChunk.check(bytes.rawSpan)
+            }
+        }
+        return bytes
     }
 
-    /// The newest whole snapshot on disk, from which a volatile state comes back.
-    package func newest() throws(SnapshotKeeperError) -> SnapshotManifest? {
+    /// The newest snapshot on disk whose manifest is sound, from which a volatile state comes back. Of damaged ones,
+    /// `damaged` is told.
+    package func newest(
+        damaged: (SnapshotKeeperError) -> Void
+    ) throws(SnapshotKeeperError) -> SnapshotManifest? {
         var found: SnapshotManifest?
         for name in try names() where !name.hasPrefix(Self.incoming) {
-            guard let manifest = try manifest(in: name) else { continue }
-            if found.map({ $0.head.revision < manifest.head.revision }) ?? true { found = manifest }
+            do throws(SnapshotKeeperError) {
+                guard let manifest = try manifest(in: name) else { continue }
+                if found.map({ $0.head.revision < manifest.head.revision }) ?? true { found = manifest }
+            } catch {
+                guard case .damaged = error else { throw error }
+                damaged(error)
+            }
         }
         return found
     }
@@ -132,10 +150,12 @@ package final class SnapshotKeeper {
             try SnapshotInstaller(manifest, ranges: ranges, into: engine)
         }
         for number in manifest.chunks.indices {
-            let stored = try disk { () throws(DiskError) in
-                try readWhole("\(directory)/\(name)/chunk-\(number)")
+            let file = "\(directory)/\(name)/chunk-\(number)"
+            let stored = try disk { () throws(DiskError) -> [UInt8] in
+                guard try fileSystem.exists(file) else { return [] }
+                return try readWhole(file)
             }
-            try snapshot { () throws(SnapshotError) in try installer.install(stored.rawSpan) }
+            try checked(file) { () throws(SnapshotError) in try installer.install(stored.rawSpan) }
         }
         try snapshot { () throws(SnapshotError) in try installer.finish() }
         let head = manifest.head
@@ -182,7 +202,13 @@ package final class SnapshotKeeper {
         let path = "\(directory)/\(name)/manifest"
         let bytes = try disk { () throws(DiskError) in try fileSystem.exists(path) ? try readWhole(path) : [] }
         guard !bytes.isEmpty else { return nil }
-        return try snapshot { () throws(SnapshotError) in try SnapshotManifest(decoding: bytes.rawSpan) }
+        return try checked(path) { () throws(SnapshotError) in
+            let manifest = try SnapshotManifest(decoding: bytes.rawSpan)
+            guard Self.name(of: manifest.head.revision) == name else {
+                throw .damaged("it is of entry \(manifest.head.revision)")
+            }
+            return manifest
+        }
     }
 
     private func readWhole(_ path: String) throws(DiskError) -> [UInt8] {
@@ -222,6 +248,18 @@ package final class SnapshotKeeper {
         }
     }
 
+    /// What was kept here and is damaged is named by its file.
+    private func checked<T>(_ file: String, _ body: () throws(SnapshotError) -> T) throws(SnapshotKeeperError) -> T {
+        do throws(SnapshotError) {
+            return try body()
+        } catch {
+            switch error {
+            case .damaged, .unsupported: throw .damaged(file: file, error)
+            case .targetNotEmpty, .engine: throw .snapshot(error)
+            }
+        }
+    }
+
     private func snapshot<T>(_ body: () throws(SnapshotError) -> T) throws(SnapshotKeeperError) -> T {
         do throws(SnapshotError) {
             return try body()
@@ -234,6 +272,8 @@ package final class SnapshotKeeper {
 package enum SnapshotKeeperError: Error, Sendable, CustomStringConvertible {
     case disk(DiskError)
     case snapshot(SnapshotError)
+    /// A file of this node's own is not what was written there.
+    case damaged(file: String, SnapshotError)
     case machine(MachineError)
     case foreign(ClusterIdentity)
 
@@ -241,6 +281,7 @@ package enum SnapshotKeeperError: Error, Sendable, CustomStringConvertible {
         switch self {
         case .disk(let error): error.description
         case .snapshot(let error): "\(error)"
+        case .damaged(let file, let error): "\(file): \(error)"
         case .machine(let error): error.description
         case .foreign(let identity): "a snapshot of another cluster or generation: \(identity)"
         }

@@ -72,7 +72,11 @@ package final class StateKeeper<Home: EngineHome> {
             let answers = answers(to: batch, now: now)
             guard let damage = machine.damage, !hadDamage else { return .answered(answers) }
             return .answeredWithDamage(answers, damage)
-        case .listSessions(let term): return .sessionsListed(machine.openSessions(), term: term)
+        case .listSessions(let term):
+            return .sessionsListed(machine.openSessions(), nextTimer: machine.nextTimer, term: term)
+        case .findOrphans(let after, let term):
+            let found = try machine.findOrphans(after: after, limit: Self.ownersPerSearch)
+            return .orphansFound(found.orphans, next: found.lookedThrough, term: term)
         case .feed(let slabs, let range, let isLive):
             return .fed(try feed(slabs, in: range), range: range, isLive: isLive)
         case .forgetOutcomes(let index):
@@ -80,6 +84,9 @@ package final class StateKeeper<Home: EngineHome> {
             return .nothing
         }
     }
+
+    /// Owners looked at in one go: a seek each, so that applies and reads do not wait long behind it.
+    private static var ownersPerSearch: Int { 256 }
 
     /// Nil when this state does not know what the entries did. Watches are not worth a node's life.
     private func feed(_ slabs: [Slab], in range: ClosedRange<LogIndex>) throws(MachineError) -> FeedBatch? {
@@ -127,7 +134,8 @@ package enum StateOutcome: Sendable {
     case answeredWithDamage(AnswerBatch, String)
     /// Rows are damaged; says which. Not usable: nothing more can be applied to this state.
     case damaged(String, isUsable: Bool)
-    case sessionsListed([OpenSession], term: Term)
+    case sessionsListed([OpenSession], nextTimer: ClusterTime?, term: Term)
+    case orphansFound([SessionID], next: SessionID?, term: Term)
     /// What the entries of the range changed; nil when this state cannot tell.
     case fed(FeedBatch?, range: ClosedRange<LogIndex>, isLive: Bool)
     case nothing
@@ -140,7 +148,9 @@ package enum StateOutcome: Sendable {
             replica.stateDamaged(reason: reason, isUsable: true)
             replica.answered(answers)
         case .damaged(let reason, let isUsable): replica.stateDamaged(reason: reason, isUsable: isUsable)
-        case .sessionsListed(let sessions, let term): replica.sessionsListed(sessions, term: term)
+        case .sessionsListed(let sessions, let nextTimer, let term):
+            replica.sessionsListed(sessions, nextTimer: nextTimer, term: term)
+        case .orphansFound(let orphans, let next, let term): replica.orphansFound(orphans, next: next, term: term)
         case .fed(let batch, let range, let isLive): replica.fed(batch, range: range, isLive: isLive)
         case .nothing: break
         }

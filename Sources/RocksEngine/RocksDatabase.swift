@@ -13,7 +13,12 @@ final class RocksDatabase: @unchecked Sendable {
     init(directory: String, settings: RocksSettings) throws(EngineError) {
         try Self.createPrivateDirectory(directory)
         let options = Self.makeOptions(settings)
-        let opened = try ErrorText.check { rocksdb_open(options.handle, directory, $0) }
+        let opened: OpaquePointer?
+        do throws(EngineError) {
+            opened = try ErrorText.check { rocksdb_open(options.handle, directory, $0) }
+        } catch {
+            throw error.metAtOpening(in: directory)
+        }
         guard let opened else { throw .io("RocksDB gave no database for \(directory)") }
         handle = opened
     }
@@ -21,7 +26,12 @@ final class RocksDatabase: @unchecked Sendable {
     /// Opens what is there for reading; no file is written or locked.
     init(readingIn directory: String, settings: RocksSettings) throws(EngineError) {
         let options = Self.makeOptions(settings)
-        let opened = try ErrorText.check { rocksdb_open_for_read_only(options.handle, directory, 0, $0) }
+        let opened: OpaquePointer?
+        do throws(EngineError) {
+            opened = try ErrorText.check { rocksdb_open_for_read_only(options.handle, directory, 0, $0) }
+        } catch {
+            throw error.metAtOpening(in: directory)
+        }
         guard let opened else { throw .io("RocksDB gave no database for \(directory)") }
         handle = opened
     }

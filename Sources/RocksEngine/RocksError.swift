@@ -30,6 +30,18 @@ extension EngineError {
         }
     }
 
+    /// As an error that RocksDB met while it opened what is in `directory`. Where its files name one that is not there,
+    /// or ask for what this release cannot do, they are not what was written; and the place is said in any case.
+    func metAtOpening(in directory: String) -> EngineError {
+        let signs = ["IO error: No such file or directory", "Not implemented", "Invalid argument"]
+        switch self {
+        case .corrupt(let text): return .corrupt(text.contains(directory) ? text : "\(text) in \(directory)")
+        case .io(let text) where signs.contains(where: text.hasPrefix):
+            return .corrupt(text.contains(directory) ? text : "\(text) in \(directory)")
+        case .io, .noSpace: return self
+        }
+    }
+
     /// What `strerror` says of ENOSPC, EDQUOT and EFBIG, and what RocksDB says by itself.
     private static let noSpaceTexts = [
         "No space left on device", "Disk quota exceeded", "File too large", "NoSpace", "Space limit reached",

@@ -88,9 +88,13 @@ package struct ClusterRecovery {
         if try node.fileSystem.exists("\(node.directory)/snapshots") {
             let keeper = try SnapshotKeeper(
                 fileSystem: node.fileSystem, dataDirectory: node.directory, cluster: node.cluster)
-            if let manifest = try keeper.newest(), manifest.head.revision.index >= log.previous.index {
+            var damage: SnapshotKeeperError?
+            if let manifest = try keeper.newest(damaged: { damage = $0 }),
+                manifest.head.revision.index >= log.previous.index
+            {
                 return .snapshot(manifest)
             }
+            if let damage, log.previous > .zero { throw OfflineError("damaged", damage.description) }
         }
         guard log.previous == .zero else {
             throw OfflineError(

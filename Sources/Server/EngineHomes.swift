@@ -1,62 +1,99 @@
-internal import Disk
+internal import Basics
+package import Disk
 internal import Foundation
 internal import ReplicaStorage
-internal import RocksEngine
-internal import StateEngine
+package import RocksEngine
+package import StateEngine
+internal import Synchronization
 
-/// The state in RocksDB: directories `state-N` below the data directory, and the file `state` that names the live one.
-final class RocksHome: EngineHome {
+/// The state in RocksDB: directories `state-N` below the data directory, and the file `state` that names the live one;
+/// without that file it is `state-1`.
+///
+///     state-N crc32c XXXXXXXX\n       of "state-N", in hexadecimal
+package final class RocksHome: EngineHome {
     private let directory: String
     private let fileSystem: any FileSystem
+    /// The number of the one that was made last and is not live yet.
+    private let successor = Mutex<Int?>(nil)
 
-    init(directory: String, fileSystem: any FileSystem) {
+    private static let fileName = "state"
+
+    package init(directory: String, fileSystem: any FileSystem) {
         self.directory = directory
         self.fileSystem = fileSystem
     }
 
-    var isVolatile: Bool { false }
+    package var isVolatile: Bool { false }
 
-    func openLive() throws(EngineError) -> RocksEngine {
-        try RocksEngine(directory: path(of: try liveNumber()))
+    package func openLive() throws(EngineError) -> RocksEngine { try RocksEngine(directory: livePath()) }
+
+    package func makeSuccessor() throws(EngineError) -> RocksEngine {
+        // Beside everything there is: when nobody knows which is live, none is written over.
+        let number: Int
+        do throws(EngineError) {
+            number = try liveNumber() + 1
+        } catch {
+            guard case .corrupt = error else { throw error }
+            number = (try stateNumbers().max() ?? 0) + 1
+        }
+        removeTree(path(of: number))
+        successor.withLock { $0 = number }
+        return try RocksEngine(directory: path(of: number))
     }
 
-    func makeSuccessor() throws(EngineError) -> RocksEngine {
-        let path = path(of: try liveNumber() + 1)
-        removeTree(path)
-        return try RocksEngine(directory: path)
-    }
-
-    func adoptSuccessor() throws(EngineError) {
-        let number = try liveNumber() + 1
+    package func adoptSuccessor() throws(EngineError) {
+        guard let number = successor.withLock({ $0 }) else { throw .io("there is no state to adopt in \(directory)") }
         try onDisk { () throws(DiskError) in
-            try fileSystem.replaceFile("state", in: directory, with: Array("\(number)\n".utf8))
+            try fileSystem.replaceFile(Self.fileName, in: directory, with: Self.encoded(number))
         }
+        successor.withLock { $0 = nil }
     }
 
-    func removeOthers() throws(EngineError) {
+    package func removeOthers() throws(EngineError) {
         let live = try liveNumber()
-        let names = try onDisk { () throws(DiskError) in try fileSystem.list(directory) }
-        for name in names where name.hasPrefix("state-") && name != "state-\(live)" {
-            removeTree("\(directory)/\(name)")
-        }
+        for number in try stateNumbers() where number != live { removeTree(path(of: number)) }
     }
 
     /// The directory of the live state, whether it is there or not.
-    func livePath() throws(EngineError) -> String { path(of: try liveNumber()) }
+    package func livePath() throws(EngineError) -> String { path(of: try liveNumber()) }
 
     private func path(of number: Int) -> String { "\(directory)/state-\(number)" }
 
     private func liveNumber() throws(EngineError) -> Int {
-        let path = "\(directory)/state"
-        let text = try onDisk { () throws(DiskError) in
-            guard try fileSystem.exists(path) else { return "1" }
-            let bytes = try fileSystem.open(path, .existing).read(at: 0, count: 32)
-            return String(decoding: bytes, as: UTF8.self)
+        let path = "\(directory)/\(Self.fileName)"
+        let bytes = try onDisk { () throws(DiskError) -> [UInt8]? in
+            guard try fileSystem.exists(path) else { return nil }
+            return try fileSystem.open(path, .existing).read(at: 0, count: 256)
         }
-        guard let number = Int(text.trimmingCharacters(in: .whitespacesAndNewlines)), number > 0 else {
-            throw .corrupt("\(path) does not name a state")
+        guard let bytes else { return 1 }
+        let there = try stateNumbers()
+        if let number = Self.number(in: bytes) {
+            guard there.contains(number) else { throw .corrupt("\(path) names state-\(number), which is not there") }
+            return number
         }
-        return number
+        // A successor is never there without the state that it succeeds: if there is one, it is the live one.
+        guard there.count == 1 else {
+            throw .corrupt("\(path) is damaged, and \(there.count) states could be the one it names")
+        }
+        return there[0]
+    }
+
+    private func stateNumbers() throws(EngineError) -> [Int] {
+        let names = try onDisk { () throws(DiskError) in try fileSystem.list(directory) }
+        return names.compactMap { $0.hasPrefix("state-") ? Int($0.dropFirst("state-".count)) : nil }
+    }
+
+    private static func encoded(_ number: Int) -> [UInt8] {
+        let name = Array("state-\(number)".utf8)
+        let checksum = String(CRC32C.checksum(of: name.rawSpan), radix: 16)
+        return name + Array(" crc32c \(String(repeating: "0", count: 8 - checksum.count))\(checksum)\n".utf8)
+    }
+
+    /// Nil when the bytes are not what `encoded` makes of any number.
+    private static func number(in bytes: [UInt8]) -> Int? {
+        let digits = bytes.dropFirst("state-".utf8.count).prefix { $0 != UInt8(ascii: " ") }
+        guard let number = Int(String(decoding: digits, as: UTF8.self)), number > 0 else { return nil }
+        return bytes == encoded(number) ? number : nil
     }
 
     private func removeTree(_ path: String) { try? FileManager.default.removeItem(atPath: path) }
@@ -71,12 +108,12 @@ final class RocksHome: EngineHome {
 }
 
 /// The state in memory. It is gone when the process ends, and comes back from the newest snapshot and the log after it.
-final class MemoryHome: EngineHome {
-    init() {}
+package final class MemoryHome: EngineHome {
+    package init() {}
 
-    var isVolatile: Bool { true }
-    func openLive() -> MemoryEngine { MemoryEngine() }
-    func makeSuccessor() -> MemoryEngine { MemoryEngine() }
-    func adoptSuccessor() {}
-    func removeOthers() {}
+    package var isVolatile: Bool { true }
+    package func openLive() -> MemoryEngine { MemoryEngine() }
+    package func makeSuccessor() -> MemoryEngine { MemoryEngine() }
+    package func adoptSuccessor() {}
+    package func removeOthers() {}
 }

@@ -26,7 +26,8 @@ enum Health {
         let node = status.node
         report.check(
             status.identity != nil, ok: "belongs to cluster \(status.identity.map { "\($0)" } ?? "")",
-            failed: "belongs to no cluster: run `quorate init` once when all nodes are up")
+            failed: "belongs to no cluster: for a new one run `quorate init` once when all nodes are up, for one that there "
+                + "is `quorate member add` or `member replace`")
         guard status.identity != nil else { return report }
         report.check(
             node.state != .removed, ok: "is a member",
@@ -54,9 +55,7 @@ enum Health {
     }
 
     private static func checkDisk(_ inspection: NodeInspection, reserve: UInt64, _ report: inout HealthReport) {
-        guard let free = inspection.freeBytes else {
-            return report.check(false, ok: "", failed: "free space of the disk is not known yet")
-        }
+        let free = inspection.status.node.diskFree
         report.check(
             free >= reserve && inspection.status.node.state != .diskLow, ok: "disk has \(ByteCount.text(free)) free",
             failed: "disk has \(ByteCount.text(free)) free, below its reserve of \(ByteCount.text(reserve))")

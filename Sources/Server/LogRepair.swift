@@ -42,7 +42,7 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     }
 
     /// It does not know who the members are now, so it neither judges nor believes.
-    var ownConfiguration: (index: LogIndex, isCommitted: Bool) { (.zero, false) }
+    var ownConfiguration: (index: LogIndex, tellsOfRemoval: Bool) { (.zero, false) }
     func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool { false }
     func removedByPeer(_ name: String, message: String) {
         failed(NodeFailure(message: Replica.removedText(by: "\(message), as \(name) says")))

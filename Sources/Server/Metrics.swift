@@ -23,6 +23,11 @@ enum Metrics {
         ]
         guard let inspection else { return families }
         families += identity(inspection.status) + position(inspection) + disk(inspection, configuration)
+        families.append(
+            Family(
+                "quorate_certificate_expiry_timestamp_seconds", .gauge,
+                "When the node's TLS certificate ends, in seconds since 1970; absent without TLS.",
+                inspection.certificateExpiresAt.map { .number(Double($0)) }))
         if let counters = inspection.transport { families += transport(counters) }
         if let figures = inspection.figures {
             families += events(figures) + requests(figures.replica) + latencies(figures, at: now)
@@ -65,6 +70,12 @@ enum Metrics {
                 "quorate_leader_known", .gauge, "1 if the node knows a leader. Without one nothing is served.",
                 flag(status.leader != nil)),
             Family(
+                "quorate_alarm", .gauge, "1 for each alarm that stands at the node, 0 for the others: `quorate alarm list`.",
+                AlarmName.allCases.map { name in
+                    Family.Sample(
+                        flag(status.alarms.contains { $0.name == name.rawValue }), labels: [("name", name.rawValue)])
+                }),
+            Family(
                 "quorate_members", .gauge, "Members of the configuration in force, by kind.",
                 [
                     Family.Sample(.whole(UInt64(voters)), labels: [("kind", "voter")]),
@@ -105,7 +116,7 @@ enum Metrics {
         return [
             Family(
                 "quorate_disk_free_bytes", .gauge, "Free space of the file system that holds the data directory.",
-                inspection.freeBytes.map { .whole($0) }),
+                .whole(inspection.status.node.diskFree)),
             Family(
                 "quorate_disk_reserve_bytes", .gauge, "Below this free space the node takes nothing new.",
                 .whole(UInt64(configuration.diskReserveSize))),

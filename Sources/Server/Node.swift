@@ -25,6 +25,8 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     let configuration: ServerConfiguration
     var replica: Replica
     let storage: NodeStorage<Home>
+    private let security: WireSecurity
+    private var certificateAlarms: [AlarmBook.Condition] = []
 
     private var isInTurn = false
     private var timer: Scheduled<Void>?
@@ -40,12 +42,14 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     private let fail: (NodeFailure) -> Void
 
     init(
-        replica: consuming Replica, storage: NodeStorage<Home>, peers: PeerConnections, loop: any EventLoop,
+        replica: consuming Replica, storage: NodeStorage<Home>, peers: PeerConnections, security: WireSecurity,
+        loop: any EventLoop,
         logger: Logger, configuration: ServerConfiguration, fail: @escaping (NodeFailure) -> Void
     ) {
         self.replica = replica
         self.storage = storage
         self.peers = peers
+        self.security = security
         self.loop = loop
         self.logger = logger
         self.configuration = configuration
@@ -57,7 +61,10 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         peers.handler = self
         peers.setMembers(replica.linkedMembers)
         compareAddress()
-        turn { _ in }
+        // What the disk has is known before anybody can ask, and before there is an election.
+        let (usage, level) = storage.measureDisk(reserve: configuration.diskReserveSize)
+        turn { $0.diskChanged(usage, level) }
+        reviewCertificate()
         maintenance = loop.scheduleRepeatedTask(initialDelay: .milliseconds(500), delay: .milliseconds(500)) { [self] _ in
             maintain()
         }
@@ -80,6 +87,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     /// On the loop; after it, `stopStorage` elsewhere, because it waits.
     func stop() {
         storage.remember(replica.acknowledgements)
+        storage.keep(replica.latchedAlarms)
         maintenance?.cancel()
         timer?.cancel()
         peers.handler = nil
@@ -115,6 +123,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         for node in effects.closingPeers { peers.closeInbound(from: node) }
         for notice in effects.notices { log(notice) }
         for probe in effects.probes { ask(probe) }
+        if effects.alarmsChanged { storage.keep(replica.latchedAlarms) }
         schedule(effects.nextDeadline)
     }
 
@@ -138,6 +147,12 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         events.note(report)
         switch report {
         case .failed(let failure): fail(failure)
+        case .logDamaged(let damage):
+            turn { storage.deliver(report, to: &$0) }
+            // It is known at the next start, which then verifies the whole log and has the others repair it.
+            storage.keep(replica.latchedAlarms) { [self] in
+                loop.execute { self.fail(NodeFailure(message: "\(damage). Started again, the node gets it from the others")) }
+            }
         default: turn { storage.deliver(report, to: &$0) }
         }
     }
@@ -145,15 +160,24 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     // MARK: - Maintenance
 
     private func maintain() {
+        reviewCertificate()
         let now = Self.instant()
         if now >= rememberAt {
             rememberAt = now + .seconds(10)
             storage.remember(replica.acknowledgements)
+            storage.keep(replica.latchedAlarms)
         }
         let isLogFull = storage.logSize > configuration.logSizeMax
         storage.maintain(
             compactThrough: replica.compactionFloor(isLogFull: isLogFull), time: wallClock(),
             reserve: configuration.diskReserveSize, lastApplied: replica.appliedThrough)
+    }
+
+    private func reviewCertificate() {
+        let found = security.alarms
+        guard found != certificateAlarms else { return }
+        certificateAlarms = found
+        turn { $0.shellSees(found) }
     }
 
     // MARK: - Clients
@@ -249,6 +273,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         case .stateRebuilt(let index): logger.notice("state rebuilt", metadata: ["index": "\(index)"])
         case .digestsDiffer(let index):
             logger.error("members' states differ and none has a majority", metadata: ["index": "\(index)"])
+        case .alarmCleared(let name): logger.notice("alarm cleared", metadata: ["alarm": "\(name)"])
         case .snapshotOffered(let from, let last):
             logger.notice("fetching a snapshot", metadata: ["from": "\(name(from))", "last": "\(last)"])
         case .snapshotInstalled(let last): logger.notice("snapshot installed", metadata: ["last": "\(last)"])
@@ -265,9 +290,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
 // MARK: - Peers
 
 extension Node: PeerHandler {
-    var ownConfiguration: (index: LogIndex, isCommitted: Bool) {
-        (replica.knownConfigurationIndex, replica.settledMembership?.index == replica.knownConfigurationIndex)
-    }
+    var ownConfiguration: (index: LogIndex, tellsOfRemoval: Bool) { replica.configurationToGreetWith }
 
     func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool {
         var isMet = false

@@ -11,12 +11,11 @@ struct NodeInspection: Sendable {
     /// Nil while the node waits to be founded, or its log is being repaired.
     var figures: NodeFigures?
     var transport: TransportCounters?
+    /// When the node's certificate ends, in seconds since 1970; nil without TLS.
+    var certificateExpiresAt: Int64?
     /// When it was taken, and how long the event loop let the question wait.
     var takenAt: Instant
     var loopDelay: Interval
-
-    /// Nil in the first moments, before anybody has looked.
-    var freeBytes: UInt64? { status.node.diskFree == .max ? nil : status.node.diskFree }
 }
 
 struct NodeFigures: Sendable {

@@ -34,6 +34,7 @@ final class NodeProcess: @unchecked Sendable {
     private var repair: LogRepair?
     private var joining: Joining?
     private var telemetry: TelemetryPort?
+    private var alarms: EarlyAlarms
 
     init(_ configuration: ServerConfiguration, loop: any EventLoop, logger: Logger, exit: ExitSignal) throws {
         self.configuration = configuration
@@ -45,6 +46,7 @@ final class NodeProcess: @unchecked Sendable {
         if try !fileSystem.exists(directory) { try fileSystem.createDirectory(directory) }
         try fileSystem.requirePrivate(directory)
         lock = try fileSystem.lock(directory)
+        alarms = EarlyAlarms(node: configuration.name, directory: directory, fileSystem: fileSystem, logger: logger)
         guard try !fileSystem.exists("\(directory)/\(RestoredMember<MemoryHome>.markerName)") else {
             throw NodeFailure(
                 message: "a restore into \(directory) did not come to its end: empty the directory and restore again")
@@ -187,18 +189,9 @@ final class NodeProcess: @unchecked Sendable {
         connection.send(writer.takeBytes())
     }
 
-    /// What a member that knows no cluster is to keep: the founding record if that names it, else the members as they are
-    /// now, its name among them. Nil while that is not committed.
     private func recordFor(_ member: Member) -> [UInt8]? {
-        guard let founding = try? FoundingRecord(decoding: identity.foundingRecord.rawSpan) else { return nil }
-        if founding.membershipIndex == .zero, founding.membership.member(member.id) != nil {
-            return identity.foundingRecord
-        }
-        guard let settled = node?.settledMembership, settled.membership.member(member.id) != nil else { return nil }
-        return FoundingRecord(
-            identity: founding.identity, createdAt: founding.createdAt, membership: settled.membership,
-            membershipIndex: settled.index
-        ).encoded()
+        let own = try? FoundingRecord(decoding: identity.foundingRecord.rawSpan)
+        return own?.handed(to: member.id, settled: node?.settledMembership)?.encoded()
     }
 
     private func startReplica() throws {
@@ -211,14 +204,18 @@ final class NodeProcess: @unchecked Sendable {
         let record = try FoundingRecord(decoding: founders.rawSpan)
         do {
             try startReplica(cluster, record, peers)
-        } catch LogOpenError.damaged(let damages) where record.membership.members.count > 1 {
+        } catch LogOpenError.damaged(let damages) {
+            let others = try KnownMembers.others(
+                than: identity.incarnation, founding: record, configuration: configuration, fileSystem: fileSystem)
+            guard !others.isEmpty else { throw LogOpenError.damaged(damages) }
             for damage in damages { logger.error("\(damage)") }
-            try startRepair(cluster, record, peers)
+            try alarms.raiseDamage(damages.map(\.description))
+            try startRepair(cluster, others, peers)
         }
     }
 
     /// Alone, a damaged log is a reason not to start; among others its entries come back from them.
-    private func startRepair(_ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections) throws {
+    private func startRepair(_ cluster: ClusterIdentity, _ others: [Member], _ peers: PeerConnections) throws {
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: "\(configuration.dataDirectory)/log", salt: cluster.salt,
             nodeID: identity.incarnation, settings: logSettings, verifyFrom: .zero, acceptingDamage: true)
@@ -243,7 +240,7 @@ final class NodeProcess: @unchecked Sendable {
                 exit.finish(1)
             })
         repair = repairing
-        repairing.start(record.membership.members.filter { $0.id != identity.incarnation })
+        repairing.start(others)
     }
 
     private var logSettings: LogSettings {
@@ -269,8 +266,13 @@ final class NodeProcess: @unchecked Sendable {
         let directory = configuration.dataDirectory
         let opened = try OpenedNode(
             fileSystem: fileSystem, directory: directory, identity: cluster, node: identity.incarnation,
-            founding: record, home: home, logSettings: logSettings)
+            founding: record, home: home, logSettings: logSettings,
+            // There may be more of it.
+            verifiesWholeLog: alarms.tellOfDamage)
         for note in opened.notes { logger.notice("\(note)") }
+        try alarms.raiseDamage(opened.damages)
+        var restored = opened.restored
+        restored.alarms = alarms.latched
         var settings = ReplicaSettings(
             name: configuration.name, clientAddress: configuration.clientAddress.description,
             peerAddress: configuration.peerAddress.description, softwareVersion: Version.current)
@@ -282,14 +284,14 @@ final class NodeProcess: @unchecked Sendable {
         settings.limits.valueSizeMax = UInt32(configuration.valueSizeMax)
         var random = SystemRandomNumberGenerator()
         let replica = Replica(
-            opened.restored, settings: settings, seed: random.next(), now: Node<Home>.instant(), wall: wallClock())
+            restored, settings: settings, seed: random.next(), now: Node<Home>.instant(), wall: wallClock())
         let storage = NodeStorage(
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
             logSizeMax: configuration.logSizeMax,
-            feed: LogRetention(bytes: configuration.feedSize, age: configuration.feedAge), fileSystem: fileSystem,
-            directory: directory)
+            feed: LogRetention(bytes: configuration.feedSize, age: configuration.feedAge), alarms: alarms.latched,
+            fileSystem: fileSystem, directory: directory)
         return Node(
-            replica: replica, storage: storage, peers: peers, loop: loop, logger: logger, configuration: configuration
+            replica: replica, storage: storage, peers: peers, security: security, loop: loop, logger: logger, configuration: configuration
         ) { [logger, exit] failure in
             // Nothing that depends on the failed write has been answered, and nothing will be.
             logger.error("stopping: \(failure.message)")
@@ -358,16 +360,17 @@ final class NodeProcess: @unchecked Sendable {
             let request = try ClientRequest.decode(header, body: body)
             switch request {
             case .hello(let hello): greet(hello, header.requestID, on: connection)
-            case .status: send(.status(waitingStatus), header.requestID, on: connection)
+            case .status: send(.status(statusWithoutNode), header.requestID, on: connection)
             case .ping:
                 let pong = PingReply(revision: .zero, clusterTime: wallClock(), leader: nil)
                 send(.pong(pong), header.requestID, on: connection)
             case .initialize: initialize(header.requestID, on: connection)
             case .watchCredit, .watchCancel: break
+            case .clearAlarm(let name):
+                send(alarms.clear(name, isRepairing: repair != nil), header.requestID, on: connection)
             case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .watch, .unknown:
                 var writer = ByteWriter()
-                let todo = configuration.join.isEmpty ? "run `quorate init` once" : "it waits for `quorate member add`"
-                let error = ReplyError(.notReady, "\(configuration.name) belongs to no cluster yet: \(todo)")
+                let error = ReplyError(.notReady, "\(configuration.name) \(whyNotReady)")
                 ClientReply.refuse(kind: header.kind, requestID: header.requestID, error, into: &writer)
                 connection.send(writer.takeBytes())
             }
@@ -378,18 +381,24 @@ final class NodeProcess: @unchecked Sendable {
 
     private func greet(_ hello: ClientHello, _ requestID: UInt64, on connection: FrameConnection) {
         guard let version = ProtocolVersion.chosen(from: hello.versions) else { return connection.close() }
-        if let wanted = hello.identity {
+        if let wanted = hello.identity, wanted != identity.cluster {
             // Never an empty answer to one who knows a cluster: this directory has lost it, or never had it.
-            let error = ReplyError(
-                .clusterMismatch, "\(configuration.name) has an empty data directory and belongs to no cluster, not to \(wanted)")
+            let found = identity.cluster.map { "belongs to \($0)" } ?? "has an empty data directory and belongs to no cluster"
+            let error = ReplyError(.clusterMismatch, "\(configuration.name) \(found), not to \(wanted)")
             return send(.failed(error, .hello), requestID, on: connection)
         }
         connection.handshakeFinished(frameSizeMax: configuration.frameSizeMax)
         let reply = HelloReply(
-            revision: .zero, version: version, identity: nil, node: identity.incarnation,
+            revision: .zero, version: version, identity: identity.cluster, node: identity.incarnation,
             nodeName: configuration.name, softwareVersion: Version.current, clusterTime: wallClock(),
             limits: ConnectionLimits(), leader: nil)
         send(.hello(reply), requestID, on: connection)
+    }
+
+    private var whyNotReady: String {
+        if identity.cluster != nil { return "fetches damaged log entries from the others" }
+        let todo = configuration.join.isEmpty ? "run `quorate init` once" : "it waits for `quorate member add`"
+        return "belongs to no cluster yet: \(todo)"
     }
 
     private func initialize(_ requestID: UInt64, on connection: FrameConnection) {
@@ -418,7 +427,8 @@ final class NodeProcess: @unchecked Sendable {
             answer(
                 NodeInspection(
                     status: node?.status ?? statusWithoutNode, figures: node?.figures(at: now),
-                    transport: context?.counters, takenAt: now, loopDelay: now - askedAt))
+                    transport: context?.counters, certificateExpiresAt: security.source?.expiresAt, takenAt: now,
+                    loopDelay: now - askedAt))
         }
     }
 
@@ -437,7 +447,9 @@ final class NodeProcess: @unchecked Sendable {
             diskFree: UInt64(max(0, (try? fileSystem.freeSpace(configuration.dataDirectory)) ?? 0)),
             softwareVersion: Version.current, uptimeSeconds: 0, clientAddress: configuration.clientAddress.description,
             peerAddress: configuration.peerAddress.description)
-        return StatusReply(revision: .zero, identity: nil, node: node, leader: nil, members: [])
+        return StatusReply(
+            revision: .zero, identity: nil, node: node, leader: nil, members: [],
+            alarms: alarms.alarms(isRepairing: repair != nil))
     }
 }
 

@@ -16,6 +16,8 @@ internal import Synchronization
 enum StorageReport: Sendable {
     case logWritten(PersistTicket)
     case logRead(LogRead, [Slab])
+    /// Entries that were asked for are not what was written: the others have them.
+    case logDamaged(LogDamage)
     /// Damage in old entries, which only watches still ask for.
     case feedUnreadable(through: LogIndex)
     case outcomes([StateOutcome])
@@ -25,6 +27,7 @@ enum StorageReport: Sendable {
     case snapshotBuilt(SnapshotPoint)
     case snapshotBuildFailed(String)
     case snapshotPieceLoaded(SnapshotPiece, [UInt8], for: NodeID)
+    case snapshotPieceDamaged(SnapshotPiece, String, for: NodeID)
     case snapshotManifestStored(SnapshotPoint, chunkCount: UInt32, firstMissing: UInt32)
     case snapshotChunkStored(UInt32)
     case snapshotPieceRefused(String)
@@ -56,6 +59,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     /// As it is on disk, for the snapshot thread.
     private var memory = PeerMemory()
+    private var alarms: [LatchedAlarm]
 
     private static var volatileSnapshotEntries: Int { 100_000 }
 
@@ -77,6 +81,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case build(SnapshotSource<Home.StateEngineType.View>)
         case checkDisk(reserve: Int)
         case remember(PeerMemory)
+        case keepAlarms([LatchedAlarm], then: (@Sendable () -> Void)?)
         /// The snapshot that was taken is installed.
         case installed(SnapshotPoint)
     }
@@ -89,9 +94,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     init(
         log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership, logSizeMax: Int,
-        feed: LogRetention,
-        fileSystem: any FileSystem, directory: String
+        feed: LogRetention, alarms: [LatchedAlarm], fileSystem: any FileSystem, directory: String
     ) {
+        self.alarms = alarms
         var retention = feed
         retention.bytes = min(retention.bytes, logSizeMax / 2)
         self.retention = retention
@@ -102,6 +107,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         self.founding = founding
         self.fileSystem = fileSystem
         self.directory = directory
+        stateSize.withLock { $0 = state.machine.engine.statistics.diskBytes }
     }
 
     func start(report: @escaping @Sendable (StorageReport) -> Void) {
@@ -148,6 +154,11 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     /// Keeps what is known of other nodes, when it is news.
     func remember(_ acknowledged: [NodeID: LogIndex]) { snapshotThread?.add(.remember(PeerMemory(acknowledged))) }
 
+    /// The same for the alarms that somebody must see.
+    func keep(_ alarms: [LatchedAlarm], then: (@Sendable () -> Void)? = nil) {
+        snapshotThread?.add(.keepAlarms(alarms, then: then))
+    }
+
     var logSize: Int { log.log.byteCount }
 
     var figures: StorageFigures { StorageFigures(logBytes: logSize, meter: meter.withLock { $0 }) }
@@ -172,6 +183,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .logRead(let read, let slabs): replica.logRead(read, slabs: slabs)
         case .outcomes(let outcomes):
             for outcome in outcomes { outcome.deliver(to: &replica) }
+        case .logDamaged(let damage): replica.logDamaged(damage.description)
         case .feedUnreadable(let index): replica.feedUnreadable(through: index)
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
@@ -180,6 +192,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .snapshotBuildFailed(let reason): replica.snapshotBuildFailed(reason: reason)
         case .snapshotPieceLoaded(let piece, let bytes, let peer):
             replica.snapshotPieceLoaded(piece, bytes: bytes, for: peer)
+        case .snapshotPieceDamaged(let piece, let reason, let peer):
+            replica.snapshotPieceDamaged(piece, reason: reason, for: peer)
         case .snapshotManifestStored(let point, let count, let firstMissing):
             replica.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing)
         case .snapshotChunkStored(let number): replica.snapshotChunkStored(number)
@@ -330,7 +344,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         } catch where read.purpose == .feed {
             report(.feedUnreadable(through: read.range.upperBound))
         } catch {
-            report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
+            guard case .damaged(let damage) = error else {
+                return report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
+            }
+            report(.logDamaged(damage))
         }
     }
 
@@ -350,12 +367,17 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 }
             }
         case .checkDisk(let reserve):
-            let usage = diskUsage()
-            report(.diskChecked(usage, DiskLevel(free: usage.free, reserve: UInt64(reserve))))
+            let (usage, level) = measureDisk(reserve: reserve)
+            report(.diskChecked(usage, level))
         case .remember(let news):
             // A failure costs nothing but this memory, and the log will meet the same disk.
             guard news != memory, (try? news.store(in: directory, on: fileSystem)) != nil else { return }
             memory = news
+        case .keepAlarms(let news, let then):
+            defer { then?() }
+            // On a full disk it is tried again with the next.
+            guard news != alarms, (try? AlarmMemory.store(news, in: directory, on: fileSystem)) != nil else { return }
+            alarms = news
         case .installed(let point):
             forgetReplaced(by: point)
         case .work(let work): perform(work)
@@ -381,8 +403,11 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         switch work {
         case .build: break
         case .loadPiece(let piece, let peer):
-            let bytes = (try? snapshots.load(piece)) ?? []
-            report(.snapshotPieceLoaded(piece, bytes, for: peer))
+            do throws(SnapshotKeeperError) {
+                report(.snapshotPieceLoaded(piece, try snapshots.load(piece), for: peer))
+            } catch {
+                report(.snapshotPieceDamaged(piece, "\(error)", for: peer))
+            }
         case .storePiece(let piece, let bytes):
             do throws(SnapshotKeeperError) {
                 if let number = piece.chunk {
@@ -404,6 +429,12 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 report(.snapshotInstallFailed("\(error)"))
             }
         }
+    }
+
+    /// From any thread.
+    func measureDisk(reserve: Int) -> (DiskUsage, DiskLevel) {
+        let usage = diskUsage()
+        return (usage, DiskLevel(free: usage.free, reserve: UInt64(reserve)))
     }
 
     private func diskUsage() -> DiskUsage {

@@ -74,9 +74,20 @@ package struct OfflineEntry: Sendable {
         var fields = [
             Field("session", .text(command.session.description)), Field("sequence", .number(command.sequence)),
         ]
+        for condition in command.guards {
+            let parts = [
+                Field("kind", .text("\(condition.kind)")), Field("name", .bytes(condition.name)),
+                Field("fence", .number(condition.fence)),
+            ]
+            fields.append(Field("guard", .object(parts)))
+        }
+        if let coordination = try CoordinationCommand(kind: command.kind, decoding: &reader) {
+            return fields + Self.fields(of: coordination)
+        }
         switch command.kind {
         case .put:
             let body = try PutBody(decoding: &reader)
+            if body.isOwned { fields.append(Field("owned", .flag(true))) }
             fields += [Field("key", .bytes([UInt8](body.key))), Field("value", .bytes([UInt8](body.value)))]
             if let revision = body.expectedRevision { fields.append(Field("ifRevision", .number(revision.rawValue))) }
         case .delete:
@@ -92,7 +103,7 @@ package struct OfflineEntry: Sendable {
                 if let to { fields.append(Field("to", .bytes(to))) }
             }
             if body.limit > 0 { fields.append(Field("limit", .number(UInt64(body.limit)))) }
-        case .createSequential:
+        case .createSequential, .createOwnedSequential:
             let body = try CreateSequentialBody(decoding: &reader)
             fields += [Field("prefix", .bytes([UInt8](body.prefix))), Field("value", .bytes([UInt8](body.value)))]
         case .transaction:
@@ -105,6 +116,23 @@ package struct OfflineEntry: Sendable {
         default: break
         }
         return fields
+    }
+
+    private static func fields(of command: CoordinationCommand) -> [Field] {
+        switch command {
+        case .campaign(let group, let data), .setCandidateData(let group, let data):
+            [Field("group", .bytes(group)), Field("data", .bytes(data))]
+        case .withdraw(let group): [Field("group", .bytes(group))]
+        case .acquireLock(let request):
+            [
+                Field("name", .bytes(request.name)), Field("mode", .text("\(request.mode)")),
+                Field("try", .flag(request.isTry)),
+                Field("delayMilliseconds", .number(UInt64(clamping: request.delay.nanoseconds / 1_000_000))),
+            ]
+        case .releaseLock(let name): [Field("name", .bytes(name))]
+        case .stateSet(let store): [Field("name", .bytes(store.name)), Field("value", .bytes(store.entry.value))]
+        case .stateExpunge(let name, _): [Field("name", .bytes(name))]
+        }
     }
 
     private static func fields(of housekeeping: Housekeeping) -> [Field] {
@@ -150,6 +178,8 @@ package struct OfflineEntry: Sendable {
         switch operation {
         case .put(let key, let value):
             [Field("put", .object([Field("key", .bytes(key)), Field("value", .bytes(value))]))]
+        case .putOwned(let key, let value):
+            [Field("putOwned", .object([Field("key", .bytes(key)), Field("value", .bytes(value))]))]
         case .delete(let key): [Field("delete", .object([Field("key", .bytes(key))]))]
         case .deletePrefix(let prefix): [Field("deletePrefix", .bytes(prefix))]
         case .get(let key): [Field("get", .object([Field("key", .bytes(key))]))]

@@ -2,6 +2,7 @@ internal import Basics
 internal import Logging
 internal import MetadataModel
 internal import NIOCore
+internal import ReplicaCore
 internal import Transport
 internal import Wire
 
@@ -9,9 +10,9 @@ internal import Wire
 protocol PeerHandler: AnyObject {
     /// Which cluster this node belongs to, and where its log ends.
     var ownHello: (ClusterIdentity, LogIndex) { get }
-    /// Of the newest change of members that this node knows of, and whether it is committed.
-    var ownConfiguration: (index: LogIndex, isCommitted: Bool) { get }
-    /// One of this cluster speaks from a later change of members than this node knows. True: it is to be heard.
+    /// Of the newest change of members that this node knows to be committed, and whether it can tell who was removed.
+    var ownConfiguration: (index: LogIndex, tellsOfRemoval: Bool) { get }
+    /// One of this cluster, a member or one who speaks from a later change of members. True: it is to be heard.
     func peerMet(_ member: Member, configurationIndex: LogIndex) -> Bool
     /// A member says that this node is none any more.
     func removedByPeer(_ name: String, message: String)
@@ -183,7 +184,8 @@ final class PeerConnections: FrameConnectionDelegate {
             }
             return
         }
-        connection.handshakeFinished(frameSizeMax: configuration.peerFrameSizeMax)
+        connection.handshakeFinished(
+            frameSizeMax: configuration.peerFrameSizeMax, frameRateMin: Limits.peerFrameRateMin)
         outgoing[position].isUp = true
         outgoing[position].failures = 0
         handler?.toldOfAcknowledgement(reply.acknowledgedByCaller, by: member.id)
@@ -218,7 +220,8 @@ final class PeerConnections: FrameConnectionDelegate {
         PeerMessage.helloReply(reply).encode(into: &writer)
         connection.send(writer.takeBytes())
         guard let refusal else {
-            connection.handshakeFinished(frameSizeMax: configuration.peerFrameSizeMax)
+            connection.handshakeFinished(
+                frameSizeMax: configuration.peerFrameSizeMax, frameRateMin: Limits.peerFrameRateMin)
             incoming[connection.id] = (hello.sender, connection)
             handler.peerSaysLastIndex(hello.lastIndex, hello.sender)
             handler.peerInboundUp(hello.sender)
@@ -236,44 +239,12 @@ final class PeerConnections: FrameConnectionDelegate {
     private func refusal(
         of hello: PeerHello, identity: ClusterIdentity, _ handler: any PeerHandler
     ) -> (PeerRefusal, String)? {
-        guard ProtocolVersion.chosen(from: hello.versions) != nil else {
-            return (.unsupportedVersion, "\(configuration.name) speaks protocol \(ProtocolVersion.supported)")
-        }
-        guard let theirs = hello.identity else {
-            return (
-                .notMember,
-                "\(configuration.name) belongs to cluster \(identity), in which \(hello.name), whose directory is empty, "
-                    + "does not take part"
-            )
-        }
-        guard theirs.id == identity.id else {
-            return (.wrongCluster, "\(configuration.name) belongs to cluster \(identity), \(hello.name) to \(theirs)")
-        }
-        guard theirs == identity else {
-            return (
-                .wrongGeneration,
-                "\(configuration.name) is of generation \(identity.generation), \(hello.name) of \(theirs.generation): "
-                    + "the cluster was restored or recovered in between"
-            )
-        }
-        if hello.sender == node { return (.isSelf, "\(configuration.name) called itself") }
-        if let expected = hello.expectedReceiver, expected != node {
-            return (
-                .wrongReceiver,
-                "\(hello.name) expected incarnation \(expected); this is \(node): one data directory was replaced"
-            )
-        }
-        guard members.contains(hello.sender) || isNews(hello, handler) else {
-            let own = handler.ownConfiguration
-            if own.isCommitted, hello.configurationIndex <= own.index {
-                return (.removed, "the change of members at index \(own.index)")
-            }
-            return (.notMember, "incarnation \(hello.sender) of \(hello.name) is no member of the cluster")
-        }
-        return nil
+        let greeting = PeerGreeting(
+            identity: identity, node: node, name: configuration.name, configuration: handler.ownConfiguration)
+        return greeting.refusal(of: hello) { isNews(hello, handler) || members.contains(hello.sender) }
     }
 
-    /// A configuration that this node's log has not reached yet may name whom it does not know.
+    /// A configuration that this node's log has not reached yet may name whom it does not know, or at another address.
     private func isNews(_ hello: PeerHello, _ handler: any PeerHandler) -> Bool {
         let member = Member(id: hello.sender, name: hello.name, peerAddress: hello.peerAddress)
         guard handler.peerMet(member, configurationIndex: hello.configurationIndex) else { return false }

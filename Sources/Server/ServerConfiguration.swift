@@ -19,9 +19,11 @@ package struct ServerConfiguration: Hashable, Sendable {
     package var join: [HostPort] = []
     package var engine: Engine = .rocksdb
     /// Certificate, key and authorities for both ports; nil: plain TCP, for loopback addresses.
-    package var tls: TLS?
+    package var tls: TLSFiles?
     /// Plain TCP on any address: connections are neither encrypted nor authenticated.
     package var isInsecure = false
+    /// HTTP, which is never encrypted, on any address. Apart from `isInsecure`, which a node with TLS cannot have.
+    package var isHTTPInsecure = false
 
     package var heartbeatInterval = Interval.milliseconds(100)
     package var electionTimeoutMin = Interval.milliseconds(1_000)
@@ -54,19 +56,6 @@ package struct ServerConfiguration: Hashable, Sendable {
         package init(name: String, address: HostPort) {
             self.name = name
             self.address = address
-        }
-    }
-
-    /// PEM files.
-    package struct TLS: Hashable, Sendable {
-        package var certificate: String
-        package var key: String
-        package var authority: String
-
-        package init(certificate: String, key: String, authority: String) {
-            self.certificate = certificate
-            self.key = key
-            self.authority = authority
         }
     }
 
@@ -163,10 +152,10 @@ extension ServerConfiguration {
     private func validateHTTP() throws(ConfigurationError) {
         guard let httpListen else { return }
         try require(
-            isInsecure || httpListen.isLoopback,
+            isInsecure || isHTTPInsecure || httpListen.isLoopback,
             "--http \(httpListen) can be reached from other machines, and HTTP has neither encryption nor passwords here: "
                 + "whoever reaches the port sees names, addresses and load, though no records. Listen on 127.0.0.1, or, "
-                + "on a network that you trust, add --insecure")
+                + "on a network that you trust, add --http-insecure")
         for (flag, address) in [("--client", clientListen), ("--peer", peerListen)] {
             try require(
                 httpListen != address || httpListen.port == 0, "--http and \(flag) need two different ports")

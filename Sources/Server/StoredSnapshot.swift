@@ -188,12 +188,11 @@ final class SnapshotRows {
         do throws(SnapshotError) {
             try reader.read(stored.rawSpan) { key, value in
                 guard Keyspace.records.contains(key) else { return }
-                var fields = ByteReader(value)
                 do throws(DecodeError) {
-                    let revision = try fields.readUInt64()
-                    let name = key.extracting(Keyspace.records.from.count..<key.byteCount)
-                    found.append(
-                        Record(key: [UInt8](name), revision: revision, value: [UInt8](fields.readRemaining())))
+                    guard case .record(let name, let revision, let value) = try StoredRow(key: key, value: value) else {
+                        return
+                    }
+                    found.append(Record(key: name, revision: revision.rawValue, value: value))
                 } catch {
                     unreadable = error
                 }

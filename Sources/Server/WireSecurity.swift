@@ -2,6 +2,7 @@ internal import Basics
 internal import Glibc
 internal import Logging
 internal import NIOCore
+internal import ReplicaCore
 internal import Transport
 
 /// A node's certificates while it runs: looks every second whether the files have changed, and says what became of that,
@@ -23,9 +24,7 @@ final class WireSecurity {
     init(_ configuration: ServerConfiguration, logger: Logger) throws {
         self.logger = logger
         source = configuration.tls.map {
-            TLSSource(
-                files: TLSFiles(certificate: $0.certificate, key: $0.key, authority: $0.authority),
-                owner: .node(configuration.name))
+            TLSSource(files: $0, owner: .node(configuration.name))
         }
         try source?.load()
         source?.onEvent = { [weak self] in self?.tell($0) }
@@ -42,6 +41,12 @@ final class WireSecurity {
     }
 
     func stop() { watch?.cancel() }
+
+    /// The alarm that is due, if one is.
+    var alarms: [AlarmBook.Condition] {
+        guard let expiresAt = source?.expiresAt, expiresAt - Int64(time(nil)) < Self.expiryNotice else { return [] }
+        return [AlarmBook.Condition(.certificateExpiring, detail: "its certificate ends on \(utcDay(expiresAt))")]
+    }
 
     private func tell(_ event: TLSSource.Event) {
         switch event {

@@ -60,11 +60,12 @@ extension World {
         crash(node)
     }
 
-    private func crash(_ node: SimNode) {
-        guard node.process != nil else { return }
+    func crash(_ node: SimNode) {
+        guard node.isRunning else { return }
         let losesPower = faultChance.happens(percent: 60)
         tell("\(node.name) \(losesPower ? "loses power" : "is killed")")
         stopProcess(of: node, losingPower: losesPower)
+        stopJoining(node, losingPower: losesPower)
         // Now and then it stays away for long enough that the log goes on without it.
         let isLong = faultChance.happens(percent: 25)
         schedule(
@@ -197,9 +198,8 @@ extension World {
     /// A bit turns in the log of a node that is down. One node at a time, and never while another one is away: the
     /// fault must leave a majority of whole logs.
     private func flipBit() {
-        guard nodes.allSatisfy({ $0.repairs.isEmpty }), let node = nodes.first(where: { $0.process == nil }),
-            nodes.count(where: { $0.process == nil }) == 1
-        else { return }
+        let down = nodes.filter { $0.isInUse && !$0.isRunning }
+        guard nodes.allSatisfy({ $0.repairs.isEmpty }), let node = down.first, down.count == 1 else { return }
         // Not in the newest segment: of its last batch nobody can say whether a crash tore it or it rotted.
         let paths = node.disk.paths.filter { $0.hasSuffix(".segment") }.dropLast()
         guard !paths.isEmpty else { return }
@@ -241,7 +241,7 @@ extension World {
     /// Every fault ends, every node runs, and the clients want nothing more.
     func heal() {
         isFaulty = false
-        reachability = Reachability(hosts: nodes.count + clients.count)
+        reachability = Reachability(hosts: settings.hostCount)
         waysFreed()
         for node in nodes {
             node.disk.quota = .max
@@ -258,6 +258,7 @@ extension World {
     var awakeAt: Instant { nodes.map(\.pausedUntil).max().map { max($0, now) } ?? now }
 
     var isSettled: Bool {
+        guard !settings.changesMembers else { return areMembersSettled }
         guard clients.allSatisfy({ $0.items.isEmpty }), nodes.allSatisfy({ $0.process != nil }) else { return false }
         guard nodes.contains(where: { $0.process?.replica.raft.isLeader == true }) else { return false }
         // A disk that has room again is noticed with the next look at it.

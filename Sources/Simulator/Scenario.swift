@@ -54,7 +54,7 @@ extension World {
     }
 
     package func reconnect() {
-        reachability = Reachability(hosts: nodes.count + clients.count)
+        reachability = Reachability(hosts: settings.hostCount)
         waysFreed()
     }
 

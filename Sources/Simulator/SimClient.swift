@@ -19,6 +19,8 @@ final class SimClient {
     /// The highest revision that any answer has named.
     var revisionSeen = LogIndex.zero
     var isWorking = true
+    /// Its places in the lines of elections and locks, as it believes.
+    var places = [BelievedPlace](repeating: BelievedPlace(), count: CoordinationWorkload.lineCount)
 
     init(number: Int, endpoints: [String], identity: ClusterIdentity, chance: inout Chance, settings: WorldSettings) {
         self.number = number
@@ -42,7 +44,9 @@ extension World {
             .clientThinks(client: client.number), after: workChance.interval(.milliseconds(1), settings.thinkTimeMax))
         watchersGoOn(of: client)
         guard client.items.count < Self.callsAtOnceMax else { return }
-        submit(nextItem(for: client), by: client, within: workChance.interval(.milliseconds(500), .seconds(8)))
+        let isAboutPlaces = settings.coordinates && coordinationChance.happens(percent: 50)
+        let item = isAboutPlaces ? nextCoordinationItem(for: client) : nextItem(for: client)
+        submit(item, by: client, within: workChance.interval(.milliseconds(500), .seconds(8)))
     }
 
     func submit(_ item: WorkItem, by client: SimClient, within time: Interval) {
@@ -151,6 +155,7 @@ extension World {
 
     private func answered(_ body: [UInt8], _ item: inout WorkItem, _ client: SimClient) {
         item.operation.returned = now.nanoseconds
+        if case .members(let request) = item.expectation { return changeAnswered(body, request) }
         do {
             var reader = ByteReader(body.rawSpan)
             guard case .success(let revision) = try ReplyHead(decoding: &reader) else {
@@ -195,6 +200,18 @@ extension World {
                     return fail("a listing at revision \(revision) shows \(page.rows.count) rows, not those of then")
                 }
                 if let group = item.group { note(page, in: &item, group, client) }
+            case .members: break
+            case .coordination(.endSession, _):
+                // Where there is no session to end, the client itself has answered.
+                ackedMutations += 1
+            case .coordination(let ask, let content):
+                if ask.isMutation {
+                    ackedMutations += 1
+                    checkAcknowledged(content, at: revision, client)
+                } else {
+                    answeredReads += 1
+                }
+                try learn(ask, &reader, client)
             }
         } catch {
             return fail("client \(client.number) cannot read an answer: \(error)")
@@ -207,16 +224,26 @@ extension World {
     private func checkRealTime(_ item: WorkItem, _ revision: LogIndex, _ client: SimClient) {
         guard !item.isStale else { return }
         switch item.expectation {
+        case .coordination(.endSession, _): return
+        case .coordination(let ask, _) where ask.isMutation: fallthrough
         case .mutation, .transaction:
             if revision <= item.realTimeFloor {
                 fail("client \(client.number)'s mutation is of \(revision), after \(item.realTimeFloor) was answered")
             }
-        case .get, .list:
+        case .members: break
+        case .get, .list, .coordination:
             if revision < item.realTimeFloor {
                 fail("client \(client.number) reads revision \(revision), after \(item.realTimeFloor) was answered")
             }
         }
         revisionAnswered = max(revisionAnswered, revision)
+    }
+
+    private func changeAnswered(_ body: [UInt8], _ request: Int) {
+        guard case .membersChanged(let reply)? = try? ControlReply.decode(
+            kind: ClientFrameKind.changeMembers.rawValue, body: body.rawSpan)
+        else { return fail("the operator cannot read an answer") }
+        membersChanged(request, reply)
     }
 
     private func describe(_ row: RowResult?) -> String {
@@ -259,6 +286,8 @@ extension World {
         tell("client \(client.number) call failed: \(failure.error.code.name) \(failure.error.message)")
         switch item.expectation {
         case .get, .list: return
+        case .members(let request): changeFailed(request, failure)
+        case .coordination(let ask, _): refused(ask, failure, client)
         case .mutation(let content), .transaction(_, let content):
             if failure.mayHaveTakenEffect {
                 unknownOutcomes += 1

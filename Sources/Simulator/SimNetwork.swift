@@ -32,6 +32,11 @@ final class SimConnection {
     var isOpenAtCalled = false
     /// The slot that the called node gave to a client.
     var slotNumber: UInt64 = 0
+    /// The called node's replica has been told of this client.
+    var isTaken = false
+    /// What a node calls another for, and where, in a world whose members change.
+    var purpose = SimCallPurpose.anything
+    var address: String?
 
     init(caller: End, called: End) {
         self.caller = caller
@@ -95,7 +100,7 @@ extension World {
 
     func isAlive(_ end: SimConnection.End) -> Bool {
         switch end {
-        case .node(let number, let life): nodes[number].life == life && nodes[number].process != nil
+        case .node(let number, let life): nodes[number].life == life && nodes[number].isRunning
         case .client: true
         }
     }

@@ -90,6 +90,12 @@ final class SimProcess {
     /// By slot position.
     var clients: [SimConnection?] = []
     var slots: [ConnectionSlot?] = []
+    // Where the members change.
+    var links: [SimLink] = []
+    /// Whose greeting was accepted, on which connection.
+    var heard: [(node: NodeID, connection: SimConnection)] = []
+    /// Nodes that are being asked who they are; no connection where there is nobody to ask.
+    var questions: [(token: UInt64, connection: SimConnection?)] = []
     /// The deadline for which an event is scheduled.
     var deadline = Instant.never
     var deadlineNumber = 0
@@ -113,9 +119,10 @@ final class SimProcess {
 /// One machine: its disk, its clocks, and the process on it when one runs.
 final class SimNode {
     let number: Int
-    let id: NodeID
-    let disk: SimDisk
-    let home: SimEngineHome
+    /// The incarnation: another one when the directory was lost.
+    var id: NodeID
+    private(set) var disk: SimDisk
+    private(set) var home: SimEngineHome
     var clock: SimClock
     var process: SimProcess?
     /// Rises with each start.
@@ -133,9 +140,24 @@ final class SimNode {
     /// What was damaged while the node was down, and how to undo it.
     var repairs: [() -> Void] = []
 
+    // Where the members change.
+    /// It was there when the cluster was founded, and has its directory still.
+    private(set) var isFounder = true
+    /// Somebody wants a node to run here.
+    var isInUse = true
+    /// Looks for a cluster; then there is no process.
+    var joining: SimJoining?
+    /// What it was given when it joined.
+    var record: FoundingRecord?
+    /// It has told its incarnation to others.
+    var isKnown = false
+    var peerPort = 7101
+
     var name: String { "n\(number + 1)" }
     var clientAddress: String { "10.0.0.\(number + 1):7001" }
-    var peerAddress: String { "10.0.0.\(number + 1):7101" }
+    var peerAddress: String { peerAddress(port: peerPort) }
+    func peerAddress(port: Int) -> String { "10.0.0.\(number + 1):\(port)" }
+    var isRunning: Bool { process != nil || joining != nil }
 
     init(number: Int, id: NodeID, disk: SimDisk, home: SimEngineHome, clock: SimClock) {
         self.number = number
@@ -143,5 +165,20 @@ final class SimNode {
         self.disk = disk
         self.home = home
         self.clock = clock
+    }
+
+    /// Nothing is left of what was on this disk, nor of who it was.
+    func becomeEmpty(diskSeed: UInt64, isVolatile: Bool) {
+        id = NodeID(0)
+        disk = SimDisk(seed: diskSeed)
+        disk.makeDurableDirectory("/data")
+        home = SimEngineHome(isVolatile: isVolatile)
+        isFounder = false
+        isKnown = false
+        record = nil
+        log = nil
+        hardState = .initial
+        lastRevision = .zero
+        repairs = []
     }
 }

@@ -2,6 +2,7 @@ package import Basics
 internal import ClientCore
 internal import MetadataMachine
 internal import MetadataModel
+internal import Wire
 internal import RaftCore
 internal import ReplicaCore
 internal import ReplicaStorage
@@ -20,6 +21,10 @@ package enum Simulation {
         package var mutationsAcknowledged: Int
         package var readsAnswered: Int
         package var outcomesUnknown: Int
+        /// Writes under fences of elections and locks, where the workload has such.
+        package var fencedWritesAccepted: Int
+        package var fencedWritesRefused: Int
+        package var fencesUsed: Int
         /// Told to watches.
         package var watchedChanges: Int
         package var faults: FaultCounters
@@ -37,10 +42,12 @@ package enum Simulation {
         finish(world)
         world.countDiskFaults()
         return Result(
-            seed: seed, nodeCount: world.nodes.count, violation: world.violation, eventHash: world.eventHash,
+            seed: seed, nodeCount: world.settings.nodeCount, violation: world.violation, eventHash: world.eventHash,
             eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
-            outcomesUnknown: world.unknownOutcomes, watchedChanges: world.watchedChanges, faults: world.counters)
+            outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
+            fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed, watchedChanges: world.watchedChanges, world.counters)
+            faults: world.counters)
     }
 
     /// The second phase: everything is healed, and the cluster has to get well.
@@ -48,6 +55,7 @@ package enum Simulation {
         world.heal()
         for client in world.clients { world.watchersGoOn(of: client) }
         world.run(until: world.awakeAt)
+        world.operatorFinishes()
         settle(world, "ten election timeouts after the last fault")
         probe(world)
         settle(world, "after a last write of each client")
@@ -97,16 +105,18 @@ extension World {
     }
 
     func countDiskFaults() {
-        for node in nodes {
-            let faults = node.disk.faults
-            counters.add(.tornWrite, faults.tornWrites)
-            counters.add(.unsyncedDropped, faults.sectorsDropped)
-            counters.add(.directoryEntryLost, faults.namesDropped)
-            counters.add(.syncError, faults.syncErrors)
-            counters.add(.writeError, faults.writeErrors)
-            counters.add(.noSpace, faults.noSpace)
-        }
+        for node in nodes { countDiskFaults(of: node) }
         counters.add(.duplicate, oracle.duplicatesSeen)
+    }
+
+    func countDiskFaults(of node: SimNode) {
+        let faults = node.disk.faults
+        counters.add(.tornWrite, faults.tornWrites)
+        counters.add(.unsyncedDropped, faults.sectorsDropped)
+        counters.add(.directoryEntryLost, faults.namesDropped)
+        counters.add(.syncError, faults.syncErrors)
+        counters.add(.writeError, faults.writeErrors)
+        counters.add(.noSpace, faults.noSpace)
     }
 
     /// Why it is not settled, for whoever reads the violation.
@@ -124,7 +134,19 @@ extension World {
             parts.append(
                 "\(node.name) \(raft.status.role.rawValue) term \(raft.currentTerm)"
                     + " log \(raft.firstIndex)-\(raft.lastIndex) commit \(raft.commitIndex)"
-                    + " applied \(process.state.machine.applied.last)")
+                    + " applied \(process.state.machine.applied.last)"
+                    + (raft.votingAllowed ? "" : " does not vote") + (raft.campaigningAllowed ? "" : " does not campaign")
+                    + (process.replica.isDiskLow ? " disk \(process.replica.diskLevel)" : "")
+                    + process.links.map { " \($0.isUp ? "+" : "-")\($0.member.name)" }.joined())
+        }
+        if settings.changesMembers {
+            let members = oracle.members.newest.membership
+            let names = { (ids: [NodeID]) in ids.map { members.member($0)?.name ?? "?" }.joined(separator: " ") }
+            parts.append(
+                "members of \(oracle.members.newest.index): \(names(members.incoming)), before \(names(members.outgoing)), "
+                    + "learners \(names(members.learners)); not told: "
+                    + nodes.filter(shouldKnowOfRemoval).map(\.name).joined(separator: " ")
+                    + "; operator: \(admin.steps)")
         }
         return parts.joined(separator: "; ")
     }

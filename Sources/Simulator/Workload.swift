@@ -39,6 +39,9 @@ struct WorkItem {
         case transaction(Transaction, content: [UInt8])
         case get(key: [UInt8])
         case list(prefix: [UInt8], PageRequest)
+        /// By its place among the operator's requests.
+        case members(request: Int)
+        case coordination(CoordinationAsk, content: [UInt8])
     }
 
     var call: Call

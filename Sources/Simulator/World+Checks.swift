@@ -20,6 +20,7 @@ extension World {
             }
             leaders[raft.currentTerm] = node.id
         }
+        if settings.changesMembers { checkMembership(node, process) }
     }
 
     // MARK: - What is on disk
@@ -57,8 +58,16 @@ extension World {
     }
 
     /// An entry counts as held where the log reaches back no further: it was in the state when it was cut.
-    private func holds(_ node: SimNode, _ id: EntryID) -> Bool {
-        guard let log = node.log else { return false }
+    private func holds(_ node: SimNode, _ id: EntryID) -> Bool { Self.holds(node.log, id) }
+
+    /// The same of an incarnation, wherever it is now.
+    func holds(_ node: NodeID, _ id: EntryID) -> Bool {
+        if let lost = lostLogs[node] { return Self.holds(lost, id) }
+        return nodes.first { $0.id == node }.map { holds($0, id) } ?? false
+    }
+
+    private static func holds(_ log: SegmentedLog?, _ id: EntryID) -> Bool {
+        guard let log else { return false }
         return id.index < log.firstIndex ? log.previous.index >= id.index : log.term(at: id.index) == id.term
     }
 
@@ -77,6 +86,10 @@ extension World {
         if let violation { fail("\(node.name): \(violation)") }
         for id in new {
             // Leader Completeness rests on this: committed means on the disks of a majority.
+            if settings.changesMembers {
+                if !isHeldByQuorum(id) { fail("\(node.name) applies \(id), which no quorum has on disk") }
+                continue
+            }
             let copies = nodes.count { holds($0, id) }
             if copies <= nodes.count / 2 { fail("\(node.name) applies \(id), which is on \(copies) disks") }
         }
@@ -138,10 +151,12 @@ extension World {
         for client in clients where !client.items.isEmpty {
             fail("client \(client.number) still waits for \(client.items.count) answers")
         }
-        let applied = nodes.map { $0.process?.state.machine.applied }
-        for (number, state) in applied.enumerated() where state != applied[0] {
-            fail("the states of n1 and n\(number + 1) differ: \(applied[0] as Any), \(state as Any)")
+        let machines = settings.changesMembers ? reachableMembers : nodes
+        for node in machines where node.process?.state.machine.applied != machines[0].process?.state.machine.applied {
+            let states = machines.map { $0.process?.state.machine.applied }
+            fail("the states of \(machines[0].name) and \(node.name) differ: \(states)")
         }
+        checkChanges()
         for node in nodes where node.process?.replica.isDrained == false {
             if node.process?.replica.raft.isLeader != true { fail("\(node.name) still has requests pending") }
         }

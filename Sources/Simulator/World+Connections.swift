@@ -23,8 +23,9 @@ extension World {
     func accepted(_ connection: SimConnection) {
         guard case .node(let number, _) = connection.called, let process = nodes[number].process else { return }
         switch connection.caller {
-        case .node(let peer, _): process.incoming[peer] = connection
+        case .node(let peer, _): if !settings.changesMembers { process.incoming[peer] = connection }
         case .client:
+            connection.isTaken = true
             turn(nodes[number]) { replica in
                 let slot = replica.clientConnected()
                 connection.slotNumber = UInt64(slot.position)
@@ -43,6 +44,7 @@ extension World {
         switch connection.caller {
         case .client(let number, let id): clientConnected(clients[number], id)
         case .node(let number, _):
+            if settings.changesMembers { return memberDialled(nodes[number], connection) }
             guard case .node(let peer, _) = connection.called, let process = nodes[number].process else { return }
             process.outgoing[peer] = connection
             let id = nodes[peer].id
@@ -56,6 +58,7 @@ extension World {
         switch connection.caller {
         case .client(let number, let id): clientDisconnected(clients[number], id, isRefused ? .refused : .timedOut)
         case .node(let number, _):
+            if settings.changesMembers { return memberDialFailed(nodes[number], connection, isRefused: isRefused) }
             if case .node(let peer, _) = connection.called { redial(nodes[number], peer) }
         }
     }
@@ -73,11 +76,15 @@ extension World {
         switch end {
         case .client(let number, let id): clientDisconnected(clients[number], id, .closed)
         case .node(let number, _):
+            if settings.changesMembers, case .node = connection.end(called: !atCalled) {
+                let node = nodes[number]
+                return atCalled ? hearingEnded(node, connection) : callEnded(node, connection)
+            }
             guard let process = nodes[number].process else { return }
             switch connection.end(called: !atCalled) {
             case .client:
                 let position = Int(connection.slotNumber)
-                guard process.clients[position] === connection, let slot = process.slots[position] else { return }
+                guard connection.isTaken, process.clients[position] === connection, let slot = process.slots[position] else { return }
                 process.clients[position] = nil
                 process.slots[position] = nil
                 turn(nodes[number]) { $0.clientDisconnected(slot) }
@@ -101,6 +108,7 @@ extension World {
         guard toCalled, case .node(let number, _) = connection.caller, isAlive(connection.caller),
             case .node(let peer, _) = connection.called
         else { return }
+        if settings.changesMembers { return linkWritable(nodes[number], connection, isWritable) }
         let id = nodes[peer].id
         turn(nodes[number]) { $0.peerWritable(id, isWritable) }
     }
@@ -114,7 +122,17 @@ extension World {
         let isSound: Bool
         switch end {
         case .client(let number, let id): isSound = clientReceived(clients[number], id, &inbox)
-        case .node(let number, _): isSound = nodeReceived(nodes[number], connection, &inbox)
+        case .node(let number, _):
+            let node = nodes[number]
+            switch connection.caller {
+            case .node where settings.changesMembers:
+                isSound = memberReceived(node, connection, toCalled: toCalled, &inbox)
+            case .client where node.joining != nil: isSound = answerWithoutCluster(node, connection, &inbox)
+            case .node, .client:
+                // One from before the node took part is new to its replica.
+                if case .client = connection.caller, !connection.isTaken { accepted(connection) }
+                isSound = nodeReceived(node, connection, &inbox)
+            }
         }
         if toCalled { connection.toCalled.inbox = inbox } else { connection.toCaller.inbox = inbox }
         guard !isSound else { return }

@@ -17,15 +17,24 @@ extension World {
     // MARK: - Start
 
     func start(_ node: SimNode) {
-        guard node.process == nil, violation == nil else { return }
+        guard !node.isRunning, node.isInUse, violation == nil else { return }
         node.life += 1
         node.pausedUntil = .zero
+        do {
+            if settings.changesMembers, try !takeIdentity(node) { return }
+        } catch {
+            return refusedToStart(node, error)
+        }
+        startReplica(node)
+    }
+
+    func startReplica(_ node: SimNode) {
         var logSettings = LogSettings()
         logSettings.segmentSize = settings.segmentSize
         do {
             let opened = try OpenedNode(
                 fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
-                founding: founding, home: node.home, logSettings: logSettings)
+                founding: node.record ?? founding, home: node.home, logSettings: logSettings)
             for note in opened.notes { tell("\(node.name) \(note)") }
             checkReopened(node, opened.log.log)
             let replica = Replica(
@@ -38,7 +47,8 @@ extension World {
         } catch {
             return refusedToStart(node, error)
         }
-        for peer in nodes where peer !== node {
+        if settings.changesMembers { linksChanged(node) }
+        for peer in nodes where peer !== node && !settings.changesMembers {
             schedule(
                 .dialPeer(node: node.number, life: node.life, peer: peer.number),
                 after: nodeChance.interval(.zero, .milliseconds(20)))
@@ -67,6 +77,7 @@ extension World {
         switch error {
         case let error as DiskError: error
         case LogOpenError.disk(let error): error
+        case IdentityError.disk(let error): error
         case SnapshotKeeperError.disk(let error): error
         default: nil
         }
@@ -121,16 +132,16 @@ extension World {
             endReachedLocally(connection, atCalled: true)
         }
         for (peer, bytes) in effects.toPeers {
-            guard let number = nodes.firstIndex(where: { $0.id == peer }), let connection = process.outgoing[number]
-            else { continue }
+            guard let connection = connection(of: process, to: peer) else { continue }
             send(bytes, over: connection, toCalled: true)
         }
         for peer in effects.closingPeers {
-            guard let number = nodes.firstIndex(where: { $0.id == peer }), let connection = process.incoming[number]
-            else { continue }
-            close(connection, atCalled: true)
-            endReachedLocally(connection, atCalled: true)
+            for connection in inbound(of: process, from: peer) {
+                close(connection, atCalled: true)
+                endReachedLocally(connection, atCalled: true)
+            }
         }
+        for probe in effects.probes { ask(probe, by: node) }
         for notice in effects.notices { noticed(notice, by: node) }
         guard effects.nextDeadline != process.deadline else { return }
         process.deadline = effects.nextDeadline
@@ -163,6 +174,9 @@ extension World {
             if !diverged.contains(node.number) { fail("\(node.name) quarantines itself at \(index)") }
         case .stateRebuilt: diverged.remove(node.number)
         case .digestsDiffer(let index): fail("digests differ at \(index)")
+        case .regressed: fail("\(node.name) says of itself that it has lost what was on its disk: \(notice)")
+        case .membershipChanged:
+            if settings.changesMembers { schedule(.linksChanged(node: node.number, life: node.life), after: .zero) }
         default: break
         }
         tell("\(node.name) \(notice)")
@@ -208,19 +222,19 @@ extension World {
                 try process.log.log.prepareNextSegment()
                 finishLogJob(node, process)
             }
-        } catch where error.kind == .noSpace {
-            switch job {
-            case .work:
+        } catch {
+            switch (error.kind, job) {
+            case (.noSpace, .work):
                 // Nothing was promised: it waits until there is room.
                 schedule(.logDone(node: node.number, life: node.life), after: .milliseconds(250))
                 turn(node) { $0.diskChanged(DiskUsage(used: 0, free: 0), .exhausted) }
-            case .compact, .reset, .seal: finishLogJob(node, process)
+            case (.noSpace, .compact), (.noSpace, .seal): finishLogJob(node, process)
+            default:
+                // A failed write or sync is final: the process ends, and has answered nothing that depends on it.
+                tell("\(node.name) stops: \(error)")
+                stopProcess(of: node, losingPower: true)
+                schedule(.start(node: node.number), after: nodeChance.interval(.milliseconds(100), .seconds(2)))
             }
-        } catch {
-            // A failed write or sync is final: the process ends, and has answered nothing that depends on it.
-            tell("\(node.name) stops: \(error)")
-            stopProcess(of: node, losingPower: true)
-            schedule(.start(node: node.number), after: nodeChance.interval(.milliseconds(100), .seconds(2)))
         }
     }
 
@@ -306,7 +320,8 @@ extension World {
         case .applied(let report):
             if case .entries(let slabs, _) = work { checkApplied(slabs, report, by: node, process) }
             turn(node) { $0.applied(report) }
-        case .answered, .answeredWithDamage, .damaged, .sessionsListed, .fed: turn(node) { outcome.deliver(to: &$0) }
+        case .answered, .answeredWithDamage, .damaged, .sessionsListed, .orphansFound, .fed:
+            turn(node) { outcome.deliver(to: &$0) }
         case .nothing: break
         }
     }
@@ -325,7 +340,7 @@ extension World {
         switch job {
         case .build(let source):
             do {
-                let point = try process.snapshots.build(source, founding: founding.membership)
+                let point = try process.snapshots.build(source, founding: (node.record ?? founding).membership)
                 process.snapshotThrough = point.last.index
                 turn(node) { $0.snapshotBuilt(point) }
             } catch {
@@ -357,8 +372,12 @@ extension World {
         switch work {
         case .build: break
         case .loadPiece(let piece, let peer):
-            let bytes = (try? process.snapshots.load(piece)) ?? []
-            turn(node) { $0.snapshotPieceLoaded(piece, bytes: bytes, for: peer) }
+            do throws(SnapshotKeeperError) {
+                let bytes = try process.snapshots.load(piece)
+                turn(node) { $0.snapshotPieceLoaded(piece, bytes: bytes, for: peer) }
+            } catch {
+                turn(node) { $0.snapshotPieceDamaged(piece, reason: "\(error)", for: peer) }
+            }
         case .storePiece(let piece, let bytes):
             do {
                 if let number = piece.chunk {
@@ -410,6 +429,10 @@ extension World {
     /// - Parameter losingPower: the machine goes with it: what was not synced may be lost.
     func stopProcess(of node: SimNode, losingPower: Bool) {
         guard let process = node.process else { return }
+        let raft = process.replica.raft
+        if raft.isLeader, raft.configuration.isJoint || raft.configurationIndex > raft.commitIndex {
+            counters.add(.changeMeetsCrash)
+        }
         interruptThreads(of: node, process)
         if losingPower {
             counters.add(.powerLoss)
@@ -419,6 +442,10 @@ extension World {
         }
         node.home.processEnded()
         node.process = nil
+        closeConnections(of: node)
+    }
+
+    func closeConnections(of node: SimNode) {
         for connection in connections {
             if case .node(node.number, _) = connection.caller { close(connection, atCalled: false) }
             if case .node(node.number, _) = connection.called { close(connection, atCalled: true) }
@@ -456,7 +483,8 @@ extension World {
             counters.add(.crashInSnapshot)
             node.disk.fuse = faultChance.number(in: 0...12)
             switch job {
-            case .build(let source): _ = try? process.snapshots.build(source, founding: founding.membership)
+            case .build(let source):
+                _ = try? process.snapshots.build(source, founding: (node.record ?? founding).membership)
             case .work(.storePiece(let piece, let bytes)):
                 if let number = piece.chunk {
                     try? process.snapshots.store(bytes, number: number)

@@ -39,6 +39,14 @@ package final class World {
         case clientThinks(client: Int)
         case nextFault
         case faultEnds(Fault)
+        // Where the members change.
+        case linksChanged(node: Int, life: Int)
+        case callMember(node: Int, life: Int, member: NodeID)
+        case questionEnds(node: Int, life: Int, token: UInt64)
+        case joinRound(node: Int, life: Int)
+        case operatorActs
+        case leaderIsStruck
+        case retire(node: Int, id: NodeID)
     }
 
     package let seed: UInt64
@@ -59,10 +67,12 @@ package final class World {
     var nodeChance: Chance
     var workChance: Chance
     var faultChance: Chance
+    var adminChance: Chance
+    var coordinationChance: Chance
     var watchChance: Chance
 
     // What the checkers keep outside the nodes.
-    var oracle = CommitOracle()
+    var oracle: CommitOracle
     var leaders: [Term: NodeID] = [:]
     var history: [[Operation]]
     /// Mutations of which a client does not know whether they took effect, by group.
@@ -72,6 +82,8 @@ package final class World {
     var ackedMutations = 0
     var answeredReads = 0
     var unknownOutcomes = 0
+    /// Writes under a fence that held no more.
+    package internal(set) var fencedRefusals = 0
     var lastValueNumber: UInt32 = 0
     /// Revisions of mutations that their clients know of.
     var acknowledged: Set<LogIndex> = []
@@ -83,6 +95,17 @@ package final class World {
     var watchedChanges = 0
     /// Connections whose bytes this world has damaged.
     var damagedConnections: [SimConnection] = []
+
+    // Where the members change: who does it, and what is needed to judge what comes of it.
+    var admin = Operator(client: 0)
+    /// Configurations under which somebody led, in the order in which they were seen.
+    var leaderConfigurations: [IndexedConfiguration] = []
+    /// The newest of each term. Only looked up in.
+    var configurationOfTerm: [Term: IndexedConfiguration] = [:]
+    /// Incarnations whose directory is gone, with what their logs held. Only looked up in.
+    var lostLogs: [NodeID: SegmentedLog?] = [:]
+    /// The faults are over, everybody is awake, and the operator may expect that whatever it wants comes about.
+    var isAtPeace = false
 
     package internal(set) var counters = FaultCounters()
     package internal(set) var violation: String?
@@ -102,9 +125,11 @@ package final class World {
         nodeChance = Chance(seed: seed, stream: 3)
         workChance = Chance(seed: seed, stream: 4)
         faultChance = Chance(seed: seed, stream: 5)
-        watchChance = Chance(seed: seed, stream: 6)
+        adminChance = Chance(seed: seed, stream: 6)
+        coordinationChance = Chance(seed: seed, stream: 7)
+        watchChance = Chance(seed: seed, stream: 8)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
-        reachability = Reachability(hosts: settings.nodeCount + settings.clientCount)
+        reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
         unknown = [[(operation: Operation, content: [UInt8])]](repeating: [], count: Workload.groupCount)
         network.delayMax = settings.networkDelayMax
@@ -118,16 +143,18 @@ package final class World {
                 SimNode(number: number, id: NodeID(shape.next() | 1), disk: disk, home: home, clock: clock))
         }
         if settings.driftsClocks { counters.add(.clockDrift, settings.nodeCount) }
+        let founders = nodes.map(\.clientAddress)
         let members = nodes.map { Member(id: $0.id, name: $0.name, peerAddress: $0.peerAddress) }
         founding = FoundingRecord(
             identity: identity, createdAt: ClusterTime(nanoseconds: SimClock.epoch),
             membership: Membership(members: members, incoming: members.map(\.id)))
+        oracle = CommitOracle(founding: founding.membership)
         for number in 0..<settings.clientCount {
             clients.append(
                 SimClient(
-                    number: number, endpoints: nodes.map(\.clientAddress), identity: identity, chance: &shape,
-                    settings: settings))
+                    number: number, endpoints: founders, identity: identity, chance: &shape, settings: settings))
         }
+        if settings.changesMembers { prepareChanges(founders) }
         for node in nodes { schedule(.start(node: node.number), after: nodeChance.interval(.zero, .milliseconds(200))) }
         for client in clients {
             schedule(.clientThinks(client: client.number), after: nodeChance.interval(.zero, .milliseconds(500)))
@@ -183,6 +210,15 @@ package final class World {
         case .clientThinks(let client): clientThinks(clients[client])
         case .nextFault: nextFault()
         case .faultEnds(let fault): end(fault)
+        case .linksChanged(let node, let life): if isRunning(node, life) { linksChanged(nodes[node]) }
+        case .callMember(let node, let life, let member):
+            if isRunning(node, life) { callMember(nodes[node], member) }
+        case .questionEnds(let node, let life, let token):
+            if isRunning(node, life) { questionEnds(nodes[node], token, .failed("does not answer")) }
+        case .joinRound(let node, let life): if nodes[node].life == life { joinRound(nodes[node]) }
+        case .operatorActs: operatorActs()
+        case .leaderIsStruck: strikeLeader()
+        case .retire(let node, let id): retire(nodes[node], id)
         }
     }
 
@@ -196,9 +232,13 @@ package final class World {
         case .closeArrived(let connection, let atCalled): return number(connection.end(called: atCalled))
         case .dialSucceeded(let connection), .dialFailed(let connection, _): return number(connection.caller)
         case .dialPeer(let node, _, _), .deadline(let node, _, _), .maintain(let node, _), .logDone(let node, _),
-            .logIdle(let node, _), .stateDone(let node, _), .snapshotDone(let node, _), .logRead(let node, _, _):
+            .logIdle(let node, _), .stateDone(let node, _), .snapshotDone(let node, _), .logRead(let node, _, _),
+            .linksChanged(let node, _), .callMember(let node, _, _), .questionEnds(let node, _, _),
+            .joinRound(let node, _):
             return node
-        case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds: return nil
+        case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
+            .operatorActs, .leaderIsStruck, .retire:
+            return nil
         }
     }
 
@@ -230,6 +270,13 @@ package final class World {
         case .clientThinks(let client): mix(UInt64(client) << 8 | 17)
         case .nextFault: mix(18)
         case .faultEnds: mix(19)
+        case .linksChanged(let node, _): mix(UInt64(node) << 8 | 20)
+        case .callMember(let node, _, let member): mix((member.rawValue << 4 ^ UInt64(node)) << 8 | 21)
+        case .questionEnds(let node, _, let token): mix((token << 4 ^ UInt64(node)) << 8 | 22)
+        case .joinRound(let node, _): mix(UInt64(node) << 8 | 23)
+        case .operatorActs: mix(24)
+        case .leaderIsStruck: mix(25)
+        case .retire(let node, _): mix(UInt64(node) << 8 | 26)
         }
     }
 

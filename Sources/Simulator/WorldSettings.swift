@@ -8,6 +8,8 @@ package struct WorldSettings: Sendable {
     /// How long faults strike.
     package var faultyTime = Interval.seconds(20)
     package var injectsFaults = true
+    /// An operator changes the members all the time.
+    package var changesMembers = false
     package var driftsClocks = true
     /// Bytes of log that a node keeps beyond what it needs to start; small, so that followers need snapshots.
     package var logRetention = 0
@@ -23,6 +25,11 @@ package struct WorldSettings: Sendable {
     var faultPauseMax = Interval.seconds(2)
     var thinkTimeMax = Interval.milliseconds(150)
     var sessionTimeout = Interval.seconds(10)
+    /// Machines on which no member was founded.
+    var spareCount = 0
+    var operatorPauseMax = Interval.seconds(1)
+    /// Half of what clients do is about elections and locks (CoordinationWorkload).
+    package var coordinates = false
 
     package init() {}
 
@@ -48,6 +55,13 @@ package struct WorldSettings: Sendable {
         drawn.thinkTimeMax = .milliseconds(Int64(chance.pick([40, 100, 300])))
         drawn.sessionTimeout = .seconds(Int64(chance.pick([2, 5, 10])))
         drawn.enabled = Fault.Class.allCases.map { _ in chance.happens(percent: 70) }
+        if changesMembers {
+            drawn.spareCount = chance.number(in: 2...4)
+            drawn.operatorPauseMax = .milliseconds(Int64(chance.pick([100, 500, 2_000])))
+        }
         return drawn
     }
+
+    /// Machines and clients, the operator's among them.
+    var hostCount: Int { nodeCount + spareCount + clientCount + (changesMembers ? 1 : 0) }
 }

@@ -66,6 +66,18 @@ struct ChunkEncoder: ~Copyable {
     }
 }
 
+/// A chunk as it was kept.
+package enum StoredChunk {
+    /// Whether its bytes are still those that were written, without unpacking them.
+    package static func check(_ stored: RawSpan) throws(SnapshotError) {
+        do throws(DecodeError) {
+            _ = try ChunkFormat.readHeader(stored)
+        } catch {
+            throw .damaged("chunk", error)
+        }
+    }
+}
+
 /// Unpacks chunks that a peer or a file gave.
 struct ChunkDecoder: ~Copyable {
     private let context: OpaquePointer? = ZSTD_createDCtx()
@@ -97,19 +109,7 @@ struct ChunkDecoder: ~Copyable {
 
     /// - Parameter expectedSize: as the manifest has it; nil where it is not known, then any that a chunk may have.
     private func decodeEnvelope(_ stored: RawSpan, plainSize expectedSize: Int?) throws(DecodeError) -> [UInt8] {
-        var reader = ByteReader(stored)
-        guard try reader.readUInt32() == ChunkFormat.magic else { throw .invalid("magic") }
-        let version = try reader.readUInt8()
-        guard version == ChunkFormat.version else { throw .unknown("version", UInt64(version)) }
-        let codecNumber = try reader.readUInt8()
-        guard let codec = ChunkFormat.Codec(rawValue: codecNumber) else { throw .unknown("codec", UInt64(codecNumber)) }
-        guard try reader.readUInt16() == 0 else { throw .invalid("reserved bytes") }
-        let plainSize = Int(try reader.readUInt32())
-        let payloadSize = Int(try reader.readUInt32())
-        let checksum = try reader.readUInt32()
-        guard payloadSize == reader.remaining else { throw .truncated }
-        let computed = ChunkFormat.checksum(of: stored)
-        guard checksum == computed else { throw .checksumMismatch(stored: checksum, computed: computed) }
+        let (codec, plainSize, payloadSize) = try ChunkFormat.readHeader(stored)
         if let expectedSize {
             guard plainSize == expectedSize else {
                 throw .invalid("size \(plainSize), the manifest says \(expectedSize)")
@@ -117,7 +117,7 @@ struct ChunkDecoder: ~Copyable {
         } else {
             guard plainSize <= ChunkCut.singleRowSizeMax else { throw .tooLarge(UInt64(plainSize)) }
         }
-        let payload = reader.readRemaining()
+        let payload = stored.extracting(ChunkFormat.headerSize..<stored.byteCount)
         switch codec {
         case .plain:
             guard payloadSize == plainSize else { throw .invalid("size of a plain chunk") }
@@ -147,6 +147,26 @@ struct ChunkDecoder: ~Copyable {
 }
 
 extension ChunkFormat {
+    /// The fields of the header, once the checksum over all of the chunk is found right.
+    fileprivate static func readHeader(
+        _ stored: RawSpan
+    ) throws(DecodeError) -> (codec: Codec, plainSize: Int, payloadSize: Int) {
+        var reader = ByteReader(stored)
+        guard try reader.readUInt32() == magic else { throw .invalid("magic") }
+        let version = try reader.readUInt8()
+        guard version == Self.version else { throw .unknown("version", UInt64(version)) }
+        let codecNumber = try reader.readUInt8()
+        guard let codec = Codec(rawValue: codecNumber) else { throw .unknown("codec", UInt64(codecNumber)) }
+        guard try reader.readUInt16() == 0 else { throw .invalid("reserved bytes") }
+        let plainSize = Int(try reader.readUInt32())
+        let payloadSize = Int(try reader.readUInt32())
+        let claimed = try reader.readUInt32()
+        guard payloadSize == reader.remaining else { throw .truncated }
+        let computed = checksum(of: stored)
+        guard claimed == computed else { throw .checksumMismatch(stored: claimed, computed: computed) }
+        return (codec, plainSize, payloadSize)
+    }
+
     /// Over everything but the checksum itself. `bytes` holds the header at least.
     fileprivate static func checksum(of bytes: RawSpan) -> UInt32 {
         let header = CRC32C.checksum(of: bytes.extracting(0..<checksumOffset))

@@ -16,7 +16,7 @@ package enum ConnectionEnd: Equatable, Sendable, CustomStringConvertible {
     case badFrame(DecodeError)
     /// The peer did not say who it is in time.
     case handshakeTimeout
-    /// A frame began and did not go on.
+    /// A frame began and did not go on, or did not come to its end.
     case silentInsideFrame
     /// The two sides do not agree on who may speak here, or on TLS; what to do.
     case refused(String)

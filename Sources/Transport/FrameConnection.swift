@@ -55,6 +55,10 @@ package final class FrameConnection {
     private var pipelineContext: ChannelHandlerContext?
     /// The beginning of a frame that is not complete.
     private var partial = ByteBuffer()
+    /// When that beginning came.
+    private var partialSince = NIODeadline.distantPast
+    /// Bytes of a frame that must have come in each second, on average, or the connection ends.
+    private var frameRateMin: Int?
     private var lastByteReadAt = NIODeadline.distantPast
     private var silenceTimer: Scheduled<Void>?
     private var handshakeTimer: Scheduled<Void>?
@@ -109,8 +113,14 @@ package final class FrameConnection {
     // MARK: Control
 
     /// The peer has said who it is: from now on it may send frames of `frameSizeMax` bytes and take its time.
-    package func handshakeFinished(frameSizeMax: Int) {
+    ///
+    /// - Parameter frameRateMin: bytes in a second at which a frame must come that is not there after
+    ///   `TransportSettings.frameTimeMax`; nil: it may come as slowly as it likes, as long as it goes on. A length that
+    ///   was damaged on the way claims frames as its body that never end it; where no reply is missed that would tell,
+    ///   only this does.
+    package func handshakeFinished(frameSizeMax: Int, frameRateMin: Int? = nil) {
         self.frameSizeMax = frameSizeMax
+        self.frameRateMin = frameRateMin
         place?.handshakeFinished()
         handshakeTimer?.cancel()
         handshakeTimer = nil
@@ -129,6 +139,7 @@ package final class FrameConnection {
         isReadingPaused = paused
         // Time in which we did not listen is not the peer's silence.
         lastByteReadAt = .now()
+        partialSince = lastByteReadAt
         try? channel.syncOptions?.setOption(.autoRead, value: !paused)
     }
 
@@ -148,6 +159,7 @@ package final class FrameConnection {
             let rest = deliverFrames(of: buffer)
             guard isOpen, rest < buffer.readableBytes else { return }
             partial.clear()
+            partialSince = lastByteReadAt
             partial.writeImmutableBuffer(
                 buffer.getSlice(at: buffer.readerIndex + rest, length: buffer.readableBytes - rest)!)
             watchForSilence()
@@ -163,6 +175,7 @@ package final class FrameConnection {
             partial = ByteBuffer()
         } else if consumed > 0 {
             partial = channel.allocator.buffer(capacity: whole.readableBytes - consumed)
+            partialSince = lastByteReadAt
             partial.writeImmutableBuffer(
                 whole.getSlice(at: whole.readerIndex + consumed, length: whole.readableBytes - consumed)!)
         }
@@ -212,16 +225,25 @@ package final class FrameConnection {
     /// Runs while a frame is incomplete: one timer for many reads, moved on when it finds that bytes have come since.
     private func watchForSilence() {
         guard silenceTimer == nil else { return }
-        silenceTimer = schedule(after: context.settings.frameSilenceMax) { $0.silenceTimerFired() }
+        let interval = frameRateMin == nil ? context.settings.frameSilenceMax : context.settings.frameTimeMax
+        silenceTimer = schedule(after: interval) { $0.silenceTimerFired() }
+    }
+
+    /// Until when the frame whose beginning is here must be whole.
+    private var frameDeadline: NIODeadline {
+        guard let frameRateMin else { return .distantFuture }
+        // A frame that has not even said its length has the time of the shortest.
+        let claimed = partial.getInteger(at: partial.readerIndex, endianness: .little, as: UInt32.self) ?? 0
+        let seconds = Int64(claimed) / Int64(frameRateMin)
+        return partialSince + .nanoseconds(context.settings.frameTimeMax.nanoseconds) + .seconds(seconds)
     }
 
     private func silenceTimerFired() {
         silenceTimer = nil
         guard isOpen, partial.readableBytes > 0 else { return }
         let silence = NIODeadline.now() - lastByteReadAt
-        guard isReadingPaused || silence.nanoseconds < context.settings.frameSilenceMax.nanoseconds else {
-            return close(because: .silentInsideFrame)
-        }
+        let isInTime = silence.nanoseconds < context.settings.frameSilenceMax.nanoseconds && .now() < frameDeadline
+        guard isReadingPaused || isInTime else { return close(because: .silentInsideFrame) }
         watchForSilence()
     }
 

@@ -6,6 +6,7 @@ package struct TransportSettings: Hashable, Sendable {
     /// From the opening of a connection to `handshakeFinished`.
     package var handshakeTimeout = Limits.handshakeTimeout
     package var frameSilenceMax = Limits.frameSilenceMax
+    package var frameTimeMax = Limits.frameTimeMax
     /// Bytes waiting for one socket above which it is not writable, and below which it is again.
     package var writeHighWaterMark = 1_024 * 1_024
     package var writeLowWaterMark = 256 * 1_024

@@ -35,6 +35,7 @@ package enum ClientRequest: ~Escapable {
     case snapshot(atLeast: LogIndex)
     case snapshotPiece(SnapshotPieceRequest)
     case changeMembers(MemberChange)
+    case clearAlarm(String)
     case watch(WatchRequest)
     /// Of the watch that the frame's request id names; no reply.
     case watchCredit(bytes: UInt32)
@@ -67,6 +68,7 @@ package enum ClientRequest: ~Escapable {
         case .snapshot: return .snapshot(atLeast: LogIndex(try reader.readUInt64()))
         case .snapshotPiece: return .snapshotPiece(try SnapshotPieceRequest(decoding: &reader))
         case .changeMembers: return .changeMembers(try MemberChange(decoding: &reader))
+        case .clearAlarm: return .clearAlarm(try reader.readText())
         case .watch: return .watch(try WatchRequest(decoding: &reader))
         case .watchCredit: return .watchCredit(bytes: try reader.readUInt32())
         case .watchCancel: return .watchCancel

@@ -12,6 +12,7 @@ package enum ControlReply: Hashable, Sendable {
     case snapshot(SnapshotReply)
     case snapshotPiece(SnapshotPieceReply)
     case membersChanged(MemberChangeReply)
+    case alarmCleared(AlarmClearedReply)
     /// The request of that kind was refused.
     case failed(ReplyError, ClientFrameKind)
 
@@ -25,6 +26,7 @@ package enum ControlReply: Hashable, Sendable {
         case .snapshot: .snapshot
         case .snapshotPiece: .snapshotPiece
         case .membersChanged: .changeMembers
+        case .alarmCleared: .clearAlarm
         case .failed(_, let kind): kind
         }
     }
@@ -59,6 +61,9 @@ package enum ControlReply: Hashable, Sendable {
             Reply.writeSuccess(revision: reply.revision, into: &writer)
             writer.write(reply.node.rawValue)
             writer.write(reply.leader)
+        case .alarmCleared(let reply):
+            Reply.writeSuccess(revision: reply.revision, into: &writer)
+            writer.write(reply.count)
         case .failed(let error, _): error.encode(revision: .zero, into: &writer)
         }
         writer.endFrame(start)
@@ -92,6 +97,8 @@ package enum ControlReply: Hashable, Sendable {
             let node = NodeID(try reader.readUInt64())
             return .membersChanged(
                 MemberChangeReply(revision: revision, node: node, leader: try reader.readLeaderHint()))
+        case .clearAlarm:
+            return .alarmCleared(AlarmClearedReply(revision: revision, count: try reader.readUInt16()))
         case .mutate, .query, .goingAway, .watch, .watchCredit, .watchCancel:
             throw .invalid("reply of another kind")
         }

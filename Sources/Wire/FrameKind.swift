@@ -25,6 +25,8 @@ package enum ClientFrameKind: UInt16, Hashable, Sendable, CaseIterable {
     /// Pins the node's state, to be taken away piece by piece.
     case snapshot = 32
     case snapshotPiece = 33
+    /// Forgets alarms whose cause is over, at the node that is asked.
+    case clearAlarm = 34
 }
 
 /// What two nodes say to each other, on the peer port only.

@@ -94,7 +94,7 @@ package struct PeerHello: Hashable, Sendable {
     /// Last durable entry of the caller's log. Peers remember what it has acknowledged to them: less than that means
     /// that its disk has lost synced data.
     package var lastIndex: LogIndex
-    /// Of the newest log entry that changed the members, as far as the caller knows.
+    /// Of the newest log entry that changed the members, as far as the caller knows that it is committed.
     package var configurationIndex: LogIndex
 
     package init(

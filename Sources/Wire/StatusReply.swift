@@ -9,12 +9,14 @@ package struct StatusReply: Hashable, Sendable {
     package var leader: LeaderHint?
     /// The members of the configuration in force, in the order of their ids. Progress only in the leader's answer.
     package var members: [MemberStatus]
+    /// What stands at this node, oldest first within a name.
+    package var alarms: [Alarm]
     /// The oldest revision that a watch may begin with at this node; 0: it does not say.
     package var feedFloor: LogIndex
 
     package init(
         revision: LogIndex, identity: ClusterIdentity?, node: NodeStatus, leader: LeaderHint?, members: [MemberStatus],
-        feedFloor: LogIndex = .zero
+        alarms: [Alarm] = [], feedFloor: LogIndex = .zero
     ) {
         self.feedFloor = feedFloor
         self.revision = revision
@@ -22,6 +24,7 @@ package struct StatusReply: Hashable, Sendable {
         self.node = node
         self.leader = leader
         self.members = members
+        self.alarms = alarms
     }
 }
 
@@ -136,6 +139,9 @@ extension StatusReply {
         writer.write(leader)
         writer.write(UInt16(members.count))
         for member in members { member.encode(into: &writer) }
+        let listed = alarms.prefix(Alarm.countMax)
+        writer.write(UInt16(listed.count))
+        for alarm in listed { alarm.encode(into: &writer) }
         writer.write(feedFloor.rawValue)
     }
 
@@ -148,7 +154,14 @@ extension StatusReply {
         guard count <= PeerMessage.membersMax else { throw .tooLarge(UInt64(count)) }
         members = []
         for _ in 0..<count { members.append(try MemberStatus(decoding: &reader)) }
-        feedFloor = reader.isAtEnd ? .zero : LogIndex(try reader.readUInt64())
+        alarms = []
+        feedFloor = .zero
+        // A node of the first releases ends here.
+        guard !reader.isAtEnd else { return }
+        let alarmCount = Int(try reader.readUInt16())
+        guard alarmCount <= Alarm.countMax else { throw .tooLarge(UInt64(alarmCount)) }
+        for _ in 0..<alarmCount { alarms.append(try Alarm(decoding: &reader)) }
+        feedFloor = LogIndex(try reader.readUInt64())
     }
 }
 

@@ -21,11 +21,11 @@ struct QuorateSim: ParsableCommand {
     @Option(help: "Nodes of each cluster: 3, 5 or mixed.")
     var nodes = "mixed"
 
+    @Option(help: "What goes on in each world: \(WorldProfile.names).")
+    var profile = WorldProfile.default.rawValue
+
     @Option(help: "Simulated seconds in which faults strike.")
     var seconds: Int64 = 20
-
-    @Option(help: "Watches in each cluster.")
-    var watches = 0
 
     @Flag(help: "Tell what happens, line by line.")
     var trace = false
@@ -33,9 +33,23 @@ struct QuorateSim: ParsableCommand {
     @Flag(help: "One JSON object a line instead of text.")
     var json = false
 
+    static func main() {
+        do {
+            var command = try parseAsRoot()
+            try command.run()
+        } catch {
+            let isWrongUsage = exitCode(for: error) == .validationFailure
+            let message = Array((fullMessage(for: error) + "\n").utf8)
+            if message.count > 1 { write(isWrongUsage ? 2 : 1, message, message.count) }
+            Glibc.exit(isWrongUsage ? 2 : exitCode(for: error).rawValue)
+        }
+    }
+
     func validate() throws {
         guard ["3", "5", "mixed"].contains(nodes) else { throw ValidationError("--nodes is 3, 5 or mixed") }
-        guard watches >= 0, watches <= 1_000 else { throw ValidationError("--watches is 0 to 1000") }
+        guard WorldProfile(rawValue: profile) != nil else {
+            throw ValidationError("--profile: there is no \"\(profile)\"; there are \(WorldProfile.names)")
+        }
         guard seconds > 0, seconds <= 3_600 else { throw ValidationError("--seconds is 1 to 3600") }
     }
 
@@ -64,7 +78,13 @@ struct QuorateSim: ParsableCommand {
         var settings = WorldSettings()
         settings.nodeCount = Int(nodes) ?? 0
         settings.faultyTime = .seconds(seconds)
-        settings.watchCount = watches
+        switch WorldProfile(rawValue: profile) {
+        case .membership: settings.changesMembers = true
+        case .clients:
+            settings.coordinates = true
+            settings.watchCount = 4
+        case .default, nil: break
+        }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
     }
 
@@ -76,18 +96,33 @@ struct QuorateSim: ParsableCommand {
         } else if let violation = result.violation {
             print("seed \(result.seed) FAILED: \(violation)")
             print(
-                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds)"
+                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) --profile \(profile)"
                     + (watches > 0 ? " --watches \(watches)" : "") + " --trace")
         } else if isOne {
             print(
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "
                     + "\(result.entryCount) entries, \(result.mutationsAcknowledged) writes and "
                     + "\(result.readsAnswered) reads answered, \(result.outcomesUnknown) unknown, "
+                    + (result.fencesUsed > 0
+                        ? "\(result.fencedWritesAccepted) writes under \(result.fencesUsed) fences, "
+                            + "\(result.fencedWritesRefused) under old ones refused, " : "")
                     + "\(result.watchedChanges) changes watched, \(result.faults.total) faults")
         }
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)
     }
+}
+
+/// What worlds go through, by the name that a person gives.
+enum WorldProfile: String, CaseIterable {
+    /// Reads, writes and transactions.
+    case `default`
+    /// The same, while an operator changes the members all the time.
+    case membership
+    /// Half of what clients do is about elections and locks, and some of them watch.
+    case clients
+
+    static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }
 
 func hexadecimal(_ value: UInt64) -> String {

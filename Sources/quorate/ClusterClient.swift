@@ -12,6 +12,7 @@ struct ClusterClient {
         var endpoints: [String]
         var timeout: Duration
         var tls: MetadataClientTLS?
+        var sessionTimeout = Duration.seconds(10)
     }
 
     /// Runs `body` with a client, and shuts the client down whatever happens.
@@ -22,6 +23,7 @@ struct ClusterClient {
         configuration.clientName = "quorate"
         configuration.timeout = options.timeout
         configuration.tls = options.tls
+        configuration.sessionTimeout = options.sessionTimeout
         let client = MetadataClient(configuration)
         let result: Result<Value, any Error>
         do {
@@ -34,23 +36,34 @@ struct ClusterClient {
     }
 
     static func with<Value>(
-        _ options: ClientOptions, _ body: (ClusterClient) async throws -> Value
+        _ options: ClientOptions, sessionTimeout: Interval = Limits.sessionTimeoutDefault,
+        _ body: (ClusterClient) async throws -> Value
     ) async throws -> Value {
         let nanoseconds = options.timeout.interval.nanoseconds
         return try await with(
             Options(
                 endpoints: try options.endpointList(), timeout: .nanoseconds(nanoseconds),
-                tls: try options.tls.files()), body)
+                tls: try options.tls.files(), sessionTimeout: .nanoseconds(sessionTimeout.nanoseconds)), body)
     }
 
     // MARK: Records
 
-    func put(key: [UInt8], value: [UInt8], ifRevision: UInt64?) async throws -> UInt64 {
-        try await client.put(key, value, ifRevision: ifRevision, isOneShot: true)
+    func put(key: [UInt8], value: [UInt8], ifRevision: UInt64?, guards: [Fence]) async throws -> UInt64 {
+        try await client.put(key, value, ifRevision: ifRevision, guards: guards, isOneShot: true)
     }
 
-    func delete(key: [UInt8], ifRevision: UInt64?) async throws -> UInt64 {
-        try await client.delete(key, ifRevision: ifRevision, isOneShot: true)
+    func delete(key: [UInt8], ifRevision: UInt64?, guards: [Fence]) async throws -> UInt64 {
+        try await client.delete(key, ifRevision: ifRevision, guards: guards, isOneShot: true)
+    }
+
+    /// In batches, because one command deletes so many rows and no more.
+    func delete(prefix: [UInt8]) async throws -> (count: UInt64, revision: UInt64) {
+        var count: UInt64 = 0
+        while true {
+            let batch = try await client.deletePrefix(prefix, limit: UInt32(Limits.rangeDeleteRowsMax), isOneShot: true)
+            count += batch.count
+            guard batch.hasMore else { return (count, batch.revision) }
+        }
     }
 
     func get(key: [UInt8], level: ReadLevelOption) async throws -> KeyValue? {
@@ -84,9 +97,11 @@ struct ClusterClient {
     }
 
     /// On its own; a retry by a later run of the program is a new transaction.
-    func transact(_ transaction: MetadataTransaction) async throws -> MetadataTransaction.Outcome {
+    func transact(
+        _ transaction: MetadataTransaction, guards: [Fence] = []
+    ) async throws -> MetadataTransaction.Outcome {
         do {
-            return try await client.transaction(transaction, isOneShot: true)
+            return try await client.transaction(transaction, guards: guards, isOneShot: true)
         } catch {
             throw CommandError(error)
         }
@@ -113,7 +128,12 @@ struct ClusterClient {
                 further.append(member.clientAddress)
             }
         }
-        return named + (await ask(further))
+        return named
+            + (await ask(further)).map { probe in
+                var probe = probe
+                probe.isNamed = false
+                return probe
+            }
     }
 
     /// Takes a snapshot from the first of the endpoints that gives one, and starts again with the next when it is cut
@@ -191,9 +211,10 @@ extension CommandError {
         }
         self.init(
             error.code.rawValue, message, isRetryable: error.isRetryable, currentRevision: error.currentRevision)
+        currentFence = error.currentFence
     }
 }
 
 extension ReadLevelOption {
-    fileprivate var level: ReadLevel { self == .stale ? .stale : .linearizable }
+    var level: ReadLevel { self == .stale ? .stale : .linearizable }
 }

@@ -6,6 +6,8 @@ struct CommandError: Error, Hashable {
     var isRetryable = false
     /// Of a comparison that failed.
     var currentRevision: UInt64?
+    /// Of a guard that failed.
+    var currentFence: UInt64?
     var exitCode: Int32 = 1
 
     init(_ code: String, _ message: String, isRetryable: Bool = false, currentRevision: UInt64? = nil) {
@@ -26,9 +28,11 @@ struct CommandError: Error, Hashable {
         if code == "conflict", let currentRevision {
             return .object([("error", .string(code)), ("currentRevision", .number(currentRevision))])
         }
-        return .object([
+        var members: [(String, JSON)] = [
             ("error", .string(code)), ("message", .string(message)), ("retryable", .bool(isRetryable)),
-        ])
+        ]
+        if let currentFence { members.append(("currentFence", .number(currentFence))) }
+        return .object(members)
     }
 
     func report(asJSON: Bool) {

@@ -19,7 +19,9 @@ struct Quorate: AsyncParsableCommand {
         version: softwareVersion,
         subcommands: [
             Serve.self, Init.self, Local.self, Status.self, Put.self, Get.self, Delete.self, List.self, Watch.self, Txn.self,
-            Import.self, Export.self, Member.self, Snapshot.self, Restore.self, Recover.self, Debug.self, Version.self,
+            Leader.self, Elect.self, LockCommand.self, FenceCommand.self, Session.self, StateCommand.self,
+            Import.self, Export.self, Member.self, Alarm.self, Snapshot.self, Restore.self, Recover.self, Debug.self,
+            Version.self,
         ])
 
     static let softwareVersion = Server.Version.current

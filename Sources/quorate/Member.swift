@@ -133,8 +133,11 @@ struct MemberTransfer: AsyncParsableCommand {
     @OptionGroup var options: ClientOptions
 
     func run() async throws {
-        let change = try await ClusterClient.with(options) { try await $0.transferLeadership(to: name) }
-        let leader = change.leaderName ?? name ?? "another node"
+        let leader = try await ClusterClient.with(options) { client in
+            // Who wants a node to lead that leads already has what they want.
+            if let name, try await client.members().leads(name) { return name }
+            return try await client.transferLeadership(to: name).leaderName ?? name ?? "another node"
+        }
         if options.json {
             Output.line(JSON.object([("leader", .string(leader))]).text)
         } else {

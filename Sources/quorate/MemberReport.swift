@@ -19,6 +19,9 @@ struct MemberReport {
         isFromLeader = leading != nil
     }
 
+    /// That the node says so itself.
+    func leads(_ name: String) -> Bool { isFromLeader && leaderName == name }
+
     private func lag(of member: NodeReport.Member) -> UInt64? {
         member.progress?.lag ?? (isFromLeader && member.name == leaderName ? 0 : nil)
     }

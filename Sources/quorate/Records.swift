@@ -15,11 +15,13 @@ struct Put: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp("Only if the key was last changed at R; 0: only if there is no such key.", valueName: "R"))
     var ifRevision: UInt64?
+    @OptionGroup var guards: GuardOptions
 
     func run() async throws {
+        let fences = try guards.fences()
         let bytes = value == "-" ? try InputFile.read("-", sizeMax: Limits.valueSizeMaxCeiling) : Array(value.utf8)
         let revision = try await ClusterClient.with(options) {
-            try await $0.put(key: Array(key.utf8), value: bytes, ifRevision: ifRevision)
+            try await $0.put(key: Array(key.utf8), value: bytes, ifRevision: ifRevision, guards: fences)
         }
         Output.line(options.json ? JSON.object([("revision", .number(revision))]).text : "revision \(revision)")
     }
@@ -53,16 +55,38 @@ struct Get: AsyncParsableCommand {
 }
 
 struct Delete: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Delete a key.")
+    static let configuration = CommandConfiguration(
+        abstract: "Delete a key, or every key that begins with a prefix.",
+        discussion: """
+            With --prefix the records go in batches, each at once: what is put under the prefix meanwhile may stay. If it
+            is interrupted, run it again. Deletes are accepted also while writes are refused for full disks.
+            """)
 
     @OptionGroup var options: ClientOptions
-    @Argument(help: "The key.") var key: String
+    @Argument(help: "The key, or with --prefix the prefix.") var key: String
+    @Flag(help: "Delete every record whose key begins with it.") var prefix = false
     @Option(help: ArgumentHelp("Only if the key was last changed at R.", valueName: "R"))
     var ifRevision: UInt64?
+    @OptionGroup var guards: GuardOptions
+
+    mutating func validate() throws {
+        guard prefix else { return }
+        if ifRevision != nil { throw ValidationError("--if-revision is for one key: leave out --prefix.") }
+        if !guards.guards.isEmpty { throw ValidationError("--guard is for one key: leave out --prefix.") }
+        if key.isEmpty { throw ValidationError("An empty prefix would delete every record: name one.") }
+    }
 
     func run() async throws {
+        let bytes = Array(key.utf8)
+        let fences = try guards.fences()
+        if prefix {
+            let deleted = try await ClusterClient.with(options) { try await $0.delete(prefix: bytes) }
+            let fields = [("deleted", JSON.number(deleted.count)), ("revision", .number(deleted.revision))]
+            let text = "deleted \(deleted.count) records, revision \(deleted.revision)"
+            return Output.line(options.json ? JSON.object(fields).text : text)
+        }
         let revision = try await ClusterClient.with(options) {
-            try await $0.delete(key: Array(key.utf8), ifRevision: ifRevision)
+            try await $0.delete(key: bytes, ifRevision: ifRevision, guards: fences)
         }
         Output.line(options.json ? JSON.object([("revision", .number(revision))]).text : "revision \(revision)")
     }
@@ -135,11 +159,13 @@ struct Txn: AsyncParsableCommand {
 
     @OptionGroup var options: ClientOptions
     @Argument(help: "The file; - for standard input.") var file: String
+    @OptionGroup var guards: GuardOptions
 
     func run() async throws {
+        let fences = try guards.fences()
         let transaction = try TransactionFile.parse(
             try InputFile.read(file, sizeMax: 2 * Limits.valueSizeMaxCeiling), name: InputFile.name(file))
-        let outcome = try await ClusterClient.with(options) { try await $0.transact(transaction) }
+        let outcome = try await ClusterClient.with(options) { try await $0.transact(transaction, guards: fences) }
         if options.json { return Output.line(outcome.json.text) }
         Output.line("\(outcome.succeeded ? "then" : "else"), revision \(outcome.revision)")
         for result in outcome.results { Output.line("  \(result.text)") }

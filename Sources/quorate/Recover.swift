@@ -39,6 +39,7 @@ struct Recover: ParsableCommand {
     }
 
     func run() throws {
+        try DataOwner.check(data, for: "recover")
         try Offline.refusing {
             if try ClusterRecovery.finishInterrupted(in: data) {
                 let text = "the recovery of \(data) that was interrupted is done; start the node"

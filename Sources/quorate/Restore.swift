@@ -40,6 +40,7 @@ struct Restore: ParsableCommand {
         } catch {
             throw CommandError.usage(error.message)
         }
+        try DataOwner.check(data, for: "restore")
         let result = try SnapshotCommands.attempt { () throws(SnapshotFileError) in try restore.run(file) }
         if options.json {
             Output.line(

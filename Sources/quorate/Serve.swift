@@ -28,6 +28,8 @@ struct Serve: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Configuration file.", valueName: "FILE")) var config: String?
     @OptionGroup(title: "TLS on both ports") var tls: TLSOptions
     @Flag(help: "Accept addresses that other machines can reach, without encryption.") var insecure = false
+    @Flag(help: "Answer HTTP on an address that other machines can reach; it is never encrypted.")
+    var httpInsecure = false
     @Option(help: ArgumentHelp("Where clients find it, if not where it listens.", valueName: "HOST:PORT"))
     var advertiseClient: String?
     @Option(help: ArgumentHelp("Where other nodes find it, if not where it listens.", valueName: "HOST:PORT"))
@@ -79,7 +81,8 @@ struct Serve: AsyncParsableCommand {
         let texts: [(ServeSetting, String?)] = [
             (.name, name), (.data, data), (.client, client), (.peer, peer), (.http, http), (.cluster, cluster),
             (.join, join),
-            (.engine, engine), (.insecure, insecure ? "true" : nil), (.advertiseClient, advertiseClient),
+            (.engine, engine), (.insecure, insecure ? "true" : nil),
+            (.httpInsecure, httpInsecure ? "true" : nil), (.advertiseClient, advertiseClient),
             (.advertisePeer, advertisePeer), (.heartbeatInterval, heartbeatInterval),
             (.electionTimeout, electionTimeout), (.diskStallTimeout, diskStallTimeout), (.segmentSize, segmentSize),
             (.logMax, logMax), (.feedSize, feedSize), (.feedAge, feedAge), (.diskReserve, diskReserve), (.valueSizeMax, valueSizeMax),

@@ -5,6 +5,7 @@ internal import Server
 /// (`QUORATE_SEGMENT_SIZE`) and in the configuration file (`segment-size`).
 enum ServeSetting: String, CaseIterable {
     case name, data, client, peer, http, cluster, join, engine, insecure
+    case httpInsecure = "http-insecure"
     case tlsCert = "tls-cert"
     case tlsKey = "tls-key"
     case tlsCA = "tls-ca"
@@ -66,6 +67,7 @@ struct ServeSettings {
             configuration.logFormat = format
         }
         if let isInsecure = try optional(.insecure, truth) { configuration.isInsecure = isInsecure }
+        if let isInsecure = try optional(.httpInsecure, truth) { configuration.isHTTPInsecure = isInsecure }
         configuration.tls = try TLSOptions.files(
             certificate: given[.tlsCert]?.text, key: given[.tlsKey]?.text, authority: given[.tlsCA]?.text)
         if let interval = try optional(.heartbeatInterval, time) { configuration.heartbeatInterval = interval }

@@ -6,6 +6,8 @@ struct StatusReport {
     struct Probe {
         var address: String
         var answer: Result<NodeReport, Unreachable>
+        /// Named by whoever asks; false: found among the members that another node lists.
+        var isNamed = true
 
         init(address: String, answer: Result<NodeReport, Unreachable>) {
             self.address = address
@@ -82,8 +84,9 @@ struct StatusReport {
                     peerAddress: member.peerAddress, isVoter: member.isVoter, status: status, progress: member.progress,
                     unreachableBecause: status == nil ? reason(at: member.clientAddress) ?? "did not answer" : nil))
         }
-        // Nodes that belong to no cluster, or to one that does not list them; then addresses that nobody claims.
-        for probe in probes {
+        // Of the addresses that were named: nodes that belong to no cluster, or to one that does not list them, as those that
+        // were removed; then addresses that nobody claims.
+        for probe in probes where probe.isNamed {
             switch probe.answer {
             case .success(let reply):
                 guard answered.removeValue(forKey: reply.id) != nil else { continue }
@@ -113,8 +116,12 @@ extension StatusReport {
             ("leader", .optional(leader?.name)),
             ("term", .optional(term)),
             ("nodes", .array(nodes.map { json(of: $0) })),
+            ("alarms", .number(UInt64(AlarmReport(self).entries.count))),
         ])
     }
+
+    /// In its first moments a node has not looked at its disk yet, and says that all there can be is free.
+    private static func knowsDisk(_ status: NodeReport) -> Bool { status.diskFree != .max }
 
     private func json(of node: Node) -> JSON {
         let status = node.status
@@ -136,8 +143,8 @@ extension StatusReport {
             ("lag", .optional(node.progress?.lag)),
             ("digest", .optional(digest.map(JSON.hexadecimal))),
             ("digestIndex", .optional(digest == nil ? nil : digestIndex)),
-            ("diskUsed", .optional(status?.diskUsed)),
-            ("diskFree", .optional(status?.diskFree)),
+            ("diskUsed", .optional(status.flatMap { Self.knowsDisk($0) ? $0.diskUsed : nil })),
+            ("diskFree", .optional(status.flatMap { Self.knowsDisk($0) ? $0.diskFree : nil })),
             ("version", .optional(status?.softwareVersion)),
             ("uptimeSeconds", .optional(status?.uptimeSeconds)),
         ]
@@ -161,6 +168,7 @@ extension StatusReport {
         lines += Self.table(
             [["NODE", "ROLE", "STATE", "TERM", "COMMIT", "APPLIED", "LAG", "DISK", "FREE", "VERSION", "CLIENT"]]
                 + nodes.map(row))
+        if let hint = AlarmReport(self).hint { lines += ["", hint] }
         return lines.joined(separator: "\n")
     }
 
@@ -183,7 +191,8 @@ extension StatusReport {
         return [
             name, status.role ?? "-", status.state, "\(status.term)",
             "\(status.commitIndex)", "\(status.appliedIndex)", node.progress.map { "\($0.lag)" } ?? "-",
-            SizeQuantity.text(status.diskUsed), SizeQuantity.text(status.diskFree), status.softwareVersion,
+            Self.knowsDisk(status) ? SizeQuantity.text(status.diskUsed) : "-",
+            Self.knowsDisk(status) ? SizeQuantity.text(status.diskFree) : "-", status.softwareVersion,
             node.clientAddress,
         ]
     }

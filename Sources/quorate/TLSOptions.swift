@@ -1,7 +1,7 @@
 internal import ArgumentParser
+internal import Basics
 internal import Client
 internal import Glibc
-internal import Server
 
 /// The three files with which a node and a client show each other who they are.
 struct TLSOptions: ParsableArguments {
@@ -33,7 +33,7 @@ struct TLSOptions: ParsableArguments {
     /// All three, or none of them.
     static func files(
         certificate: String?, key: String?, authority: String?
-    ) throws(CommandError) -> ServerConfiguration.TLS? {
+    ) throws(CommandError) -> TLSFiles? {
         guard let certificate, let key, let authority else {
             let given = [("--tls-cert", certificate), ("--tls-key", key), ("--tls-ca", authority)]
             guard given.contains(where: { $0.1 != nil }) else { return nil }
@@ -42,6 +42,6 @@ struct TLSOptions: ParsableArguments {
                 "\(missing) is missing: --tls-cert, --tls-key and --tls-ca go together (or QUORATE_TLS_CERT, "
                     + "QUORATE_TLS_KEY and QUORATE_TLS_CA)")
         }
-        return ServerConfiguration.TLS(certificate: certificate, key: key, authority: authority)
+        return TLSFiles(certificate: certificate, key: key, authority: authority)
     }
 }

@@ -103,7 +103,7 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
                     revision: LogIndex(8), identity: ClusterIdentity(id: 5, generation: 1, generationTag: 0),
                     node: node, leader: leader, members: [])
                 ControlReply.status(reply).encode(requestID: id, into: &writer)
-            case .changeMembers, .watch, .watchCredit, .watchCancel, .snapshot, .snapshotPiece, .unknown:
+            case .changeMembers, .clearAlarm, .watch, .watchCredit, .watchCancel, .snapshot, .snapshotPiece, .unknown:
                 ClientReply.refuse(kind: header.kind, requestID: id, ReplyError(.unimplemented), into: &writer)
             }
             connection.send(writer.takeBytes())
@@ -178,7 +178,7 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
                 view: page.pinsView && hasMore ? 9 : 0, hasMore: hasMore, cursor: shown.last?.key ?? [],
                 count: UInt32(shown.count), rows: shown
             ).encode(into: &writer)
-        case .list, .page, .releaseView: break
+        case .list, .page, .releaseView, .leader, .candidates, .lock, .validate, .stateGet, .stateNames, .sessions: break
         }
     }
 }

@@ -36,6 +36,42 @@ struct GoldenRowsTests {
         return rows
     }
 
+    private static let coordinationGolden = URL(filePath: #filePath).deletingLastPathComponent()
+        .appending(path: "Golden/coordination-rows.txt")
+
+    /// A row of each table of elections, locks, owners and the State API, and the outcome that tells of them.
+    private static func coordinationRows() throws -> [String] {
+        let rig = try Rig()
+        let (a, b) = (RigClient(rig, 0x0102), RigClient(rig, 0x0304))
+        try a.send(.put(key: Array("k".utf8), value: [0xAA], isOwned: true))
+        try a.campaign("m", "one")
+        try b.campaign("m", "two")
+        try a.lock("l", delay: .seconds(5))
+        try b.lock("l", .shared)
+        let entry = StateEntry(version: StateVersion(1, 2), value: [0xBB])
+        let store = StateStore(name: Array("s".utf8), entry: entry, expected: StateVersion(0, 0))
+        try b.send(.coordination(.stateSet(store)))
+        try rig.expire(a)
+        var rows: [String] = []
+        try rig.engine.scan(from: [], to: nil, reversed: false) { key, value in
+            rows.append("\(hex(key)) \(hex(value))")
+            return .next
+        }
+        return rows
+    }
+
+    @Test("the rows of elections, locks and the State API are pinned likewise")
+    func coordinationGoldenRows() throws {
+        let rows = try Self.coordinationRows()
+        if ProcessInfo.processInfo.environment["QUORATE_RECORD"] == "1" {
+            try (rows.joined(separator: "\n") + "\n").write(
+                to: Self.coordinationGolden, atomically: true, encoding: .utf8)
+        }
+        let pinned = try String(contentsOf: Self.coordinationGolden, encoding: .utf8).split(separator: "\n")
+        #expect(rows == pinned.map(String.init))
+        #expect(Set(rows.map { $0.prefix(2) }).isSuperset(of: ["11", "12", "20", "21", "22", "30", "f1"]))
+    }
+
     @Test("every table's rows are pinned; QUORATE_RECORD=1 writes them anew, on purpose only")
     func goldenRows() throws {
         let rows = try Self.rows()

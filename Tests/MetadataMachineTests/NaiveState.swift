@@ -40,7 +40,7 @@ struct NaiveState {
     mutating func carryOut(_ mutation: Mutation, at index: LogIndex) -> [UInt8]? {
         var reply = ByteWriter()
         switch mutation {
-        case .put(let key, let value, let expected):
+        case .put(let key, let value, let expected, _):
             guard meets(expected, key) else { return nil }
             put(key, value, index)
         case .delete(let key, let expected):
@@ -51,13 +51,13 @@ struct NaiveState {
             let gone = limit == 0 ? keys[...] : keys.prefix(Int(limit))
             for key in gone { delete(key, index) }
             DeleteRangeResult(rowCount: UInt32(gone.count), hasMore: gone.count < keys.count).encode(into: &reply)
-        case .createSequential(let prefix, let value):
+        case .createSequential(let prefix, let value, _):
             let digits = String(index.rawValue)
             let key = prefix + Array((String(repeating: "0", count: 20 - digits.count) + digits).utf8)
             put(key, value, index)
             reply.writeBytes16(key)
         case .transaction(let transaction): carryOut(transaction, index).encode(into: &reply)
-        case .endSession: break
+        case .endSession, .coordination: break
         }
         return reply.takeBytes()
     }
@@ -76,7 +76,7 @@ struct NaiveState {
         var results: [TransactionResult.Result] = []
         for operation in succeeded ? transaction.then : transaction.otherwise {
             switch operation {
-            case .put(let key, let value):
+            case .put(let key, let value), .putOwned(let key, let value):
                 put(key, value, index)
                 results.append(.put)
             case .delete(let key):

@@ -32,7 +32,11 @@ struct RandomLog {
     private var sent: [Request] = []
     private var lastSession: UInt64 = 0
 
-    init(seed: UInt64, base: LogIndex, count: Int) {
+    private let coordinates: Bool
+
+    /// - Parameter coordinates: with elections, locks, owned rows and the State API among the requests.
+    init(seed: UInt64, base: LogIndex, count: Int, coordinates: Bool = false) {
+        self.coordinates = coordinates
         chance = SplitMix64(seed: seed)
         index = base
         for _ in 0..<4 { clients.append(newClient()) }
@@ -142,6 +146,33 @@ struct RandomLog {
     }
 
     private mutating func mutation() -> Mutation {
+        if coordinates, happens(percent: 50) { return coordination() }
+        return keyspaceMutation()
+    }
+
+    private mutating func coordination() -> Mutation {
+        let name = Array("n\(below(3))".utf8)
+        switch below(14) {
+        case 0..<3: return .coordination(.campaign(group: name, data: value()))
+        case 3: return .coordination(.withdraw(group: name))
+        case 4: return .coordination(.setCandidateData(group: name, data: value()))
+        case 5..<8:
+            let delay = happens(percent: 50) ? Interval.zero : .milliseconds(Int64(1 + below(3_000)))
+            let mode: LockMode = happens(percent: 50) ? .exclusive : .shared
+            return .coordination(
+                .acquireLock(LockRequest(name: name, mode: mode, isTry: happens(percent: 20), delay: delay)))
+        case 8: return .coordination(.releaseLock(name: name))
+        case 9:
+            let entry = StateEntry(version: StateVersion(0, UInt64(below(3))), value: value())
+            let expected = StateVersion(0, UInt64(below(3)))
+            return .coordination(.stateSet(StateStore(name: name, entry: entry, expected: expected)))
+        case 10: return .coordination(.stateExpunge(name: name, version: StateVersion(0, UInt64(below(3)))))
+        case 11: return .createSequential(prefix: prefix(), value: value(), isOwned: true)
+        default: return .put(key: key(), value: value(), isOwned: true)
+        }
+    }
+
+    private mutating func keyspaceMutation() -> Mutation {
         switch below(20) {
         case 0..<8: .put(key: key(), value: value(), expectedRevision: happens(percent: 30) ? revision() : nil)
         case 8..<11: .delete(key: key(), expectedRevision: happens(percent: 30) ? revision() : nil)

@@ -80,9 +80,12 @@ struct ReplayTests {
             applied: machine.applied)
     }
 
-    @Test("grouping, slabs, crashes and snapshots change neither rows nor digests nor replies", arguments: 1...12)
-    func sameWhateverTheWay(seed: Int) throws {
-        let items = RandomLog(seed: UInt64(seed), base: Self.base, count: Self.count).items
+    @Test(
+        "grouping, slabs, crashes and snapshots change neither rows nor digests nor replies", arguments: 1...12,
+        [false, true])
+    func sameWhateverTheWay(seed: Int, coordinates: Bool) throws {
+        let items = RandomLog(
+            seed: UInt64(seed), base: Self.base, count: Self.count, coordinates: coordinates).items
         let plain = try course(of: items, groupMax: 1, faultSeed: nil)
         #expect(plain.digests.map(\.index) == [LogIndex(Limits.sessionCheckpointInterval)])
         for variant in UInt64(0)..<5 {

@@ -144,13 +144,14 @@ final class Rig {
 
     func command(
         _ mutation: Mutation, _ sequence: UInt64, session: SessionID = Rig.session, acknowledged: UInt64 = 0,
-        openedAt: ClusterTime? = nil, opens: Bool = true, timeout: Interval = .seconds(10), oneShot: Bool = false
+        openedAt: ClusterTime? = nil, opens: Bool = true, timeout: Interval = .seconds(10), oneShot: Bool = false,
+        guards: [Guard] = []
     ) -> [UInt8] {
         var writer = ByteWriter()
         let opening = opens ? SessionOpening(openedAt: openedAt ?? time, timeout: timeout) : nil
         CommandHeader(
             kind: mutation.kind, session: session, sequence: sequence, acknowledgedThrough: acknowledged,
-            opening: opening, isOneShot: oneShot
+            opening: opening, isOneShot: oneShot, guards: guards
         ).encode(into: &writer)
         mutation.encodeBody(into: &writer)
         return writer.takeBytes()

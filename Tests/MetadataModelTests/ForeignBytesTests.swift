@@ -15,6 +15,11 @@ struct ForeignBytesTests {
         read(bytes) { _ = try DeleteRangeResult(decoding: &$0) }
         read(bytes) { _ = try TransactionResult(decoding: &$0) }
         read(bytes) { _ = try $0.readRowResult() }
+        read(bytes) { _ = try ListPart<Candidate>(decoding: &$0) }
+        read(bytes) { _ = try ListPart<LockTicket>(decoding: &$0) }
+        read(bytes) { _ = try ListPart<StateName>(decoding: &$0) }
+        read(bytes) { _ = try ListPart<SessionInfo>(decoding: &$0) }
+        read(bytes) { _ = try StateEntry(decodingRow: &$0) }
         read(bytes) { _ = try $0.readCreatedKey() }
         for request in [PageRequest(), PageRequest(isKeysOnly: true), PageRequest(isCountOnly: true)] {
             read(bytes) { _ = try Page(decoding: &$0, for: request) }

@@ -16,6 +16,18 @@ enum Samples {
         then: [.put(key: key, value: value), .get(key: key)],
         otherwise: [.delete(key: key), .deletePrefix(Array("c/".utf8))])
 
+    static let group = Array("m".utf8)
+    static let stateEntry = StateEntry(version: StateVersion(1, 2), value: value)
+    static let guards = [
+        Guard(kind: .election, name: group, fence: 7), Guard(kind: .lock, name: Array("l".utf8), fence: 8),
+    ]
+    static let candidate = Candidate(ticket: LogIndex(7), session: session, fence: 9, data: value)
+    static let lockTicket = LockTicket(
+        ticket: LogIndex(7), session: session, mode: .shared, fence: 9, delay: .milliseconds(0x0102),
+        heldUntil: ClusterTime(nanoseconds: 0x0304))
+    static let sessionInfo = SessionInfo(
+        id: session, timeout: .seconds(10), openedAt: ClusterTime(nanoseconds: 0x1122), ownedCount: 3)
+
     static let mutations: [(name: String, mutation: Mutation)] = [
         ("put", .put(key: key, value: value)),
         ("put over a condition", .put(key: key, value: value, expectedRevision: LogIndex(7))),
@@ -27,6 +39,24 @@ enum Samples {
         ("create sequential", .createSequential(prefix: Array("q/".utf8), value: value)),
         ("transaction", .transaction(transaction)),
         ("end session", .endSession),
+        ("put owned", .put(key: key, value: value, isOwned: true)),
+        ("put owned over a condition", .put(key: key, value: value, expectedRevision: LogIndex(7), isOwned: true)),
+        ("create owned sequential", .createSequential(prefix: Array("q/".utf8), value: value, isOwned: true)),
+        ("transaction with an owned put", .transaction(Transaction(then: [.putOwned(key: key, value: value)]))),
+        ("campaign", .coordination(.campaign(group: group, data: value))),
+        ("withdraw", .coordination(.withdraw(group: group))),
+        ("set candidate data", .coordination(.setCandidateData(group: group, data: value))),
+        (
+            "acquire lock",
+            .coordination(
+                .acquireLock(LockRequest(name: group, mode: .shared, isTry: true, delay: .milliseconds(0x0102))))
+        ),
+        ("release lock", .coordination(.releaseLock(name: group))),
+        (
+            "state set",
+            .coordination(.stateSet(StateStore(name: group, entry: stateEntry, expected: StateVersion(3, 4))))
+        ),
+        ("state expunge", .coordination(.stateExpunge(name: group, version: StateVersion(1, 2)))),
     ]
 
     static let housekeeping: [(name: String, command: Housekeeping)] = [
@@ -59,6 +89,13 @@ enum Samples {
         ("count", .list(.range(from: Array("a".utf8), to: Array("b".utf8)), PageRequest(isCountOnly: true))),
         ("page of a view", .page(view: 0x99, .range(from: Array("a".utf8), to: nil), page)),
         ("release view", .releaseView(0x99)),
+        ("leader", .leader(group: group)),
+        ("candidates", .candidates(group: group, after: LogIndex(7), limit: 5)),
+        ("lock", .lock(name: group, after: LogIndex(7), limit: 5)),
+        ("validate", .validate(guards[1])),
+        ("state get", .stateGet(name: group)),
+        ("state names", .stateNames(after: group, limit: 5)),
+        ("sessions", .sessions(after: session, limit: 5)),
     ]
 
     static let membership = Membership(
@@ -96,11 +133,13 @@ enum Samples {
         return writer.takeBytes()
     }
 
-    static func command(_ mutation: Mutation, opens: Bool = false, oneShot: Bool = false) -> [UInt8] {
+    static func command(
+        _ mutation: Mutation, opens: Bool = false, oneShot: Bool = false, guards: [Guard] = []
+    ) -> [UInt8] {
         bytes { writer in
             CommandHeader(
                 kind: mutation.kind, session: session, sequence: oneShot ? 1 : 5, acknowledgedThrough: oneShot ? 0 : 4,
-                opening: opens || oneShot ? opening : nil, isOneShot: oneShot
+                opening: opens || oneShot ? opening : nil, isOneShot: oneShot, guards: guards
             ).encode(into: &writer)
             mutation.encodeBody(into: &writer)
         }
@@ -111,18 +150,32 @@ enum Samples {
         var all: [(name: String, bytes: [UInt8])] = mutations.map { ("command " + $0.name, command($0.mutation)) }
         all.append(("command that opens a session", command(mutations[0].mutation, opens: true)))
         all.append(("one-shot command", command(mutations[0].mutation, oneShot: true)))
+        all.append(("command with guards", command(mutations[0].mutation, opens: true, guards: guards)))
         all += housekeeping.map { ("housekeeping " + $0.name, $0.command.encoded()) }
         all += queries.map { ("query " + $0.name, $0.query.encoded()) }
         all.append(("membership", membership.encoded()))
         all.append(("founding record", founding.encoded()))
         all.append(("reply success", bytes { Reply.writeSuccess(revision: LogIndex(7), into: &$0) }))
         all.append(("reply error", bytes { error.encode(revision: LogIndex(8), into: &$0) }))
+        let fenced = ReplyError(.fenced, "no", currentFence: 0x0506)
+        all.append(("reply fenced", bytes { fenced.encode(revision: LogIndex(8), into: &$0) }))
         all.append(("reply plain error", bytes { ReplyError(.diskFull, "x").encode(revision: .zero, into: &$0) }))
         all.append(
             ("result of delete range", bytes { DeleteRangeResult(rowCount: 4, hasMore: true).encode(into: &$0) }))
         all.append(("result of transaction", bytes { result.encode(into: &$0) }))
         all.append(("result of get", bytes { $0.write(RowResult(revision: LogIndex(7), value: value)) }))
         all.append(("result of get, nothing", bytes { $0.write(RowResult?.none) }))
+        all.append(
+            ("result of campaign", bytes { TicketResult(ticket: LogIndex(7), fence: 9).encode(into: &$0) }))
+        all.append(("result of validate", bytes { GuardResult(holds: true, currentFence: 9).encode(into: &$0) }))
+        all.append(
+            ("result of candidates", bytes { ListPart(hasMore: true, items: [candidate]).encode(into: &$0) }))
+        all.append(("result of lock", bytes { ListPart(hasMore: false, items: [lockTicket]).encode(into: &$0) }))
+        all.append(("result of state get", bytes { stateEntry.encodeRow(into: &$0) }))
+        all.append(
+            ("result of state names", bytes { ListPart(hasMore: false, items: [StateName(group)]).encode(into: &$0) }))
+        all.append(
+            ("result of sessions", bytes { ListPart(hasMore: false, items: [sessionInfo]).encode(into: &$0) }))
         all.append(("result of list", bytes { listing.encode(into: &$0) }))
         return all
     }

@@ -52,7 +52,7 @@ struct ValidationTests {
     @Test("a command of an unknown kind is unimplemented")
     func unknownKind() {
         var bytes = header()
-        bytes[0] = 7
+        bytes[0] = 99
         #expect(refusal(bytes)?.code == .unimplemented)
     }
 

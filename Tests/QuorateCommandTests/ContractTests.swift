@@ -53,6 +53,13 @@ struct ContractTests {
         #expect((refused.object["results"] as? [Any])?.isEmpty == true)
         #expect(try cluster.quorate("txn", "-", input: Data(#"{"of":[]}"#.utf8)).code == 2)
 
+        for key in ["p/1", "p/2", "q"] { _ = try cluster.quorate("put", key, "v") }
+        let several = try cluster.quorate("delete", "p/", "--prefix", "--json")
+        #expect(several.object["deleted"] as? Int == 2)
+        #expect(try cluster.quorate("get", "q").code == 0)
+        #expect(try cluster.quorate("delete", "", "--prefix").code == 2)
+        #expect(try cluster.quorate("delete", "q", "--prefix", "--if-revision", "1").code == 2)
+        _ = try cluster.quorate("delete", "q")
         let deleted = try cluster.quorate("delete", "k", "--json")
         #expect(deleted.text == "{\"revision\":\(try #require(deleted.object["revision"] as? Int))}\n")
         #expect(try cluster.quorate("get", "k", "--read-level", "linearizable").code == 1)

@@ -109,7 +109,7 @@ struct ServeSettingsTests {
     func tls() throws {
         let files = ["tls-cert": "n1.pem", "tls-key": "n1.key", "tls-ca": "ca.pem"]
         let open = try configuration(files.merging(["client": "10.0.0.1:7400"]) { $1 })
-        #expect(open.tls == ServerConfiguration.TLS(certificate: "n1.pem", key: "n1.key", authority: "ca.pem"))
+        #expect(open.tls == TLSFiles(certificate: "n1.pem", key: "n1.key", authority: "ca.pem"))
         for missing in files.keys {
             var given = files
             given[missing] = nil
@@ -117,6 +117,11 @@ struct ServeSettingsTests {
         }
         #expect(refusal(files.merging(["insecure": "true"]) { $1 }).contains("leave one of them out"))
         #expect(try configuration([:]).tls == nil)
+        // What is scraped from elsewhere is not encrypted, whatever the other two ports speak.
+        let scraped = files.merging(["client": "10.0.0.1:7400", "http": "0.0.0.0:7600"]) { $1 }
+        #expect(refusal(scraped).contains("--http-insecure"))
+        _ = try configuration(scraped.merging(["http-insecure": "true"]) { $1 })
+        #expect(refusal(["client": "10.0.0.1:7400", "http-insecure": "true"]).contains("without TLS"))
     }
 
     @Test("Values are checked against each other")
@@ -133,7 +138,7 @@ struct ServeSettingsTests {
         #expect(refusal(["cluster": "n1=127.0.0.1:7500,n2=127.0.0.1:7500"]).contains("the same address"))
         #expect(refusal(["client": "127.0.0.1:7500"]).contains("two different ports"))
         #expect(refusal(["http": "127.0.0.1:7500"]).contains("--http and --peer need two different ports"))
-        #expect(refusal(["http": "0.0.0.0:7600"]).contains("--insecure"))
+        #expect(refusal(["http": "0.0.0.0:7600"]).contains("--http-insecure"))
         #expect(refusal(["log-format": "xml"]).contains("one of text, json"))
         #expect(refusal(["connections-per-address": "20000"]).contains("--connections-max"))
         #expect(refusal(["name": "a=b", "cluster": nil]).contains("no '='"))

@@ -7,7 +7,7 @@ import Testing
 import Wire
 
 /// One node, its disk and its clock in the test's hands.
-private struct Rig: ~Copyable {
+struct Rig: ~Copyable {
     static let identity = ClusterIdentity(id: 7, generation: 1, generationTag: 0)
     var replica: Replica
     var now = Instant(nanoseconds: 1_000_000_000)
@@ -16,7 +16,13 @@ private struct Rig: ~Copyable {
     var notices: [Notice] = []
     var replies: [ControlReply] = []
 
-    init(_ membership: Membership, id: UInt64 = 1, contacts: [Member] = [], joinedAt: UInt64 = 0) {
+    /// Of every turn since the last look.
+    var changedAlarms: [[LatchedAlarm]] = []
+
+    init(
+        _ membership: Membership, id: UInt64 = 1, contacts: [Member] = [], joinedAt: UInt64 = 0,
+        alarms: [LatchedAlarm] = []
+    ) {
         let configuration = IndexedConfiguration(index: .zero, configuration: membership.configuration)
         var restored = RestoredReplica(
             identity: Self.identity, id: NodeID(id),
@@ -24,6 +30,7 @@ private struct Rig: ~Copyable {
                 hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero, configurations: [configuration]),
             membership: membership, memberInfo: [:], lastTime: .zero, needsState: false)
         restored.contacts = contacts
+        restored.alarms = alarms
         restored.joinedAt = LogIndex(joinedAt)
         let settings = ReplicaSettings(
             name: "n\(id)", clientAddress: "c:\(id)", peerAddress: "p:\(id)", softwareVersion: "t")
@@ -36,7 +43,7 @@ private struct Rig: ~Copyable {
         replies.removeAll()
     }
 
-    private static func send(_ replica: inout Replica, _ slot: ConnectionSlot, _ write: (inout ByteWriter) -> Void) {
+    static func send(_ replica: inout Replica, _ slot: ConnectionSlot, _ write: (inout ByteWriter) -> Void) {
         var writer = ByteWriter()
         write(&writer)
         let bytes = writer.takeBytes()
@@ -59,6 +66,7 @@ private struct Rig: ~Copyable {
             let effects = replica.endTurn()
             work = effects.log
             probes += effects.probes
+            if effects.alarmsChanged { changedAlarms.append(replica.latchedAlarms) }
             notices += effects.notices
             for (_, bytes) in effects.toClients {
                 do throws(DecodeError) {

@@ -57,6 +57,100 @@ extension ServerTests {
             }
         }
 
+        @Test(
+            "a founder that was alone and grew, and a member whose founders have gone, are repaired by those they knew last",
+            .timeLimit(.minutes(2)))
+        func membersHaveChanged() async throws {
+            try await withCluster(nodes: 1) { cluster in
+                let client = cluster.client()
+                for name in ["n2", "n3"] {
+                    try await cluster.join(name, through: "n1")
+                    try await eventually("\(name) is added") {
+                        try await client.addMember(name, peerAddress: cluster[name].peer)
+                        return true
+                    }
+                    try await eventually("\(name) votes") {
+                        try await client.promoteMember(name)
+                        return true
+                    }
+                }
+                try await fill(client)
+                try await cluster.waitUntilWhole()
+                try await damageAndRepair("n1", cluster)
+
+                // n2 was given n1 and itself when it joined. Both the others are new to it.
+                try await cluster.join("n4", through: "n2")
+                let endpoints = cluster.endpoints.joined(separator: ",")
+                try await eventually("n4 takes the place of n1") {
+                    let result = try await cluster.run([
+                        "member", "replace", "n1", "n4=\(cluster["n4"].peer)", "--endpoints", endpoints,
+                    ])
+                    guard result.ending == .exited(0) else { throw TestFailure(result.errors) }
+                    return true
+                }
+                try await cluster.kill("n1")
+                await cluster.forget("n1")
+                try await cluster.waitUntilWhole()
+                try await damageAndRepair("n2", cluster)
+                await client.shutdown()
+                let reader = cluster.client()
+                try await checkValues(reader, count: 300)
+                await reader.shutdown()
+            }
+        }
+
+        private func damageAndRepair(_ name: String, _ cluster: Cluster) async throws {
+            try await cluster.kill(name)
+            let place = try LogFiles.find("value-150-", in: cluster[name].directory)
+            try LogFiles.flipBit(of: place.path, at: place.offset)
+            try cluster.start(name)
+            try await cluster.waitUntilWhole()
+            expectReport(try cluster.log(name), place)
+            #expect(try cluster.log(name).contains("the log is whole again"), "\(cluster.logTail(name))")
+        }
+
+        @Test(
+            "damage in an old segment that a late member needs: the leader stops, says so, and is repaired when it starts",
+            .timeLimit(.minutes(1)))
+        func damageFoundByARead() async throws {
+            try await withCluster { cluster in
+                let client = cluster.client()
+                try await cluster.waitUntilWhole()
+                let late = try await cluster.followers()[0]
+                try await cluster.kill(late)
+                try await fill(client)
+                let filler = [UInt8](repeating: 0x66, count: 500_000)
+                for number in 0..<10 { try await client.put(Array("filler/\(number)".utf8), filler) }
+                let rest = cluster.names.filter { $0 != late }
+                try await eventually("both have applied all") {
+                    Set(await cluster.statuses(rest).map(\.appliedIndex)).count == 1
+                }
+                let damaged = try await cluster.leader().name
+                #expect(try await cluster.stop(damaged) == [.exited(0)])
+                let place = try LogFiles.find("value-150-", in: cluster[damaged].directory)
+                try LogFiles.flipBit(of: place.path, at: place.offset)
+                // It does not need these records itself, so it starts with them.
+                try cluster.start(damaged)
+                try await eventually("\(damaged) leads again") {
+                    if try await cluster.leader().name == damaged { return true }
+                    try await client.transferLeadership(to: damaged)
+                    return false
+                }
+                #expect(try await cluster.status(damaged).alarms.allSatisfy { $0.name == "unreachable" })
+                try cluster.start(late)
+                let process = try #require(cluster[damaged].process)
+                #expect(try await process.waitUntilEnded() == .exited(1))
+                #expect(try cluster.log(damaged).contains("Started again, the node gets it from the others"))
+                try cluster.start(damaged)
+                try await cluster.waitUntilWhole()
+                expectReport(try cluster.log(damaged), place)
+                #expect(try cluster.log(damaged).contains("the log is whole again"), "\(cluster.logTail(damaged))")
+                #expect(try await cluster.status(damaged).alarms.map(\.name) == ["damage"])
+                try await checkValues(client, count: 300)
+                await client.shutdown()
+            }
+        }
+
         @Test("a damaged node takes no part in elections until it is whole", .timeLimit(.minutes(1)))
         func damagedNodeDoesNotVote() async throws {
             try await withCluster { cluster in

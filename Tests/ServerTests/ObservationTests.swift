@@ -88,7 +88,7 @@ extension ServerTests {
             ]
             let states = [
                 "quorate_up", "quorate_node_role", "quorate_node_state", "quorate_leader_known",
-                "quorate_peer_connected", "quorate_peer_reachable",
+                "quorate_peer_connected", "quorate_peer_reachable", "quorate_alarm",
             ]
             for (name, type) in scrape.types {
                 if type == "counter" {
@@ -163,7 +163,7 @@ extension ServerTests {
             try waiting.start(name)
             let page = try await Self.get("/readyz", name, of: waiting)
             #expect(page.status == 503)
-            #expect(page.body.contains("\nfailed belongs to no cluster: run `quorate init`"))
+            #expect(page.body.contains("\nfailed belongs to no cluster: for a new one run `quorate init`"))
             #expect(try await Self.scrape(name, of: waiting).value("quorate_node_state", ["state": "waiting"]) == 1)
 
             let address = try await Self.address(name, of: waiting)

@@ -30,11 +30,19 @@ extension ServerTests {
                 let follower = try await cluster.followers()[0]
                 try disks[follower]!.fill(leavingMegabytes: 6)
                 try await eventually("\(follower) is low") { try await isLow(cluster, follower) }
+                // Below half of the reserve it is said to be full.
+                let told = try await eventually("\(follower) tells of it") {
+                    await cluster.statuses([follower]).first?.alarms.first
+                }
+                #expect(told.name == "diskFull" && told.isActive && told.detail.contains(" MiB free"), "\(told)")
                 // More than what its disk has left.
                 for number in 0..<60 { try await client.put("follower/\(number)", String(repeating: "v", count: 200_000)) }
                 try disks[follower]!.empty()
                 try await eventually("\(follower) has space") { try await !isLow(cluster, follower) }
                 try await cluster.waitUntilWhole()
+                try await eventually("no alarm stands") {
+                    await cluster.statuses(cluster.names).allSatisfy { $0.alarms.isEmpty }
+                }
                 await client.shutdown()
             }
         }
@@ -74,12 +82,24 @@ extension ServerTests {
                         return error.code == .diskFull
                     }
                 }
+                try await eventually("the leader tells of it") {
+                    try await cluster.leader().alarms.contains { $0.name == "writesRefused" }
+                }
                 let raw = try RawClient(cluster[try await cluster.leader().name].client)
                 #expect(try raw.get("kept")?.value == "value")
                 try await client.delete("gone")
                 for disk in disks.values { try disk.empty() }
                 for name in cluster.names { try await eventually("\(name) has space") { try await !isLow(cluster, name) } }
-                try await client.put("after", "value")
+                // The leader hears of the others' space a little later than they see it.
+                try await eventually("a write is taken again") {
+                    do throws(ClientError) {
+                        try await client.put("after", "value")
+                        return true
+                    } catch {
+                        guard error.code == .diskFull else { throw error }
+                        return false
+                    }
+                }
                 for name in cluster.names { #expect(try cluster.process(name).poll() == nil) }
                 await client.shutdown()
             }

@@ -14,7 +14,7 @@ final class EchoServer: Sendable {
 
     init(
         settings: TransportSettings = TransportSettings(), finishesHandshake: Bool = true, frameSizeMax: Int = 2_000_000,
-        purpose: PortPurpose = .client, tls: (files: TLSFiles, owner: TLSSource.Owner)? = nil
+        frameRateMin: Int? = nil, purpose: PortPurpose = .client, tls: (files: TLSFiles, owner: TLSSource.Owner)? = nil
     ) async throws {
         let loop = group.next()
         let (port, parts) = try await loop.flatSubmit {
@@ -22,7 +22,7 @@ final class EchoServer: Sendable {
             let promise = loop.makePromise(of: (UInt16, NIOLoopBound<(TransportContext, Echo)>).self)
             let source = tls.map { TLSSource(files: $0.files, owner: $0.owner) }
             let context = TransportContext(eventLoop: loop, settings: settings, tls: source)
-            let echo = Echo(frameSizeMax: finishesHandshake ? frameSizeMax : nil)
+            let echo = Echo(frameSizeMax: finishesHandshake ? frameSizeMax : nil, frameRateMin: frameRateMin)
             context.onRefused = { echo.refused($0) }
             source?.onEvent = { echo.changed($0) }
             let address = HostPort(host: "127.0.0.1", port: 0)
@@ -79,6 +79,7 @@ final class EchoServer: Sendable {
     final class Echo: FrameConnectionDelegate {
         var listener: Listener?
         let frameSizeMax: Int?
+        let frameRateMin: Int?
         var collected: [UInt64: [UInt8]] = [:]
         var ends: [ConnectionEnd] = []
         var refusals: [RefusedConnection] = []
@@ -86,10 +87,15 @@ final class EchoServer: Sendable {
         var refusalWaiters: [(Int, EventLoopPromise<[RefusedConnection]>)] = []
         var waiters: [(Int, EventLoopPromise<[ConnectionEnd]>)] = []
 
-        init(frameSizeMax: Int?) { self.frameSizeMax = frameSizeMax }
+        init(frameSizeMax: Int?, frameRateMin: Int? = nil) {
+            self.frameSizeMax = frameSizeMax
+            self.frameRateMin = frameRateMin
+        }
 
         func opened(_ connection: FrameConnection) {
-            if let frameSizeMax { connection.handshakeFinished(frameSizeMax: frameSizeMax) }
+            if let frameSizeMax {
+                connection.handshakeFinished(frameSizeMax: frameSizeMax, frameRateMin: frameRateMin)
+            }
         }
 
         func received(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {

@@ -1,4 +1,5 @@
 import Basics
+import Glibc
 import NIOCore
 import NIOPosix
 import Testing
@@ -124,6 +125,29 @@ struct TransportTests {
         #expect(try await server.ends(1) == [.silentInsideFrame])
         quiet.send(sent)
         #expect(quiet.receive(sent.count) == sent)
+    }
+
+    @Test("A frame whose length was damaged on the way does not take everything behind it for its body for ever")
+    func frameThatNeverEnds() async throws {
+        var settings = TransportSettings()
+        settings.frameTimeMax = .milliseconds(100)
+        let server = try await EchoServer(settings: settings, frameRateMin: 10_000_000)
+        let peer = try RawPeer(port: server.port)
+        let sent = frame(1, [1, 2, 3])
+        peer.send(sent)
+        #expect(peer.receive(sent.count) == sent)
+        var damaged = sent
+        damaged[2] ^= 0x10  // a mebibyte more
+        peer.send(damaged)
+        // Sound frames keep coming, as heartbeats would; none of them is heard, so that silence alone never tells.
+        var count = 0
+        while count < 10_000, peer.send(sent) {
+            count += 1
+            usleep(1_000)
+        }
+        #expect(count < 10_000)
+        #expect(try await server.ends(1) == [.silentInsideFrame])
+        #expect(try await server.counters().framesReceived == 1)
     }
 
     @Test("A peer that does not read what it asked for is given up at the bound")

@@ -69,6 +69,11 @@ enum Catalogue {
             MemberStatus(
                 id: NodeID(0xA2), name: "n2", peerAddress: "127.0.0.1:7501", clientAddress: "", softwareVersion: "",
                 isVoter: false, progress: nil),
+        ],
+        alarms: [
+            Alarm(
+                name: "damage", node: "n1", since: ClusterTime(nanoseconds: 1_700_000_000_000_000_000), isActive: false,
+                detail: "log: file 3", remedy: "look at the disk")
         ], feedFloor: LogIndex(1))
 
     private static var watchChanges: [UInt8] {
@@ -108,6 +113,14 @@ enum Catalogue {
                 ControlReply.membersChanged(
                     MemberChangeReply(revision: LogIndex(4_101), node: NodeID(0xA4), leader: leader)
                 ).encode(requestID: 14, into: &$0)
+            }
+        ),
+        ("clearAlarm", bytes { AlarmClearing.encode("damage", requestID: 15, into: &$0) }),
+        (
+            "clearAlarm reply",
+            bytes {
+                ControlReply.alarmCleared(AlarmClearedReply(revision: LogIndex(4_101), count: 1)).encode(
+                    requestID: 15, into: &$0)
             }
         ),
         (

@@ -36,10 +36,11 @@ import Wire
     @Test("every example of the document is what this release writes, and every client frame has an example")
     func examplesAreGolden() throws {
         let examples = try examples()
-        for (name, bytes) in Catalogue.client {
+        let catalogue = Catalogue.client + Catalogue.coordination
+        for (name, bytes) in catalogue {
             #expect(examples[name].map(hex) == hex(bytes), "example \(name)")
         }
-        #expect(examples.count == Catalogue.client.count)
+        #expect(examples.count == catalogue.count)
     }
 
     @Test("every example decodes")
@@ -63,8 +64,8 @@ import Wire
                 case .mutate(let command, _): _ = try Command.validate(command)
                 case .query(_, let query): _ = try Query(decoding: query)
                 case .unknown: Issue.record("\(name) is of no known kind")
-                case .hello, .keepAlive, .status, .initialize, .ping, .snapshot, .snapshotPiece, .changeMembers, .watch,
-                    .watchCredit, .watchCancel:
+                case .hello, .keepAlive, .status, .initialize, .ping, .snapshot, .snapshotPiece, .changeMembers,
+                    .clearAlarm, .watch, .watchCredit, .watchCancel:
                     break
                 }
             }

@@ -1,6 +1,6 @@
 /// Counts durations in buckets that are never wider than 1/64 of what they hold: exact enough for percentiles, of a
 /// size that does not grow with the run.
-struct Histogram {
+struct Histogram: Sendable {
     private static let subBucketBits = 6
     private static let subBuckets = 1 << subBucketBits
     /// By position of the highest bit, then by the six bits below it.

@@ -38,15 +38,20 @@ final class LoadConnection: FrameConnectionDelegate {
 
     // MARK: Asking
 
-    private func fill() {
+    /// Asks for what is due; at most for `limit` requests.
+    func fill(limit: Int = .max) {
         guard isReady else { return }
         let now = NIODeadline.now()
-        while awaiting < inFlight, run.mayAsk {
+        var left = limit
+        while awaiting < inFlight, left > 0, run.mayAsk {
+            guard let due = run.takeTurn(now) else { break }
             guard let key = run.workload.takeKey() else {
                 hasAskedForAll = true
                 break
             }
-            sentAt[Int(nextRequestID % UInt64(inFlight))] = now
+            // Of a request that had to wait for room, the time at which it was due.
+            sentAt[Int(nextRequestID % UInt64(inFlight))] = due
+            left -= 1
             if run.workload.operation == .read { writeQuery(key) } else { writeMutation(key) }
             nextRequestID += 1
             awaiting += 1

@@ -13,6 +13,11 @@ final class LoadRun {
         var inFlight: Int
         var warmUp: Interval
         var duration: Interval
+        /// Requests a second over all connections; nil: as many as there is room for.
+        var rate: Int?
+        /// Named windows are begun from outside, and so is the end.
+        var hasWindows: Bool
+        var tls: TLSFiles?
         /// Processes whose time and memory are told.
         var serverProcesses: [Int32]
     }
@@ -39,6 +44,8 @@ final class LoadRun {
     private var errors: [String: Int] = [:]
     private var measuredFrom = NIODeadline.distantPast
     private var processesBefore: [ProcessFigures?] = []
+    private var pacer: Pacer?
+    private var windows: [LoadReport.Window] = []
 
     init(
         _ plan: Plan, workload: Workload, context: TransportContext,
@@ -55,6 +62,8 @@ final class LoadRun {
     // MARK: What connections ask
 
     var mayAsk: Bool { phase == .warmingUp || phase == .measuring }
+    /// When the request that may be sent now was due; nil when none is.
+    func takeTurn(_ now: NIODeadline) -> NIODeadline? { pacer == nil ? now : pacer?.take(at: now) }
     var mayForward: Bool { plan.usesAllNodes }
     func drawSession() -> SessionID { SessionID(random.next(), random.next()) }
 
@@ -88,6 +97,7 @@ final class LoadRun {
         guard phase == .measuring else { return }
         operations += 1
         latencies.add(UInt64(max(0, nanoseconds)))
+        if !windows.isEmpty { windows[windows.count - 1].latencies.add(UInt64(max(0, nanoseconds))) }
     }
 
     func failed(_ reason: String) { errors[reason, default: 0] += 1 }
@@ -124,6 +134,10 @@ final class LoadRun {
         phase = .warmingUp
         // Everything that is loaded counts: there is no second try at a key.
         if workload.operation == .load || plan.warmUp == .zero { measure() }
+        if let rate = plan.rate {
+            pacer = Pacer(rate: rate, from: .now())
+            tick(from: 0)
+        }
         for connection in connections { connection.start() }
         guard phase == .warmingUp else { return }
         after(plan.warmUp) { $0.measure() }
@@ -134,11 +148,32 @@ final class LoadRun {
         phase = .measuring
         measuredFrom = .now()
         processesBefore = plan.serverProcesses.map { ProcessFigures(of: $0) }
-        if workload.operation != .load { after(plan.duration) { $0.end() } }
+        if workload.operation != .load, !plan.hasWindows { after(plan.duration) { $0.end() } }
     }
 
-    private func end() {
+    /// Requests that have become due go to the connections in turn, a few to each.
+    private func tick(from first: Int) {
+        guard mayAsk else { return }
+        let count = connections.count
+        for position in 0..<count { connections[(first + position) % count].fill(limit: 4) }
+        after(.milliseconds(1)) { $0.tick(from: first + 1) }
+    }
+
+    /// What is answered from now on counts for the window of this name too.
+    func beginWindow(_ name: String) {
+        closeWindow()
+        windows.append(LoadReport.Window(name: name, begunAt: .now()))
+    }
+
+    private func closeWindow() {
+        guard let last = windows.indices.last else { return }
+        windows[last].seconds = Double((NIODeadline.now() - windows[last].begunAt).nanoseconds) / 1e9
+    }
+
+    func end() {
         guard phase != .over else { return }
+        guard phase == .measuring else { return abort("told to end before the first request was measured") }
+        closeWindow()
         let seconds = Double((NIODeadline.now() - measuredFrom).nanoseconds) / 1e9
         let processes = plan.serverProcesses.map { ProcessFigures(of: $0) }
         phase = .over
@@ -150,7 +185,7 @@ final class LoadRun {
         completion(
             .success(
                 LoadReport(
-                    operations: operations, seconds: seconds, errors: errors, latencies: latencies,
+                    operations: operations, seconds: seconds, errors: errors, latencies: latencies, windows: windows,
                     serverMicrosecondsPerOperation: cpu, residentBytes: processes.map { $0?.residentBytes })))
     }
 

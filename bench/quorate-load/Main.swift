@@ -29,7 +29,18 @@ struct QuorateLoad: AsyncParsableCommand {
     @Option(help: "Seconds measured.") var seconds = 10.0
     @Option(help: "Seconds before that.") var warmUp = 2.0
     @Option(help: "How fresh reads must be.") var readLevel = Level.linearizable
+    @Option(help: "Requests a second, each at its time, also when those before it are late; else as many as can be.")
+    var rate: Int?
+    @Flag(
+        help: """
+            Read lines from standard input: each begins a window of this name, which is told apart; the end of the input
+            ends the run.
+            """)
+    var windows = false
     @Option(help: "Server processes whose time and memory are told, separated by commas.") var pids = ""
+    @Option(help: "Own certificate (PEM); with --tls-key and --tls-ca all connections are TLS.") var tlsCert: String?
+    @Option(help: "The certificate's private key (PEM).") var tlsKey: String?
+    @Option(help: "Certificates of the CAs that are trusted (PEM).") var tlsCa: String?
     @Option(help: "Draws the keys.") var seed: UInt64 = 1
 
     func validate() throws {
@@ -39,6 +50,11 @@ struct QuorateLoad: AsyncParsableCommand {
         guard (1...Limits.requestsPerConnectionMax).contains(inFlight) else {
             throw ValidationError("--in-flight must be from 1 to \(Limits.requestsPerConnectionMax)")
         }
+        let tlsFlags = [tlsCert, tlsKey, tlsCa].count { $0 != nil }
+        guard tlsFlags == 0 || tlsFlags == 3 else {
+            throw ValidationError("--tls-cert, --tls-key and --tls-ca go together")
+        }
+        guard rate ?? 1 > 0 else { throw ValidationError("--rate must be above 0") }
         guard valueSize <= Limits.valueSizeMaxDefault else { throw ValidationError("--value-size is too large") }
     }
 
@@ -58,10 +74,20 @@ struct QuorateLoad: AsyncParsableCommand {
     ) async throws -> LoadReport {
         let promise = loop.makePromise(of: LoadReport.self)
         loop.execute {
-            let context = TransportContext(eventLoop: loop)
-            LoadRun(plan, workload: workload, context: context) { promise.completeWith($0.mapError { $0 }) }.start()
+            let context = TransportContext(
+                eventLoop: loop, tls: plan.tls.map { TLSSource(files: $0, owner: .client) })
+            let run = LoadRun(plan, workload: workload, context: context) { promise.completeWith($0.mapError { $0 }) }
+            run.start()
+            if plan.hasWindows { Self.readWindows(NIOLoopBound(run, eventLoop: loop), on: loop) }
         }
         return try await promise.futureResult.get()
+    }
+
+    private static func readWindows(_ run: NIOLoopBound<LoadRun>, on loop: any EventLoop) {
+        NIOThreadPool.singleton.submit { _ in
+            while let name = readLine() { loop.execute { run.value.beginWindow(name) } }
+            loop.execute { run.value.end() }
+        }
     }
 
     private func plan() throws -> LoadRun.Plan {
@@ -77,6 +103,12 @@ struct QuorateLoad: AsyncParsableCommand {
         return LoadRun.Plan(
             endpoints: addresses, usesAllNodes: target == .all, connectionCount: connections, inFlight: inFlight,
             warmUp: .nanoseconds(Int64(warmUp * 1e9)), duration: .nanoseconds(Int64(seconds * 1e9)),
+            rate: rate, hasWindows: windows, tls: tlsFiles,
             serverProcesses: processes)
+    }
+
+    private var tlsFiles: TLSFiles? {
+        guard let tlsCert, let tlsKey, let tlsCa else { return nil }
+        return TLSFiles(certificate: tlsCert, key: tlsKey, authority: tlsCa)
     }
 }

@@ -19,17 +19,13 @@ struct Workload {
     let valueSize: Int
     private var random: SplitMix64
     private var nextKey = 0
-    /// Values are stretches of this: bytes of chance, so that no compression flatters the figures.
-    private let values: [UInt8]
 
     init(operation: Operation, readLevel: ReadLevel, keyCount: Int, valueSize: Int, seed: UInt64) {
         self.operation = operation
         self.readLevel = readLevel
         self.keyCount = keyCount
         self.valueSize = valueSize
-        var random = SplitMix64(seed: seed)
-        values = (0..<valueSize + 65_536).map { _ in UInt8(truncatingIfNeeded: random.next()) }
-        self.random = random
+        random = SplitMix64(seed: seed)
     }
 
     /// Nil when every key has been written.
@@ -40,9 +36,18 @@ struct Workload {
         return Self.key(nextKey - 1)
     }
 
+    /// Bytes of chance, and others each time, so that no compression flatters the figures.
     mutating func takeValue() -> [UInt8] {
-        let start = Int(random.next() % 65_536)
-        return [UInt8](values.rawSpan.extracting(start..<start + valueSize))
+        [UInt8](unsafeUninitializedCapacity: valueSize) { buffer, count in
+            let bytes = UnsafeMutableRawBufferPointer(buffer)
+            var word: UInt64 = 0
+            for offset in 0..<valueSize {
+                if offset % 8 == 0 { word = random.next() }
+                bytes[offset] = UInt8(truncatingIfNeeded: word)
+                word >>= 8
+            }
+            count = valueSize
+        }
     }
 
     private static let prefix = Array("load/".utf8)

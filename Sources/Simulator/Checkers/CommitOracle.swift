@@ -24,16 +24,20 @@ struct CommitOracle {
     /// By index, from 1.
     private(set) var entries: [Entry] = []
     private(set) var model = StateModel()
+    private(set) var members: MembershipHistory
     private var digests: [LogIndex: UInt64] = [:]
     /// Where each mutation took effect.
     private var effects: [MutationID: LogIndex] = [:]
     private var lastTime = ClusterTime.zero
     private(set) var duplicatesSeen = 0
+    var fences = FenceChecker()
 
     private struct MutationID: Hashable {
         var session: SessionID
         var sequence: UInt64
     }
+
+    init(founding: Membership) { members = MembershipHistory(founding: founding) }
 
     var lastIndex: LogIndex { LogIndex(UInt64(entries.count)) }
 
@@ -76,6 +80,12 @@ struct CommitOracle {
                         id: EntryID(term: slab.term, index: index), checksum: checksum, replyChecksum: replyChecksum,
                         content: [], tookEffect: false, appliedAt: now))
                 new.append(EntryID(term: slab.term, index: index))
+                if record.header.type == .configuration {
+                    guard let membership = try? Membership(decoding: record.payload) else {
+                        return ("the members of \(index) cannot be read", new)
+                    }
+                    if let violation = members.append(membership, at: index, now: now) { return (violation, new) }
+                }
                 guard record.header.type == .command else { continue }
                 if let violation = learn(record.payload, reply: reply, at: index) { return (violation, new) }
             }
@@ -89,7 +99,8 @@ struct CommitOracle {
             let header = try CommandHeader(decoding: &reader)
             guard !header.kind.isHousekeeping else { return nil }
             var contentReader = reader
-            entries[entries.count - 1].content = [header.kind.rawValue] + [UInt8](contentReader.readRemaining())
+            let body = contentReader.readRemaining()
+            entries[entries.count - 1].content = [header.kind.rawValue] + [UInt8](body)
             var replyReader = ByteReader(reply)
             entries[entries.count - 1].origin = "\(header.session)/\(header.sequence)"
             // A repeated mutation gets the first reply again, with the revision of then.
@@ -105,6 +116,7 @@ struct CommitOracle {
             }
             effects[id] = index
             entries[entries.count - 1].tookEffect = true
+            if let violation = try noteFenced(header, body, at: index) { return violation }
             guard let mutation = try AppliedMutation(kind: header.kind, decoding: &reader) else { return nil }
             var result: TransactionResult?
             if case .transaction = mutation {

@@ -101,7 +101,7 @@ struct StateModel {
         }
         for (number, operation) in operations.enumerated() {
             switch (operation, reply.results[number]) {
-            case (.put(let key, let value), .put): set(key, to: value, at: revision)
+            case (.put(let key, let value), .put), (.putOwned(let key, let value), .put): set(key, to: value, at: revision)
             case (.delete(let key), .delete): set(key, to: nil, at: revision)
             case (.deletePrefix(let prefix), .deletePrefix): deletePrefix(prefix, at: revision)
             case (.get(let key), .get(let found)):

@@ -21,6 +21,9 @@ final class Cluster {
     private let furtherFlags: [String]
     /// With them all connections are TLS.
     let certificates: Certificates?
+    /// What stands between a node and those that connect to it: they know the proxy's address only.
+    var clientProxies: [String: FlippingProxy] = [:]
+    var peerProxies: [String: FlippingProxy] = [:]
     /// Ask one node each about itself; they have no session.
     private var observers: [String: MetadataClient] = [:]
 
@@ -40,7 +43,10 @@ final class Cluster {
 
     var names: [String] { nodes.map(\.name) }
     var endpoints: [String] { nodes.map(\.client) }
-    var founders: String { nodes.filter { $0.joins == nil }.map { "\($0.name)=\($0.peer)" }.joined(separator: ",") }
+    var founders: String {
+        nodes.filter { $0.joins == nil }.map { "\($0.name)=\(peerProxies[$0.name]?.address ?? $0.peer)" }
+            .joined(separator: ",")
+    }
 
     subscript(name: String) -> Node { nodes[position(name)] }
 
@@ -58,6 +64,8 @@ final class Cluster {
             "--stop-with-standard-input",
         ] + (node.joins.map { ["--join", $0] } ?? ["--cluster", founders]) + furtherFlags
             + (certificates?.flags(name) ?? [])
+            + (clientProxies[name].map { ["--advertise-client", $0.address] } ?? [])
+            + (peerProxies[name].map { ["--advertise-peer", $0.address] } ?? [])
     }
 
     func logPath(_ name: String) -> String { "\(directory)/\(name).log" }
@@ -201,7 +209,8 @@ final class Cluster {
     func client(
         of names: [String]? = nil, timeout: Duration = .seconds(30), sessionTimeout: Duration = .seconds(30)
     ) -> MetadataClient {
-        var configuration = MetadataClientConfiguration(endpoints: (names ?? self.names).map { self[$0].client })
+        var configuration = MetadataClientConfiguration(
+            endpoints: (names ?? self.names).map { clientProxies[$0]?.address ?? self[$0].client })
         configuration.timeout = timeout
         configuration.sessionTimeout = sessionTimeout
         configuration.tls = certificates?.client
@@ -227,6 +236,8 @@ final class Cluster {
 
     fileprivate func remove(keepingFiles: Bool) async {
         for observer in observers.values { await observer.shutdown() }
+        for proxy in clientProxies.values { proxy.stop() }
+        for proxy in peerProxies.values { proxy.stop() }
         for position in nodes.indices { nodes[position].process = nil }
         if !keepingFiles { try? FileManager.default.removeItem(atPath: directory) }
     }

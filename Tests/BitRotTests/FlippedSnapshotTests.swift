@@ -1,0 +1,124 @@
+import Basics
+import Disk
+import Foundation
+import MetadataMachine
+import MetadataModel
+import RaftCore
+import ReplicaCore
+import ReplicaStorage
+import Server
+import Snapshots
+import StateEngine
+import Testing
+
+/// Snapshots outside of a node's own state: the file that an operator has saved, and what a transfer that was cut off
+/// has left.
+@Suite struct FlippedSnapshotTests {
+    private static let members = Membership(
+        members: [Member(id: TestNode.id, name: TestNode.name, peerAddress: "127.0.0.1:7501")], incoming: [TestNode.id])
+
+    private func taken(rows: Int, valueSize: Int) throws -> (manifest: SnapshotManifest, chunks: [SnapshotChunk]) {
+        let engine = MemoryEngine()
+        var batch = WriteBatch()
+        var random = SplitMix64(seed: 4)
+        for number in 0..<rows {
+            let value = (0..<8 + valueSize).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+            batch.put([0x10] + Array("key/\(number + 1_000)".utf8), value)
+        }
+        engine.write(batch)
+        let members = SnapshotMembership(
+            stored: StoredMembership(index: LogIndex(1), membership: Self.members), info: [])
+        let builder = SnapshotBuilder(
+            engine.makeView(), ranges: Keyspace.carried,
+            head: SnapshotHead(
+                cluster: TestNode.cluster, revision: EntryID(term: Term(1), index: LogIndex(200)),
+                time: ClusterTime(nanoseconds: 1_700_000_000_000_000_000), changeDigest: 1,
+                membership: members.encoded(), sessions: NoSessions.encoded))
+        var chunks: [SnapshotChunk] = []
+        while let chunk = try builder.nextChunk() { chunks.append(chunk) }
+        return (builder.manifest(), chunks)
+    }
+
+    private func withDirectory(_ body: (String) throws -> Void) throws {
+        let path = "\(NSTemporaryDirectory())/quorate-flipped-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(
+            atPath: path, withIntermediateDirectories: false, attributes: [.posixPermissions: 0o700])
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try body(path)
+    }
+
+    @Test("a saved file with any bit flipped is refused, with its name and an offset", arguments: [1, 3])
+    func savedFile(_ rows: Int) throws {
+        let taken = try taken(rows: rows, valueSize: 10)
+        var writer = SnapshotFileWriter()
+        var bytes = writer.header
+        for chunk in taken.chunks {
+            bytes += chunk.bytes
+            writer.add(chunk)
+        }
+        bytes += writer.finish(taken.manifest)
+        try withDirectory { (directory: String) throws in
+            let path = "\(directory)/saved"
+            func read(_ bytes: [UInt8]) throws -> UInt64 {
+                try Data(bytes).write(to: URL(filePath: path))
+                return try StoredSnapshot(path).verify()
+            }
+            let count = try read(bytes)
+            #expect(count == UInt64(rows))
+            for offset in bytes.indices {
+                for bit in 0..<8 {
+                    var damaged = bytes
+                    damaged[offset] ^= 1 << bit
+                    let error = #expect(throws: SnapshotFileError.self, "byte \(offset), bit \(bit)") {
+                        try read(damaged)
+                    }
+                    let text = error?.description ?? ""
+                    #expect(text.contains(path) && text.contains("offset"), "byte \(offset), bit \(bit): \(text)")
+                }
+            }
+        }
+    }
+
+    @Test("what a transfer that was cut off has left, with any bit flipped, is fetched again and never installed")
+    func takenPieces() throws {
+        let taken = try taken(rows: 30, valueSize: 20_000)
+        #expect(taken.chunks.count > 1)
+        let digest = taken.manifest.contentDigest
+        try withDirectory { (directory: String) throws in
+            func keeper() throws -> SnapshotKeeper {
+                try SnapshotKeeper(
+                    fileSystem: PosixFileSystem(), dataDirectory: directory, cluster: TestNode.cluster)
+            }
+            let first = try keeper()
+            _ = try first.begin(taken.manifest.encoded())
+            try first.store(taken.chunks[0].bytes, number: 0)
+            let file = "\(directory)/snapshots/incoming-200-1/chunk-0"
+            let sound = try Data(contentsOf: URL(filePath: file))
+            #expect(try keeper().begin(taken.manifest.encoded()).firstMissing == 1)
+            var random = SplitMix64(seed: 8)
+            for round in 0..<200 {
+                var damaged = sound
+                let offset = round < 24 ? round : Int(random.next() % UInt64(sound.count))
+                damaged[offset] ^= 1 << UInt8(random.next() % 8)
+                try damaged.write(to: URL(filePath: file))
+                #expect(try keeper().begin(taken.manifest.encoded()).firstMissing == 0, "byte \(offset)")
+            }
+            // The rest comes, and the piece again; then one is damaged between its coming and the install.
+            let last = try keeper()
+            _ = try last.begin(taken.manifest.encoded())
+            for chunk in taken.chunks { try last.store(chunk.bytes, number: UInt32(chunk.number)) }
+            var damaged = sound
+            damaged[sound.count / 2] ^= 4
+            try damaged.write(to: URL(filePath: file))
+            let error = #expect(throws: SnapshotKeeperError.self) { try last.install(into: MemoryEngine()) }
+            #expect(error?.description.contains("incoming-200-1/chunk-0") == true, "\(String(describing: error))")
+
+            let again = try keeper()
+            #expect(try again.begin(taken.manifest.encoded()).firstMissing == 0)
+            for chunk in taken.chunks { try again.store(chunk.bytes, number: UInt32(chunk.number)) }
+            let engine = MemoryEngine()
+            _ = try again.install(into: engine)
+            #expect(try ContentDigest(ofRowsIn: Keyspace.carried, of: engine) == digest)
+        }
+    }
+}

@@ -1,0 +1,152 @@
+import Basics
+import LogFormat
+import MetadataModel
+import RaftCore
+@testable import ReplicaCore
+import Testing
+import Wire
+
+/// The only member of a cluster, whose disk and state machine answer at once.
+private struct Alone: ~Copyable {
+    var replica: Replica
+    var now = Instant(nanoseconds: 1_000_000_000)
+    var deadline = Instant.zero
+    /// What it logged of its own accord, in order.
+    var logged: [Housekeeping] = []
+    var searches: [SessionID?] = []
+    var sessions: [OpenSession] = []
+    /// What the state machine says of each group.
+    var nextTimer: ClusterTime?
+    var kept: [SessionID] = []
+    var orphans: (found: [SessionID], next: SessionID?) = ([], nil)
+
+    static let epoch: UInt64 = 1_700_000_000_000_000_000
+
+    init(generation: UInt64 = 1, sessions: [OpenSession] = []) {
+        let membership = Membership(
+            members: [Member(id: NodeID(1), name: "n1", peerAddress: "p:1")], incoming: [NodeID(1)])
+        let configuration = IndexedConfiguration(index: .zero, configuration: membership.configuration)
+        let restored = RestoredReplica(
+            identity: ClusterIdentity(id: 7, generation: generation, generationTag: 0), id: NodeID(1),
+            raft: RestoredState(
+                hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero, configurations: [configuration]),
+            membership: membership, memberInfo: [:], lastTime: .zero, needsState: false)
+        let settings = ReplicaSettings(name: "n1", clientAddress: "c:1", peerAddress: "p:1", softwareVersion: "t")
+        self.sessions = sessions
+        replica = Replica(restored, settings: settings, seed: 1, now: now, wall: ClusterTime(nanoseconds: Self.epoch))
+        live(.seconds(5))
+        logged.removeAll()
+    }
+
+    var clusterTime: ClusterTime { ClusterTime(nanoseconds: Self.epoch + now.nanoseconds - 1_000_000_000) }
+
+    /// Time passes, and the node has its turns.
+    mutating func live(_ interval: Interval) {
+        let end = now + interval
+        while now < end {
+            turn()
+            now = min(end, max(deadline, now + .milliseconds(1)))
+        }
+        turn()
+    }
+
+    /// One wake-up, and whatever follows from it at this moment.
+    mutating func turn() {
+        var log: LogWork?
+        var work: [ApplyWork] = []
+        repeat {
+            replica.beginTurn(now: now, wall: clusterTime)
+            if let log { replica.logWritten(log.ticket) }
+            for item in work { carryOut(item) }
+            let effects = replica.endTurn()
+            log = effects.log
+            work = effects.apply
+            deadline = effects.nextDeadline
+            for slab in (log?.writes ?? []).compactMap(\.slab) { note(slab) }
+        } while log != nil || !work.isEmpty
+    }
+
+    private mutating func note(_ slab: Slab) {
+        for index in slab.indexes(of: .command) {
+            do throws(DecodeError) {
+                var reader = ByteReader(slab.record(at: index).payload)
+                let header = try CommandHeader(decoding: &reader)
+                if let command = try Housekeeping(kind: header.kind, decoding: &reader) { logged.append(command) }
+            } catch {
+                Issue.record("\(error)")
+            }
+        }
+    }
+
+    private mutating func carryOut(_ work: ApplyWork) {
+        switch work {
+        case .entries(let slabs, let range):
+            var report = ApplyReport(range: range)
+            report.replyEnds = [Int](repeating: 0, count: range.entryCount)
+            if let slab = slabs.last { report.time = slab.record(at: slab.lastIndex).header.time }
+            if let due = nextTimer, due <= report.time { nextTimer = nil }
+            report.nextTimer = nextTimer
+            report.sessionsKept = kept
+            kept = []
+            replica.applied(report)
+        case .listSessions(let term): replica.sessionsListed(sessions, nextTimer: nextTimer, term: term)
+        case .findOrphans(let after, let term):
+            searches.append(after)
+            replica.orphansFound(orphans.found, next: orphans.next, term: term)
+            orphans = ([], nil)
+        case .queries, .forgetOutcomes: break
+        }
+    }
+
+    var expiries: [[SessionID]] {
+        logged.compactMap { if case .expireSessions(let sessions) = $0 { sessions } else { nil } }
+    }
+    var ticks: Int { logged.count { $0 == .tick } }
+}
+
+@Suite("What ends without being asked for")
+struct SessionEndTests {
+    private static let session = OpenSession(id: SessionID(1, 1), timeout: .seconds(10))
+
+    @Test("a tick is logged when a timer is due, not before, and once")
+    func tick() {
+        var node = Alone()
+        node.nextTimer = node.clusterTime + .seconds(7)
+        node.kept = [SessionID(5, 5)]
+        node.replica.log(.deleteFloor(LogIndex(1)))
+        node.live(.milliseconds(6_800))
+        #expect(node.ticks == 0)
+        node.live(.milliseconds(400))
+        #expect(node.ticks == 1)
+        #expect(node.nextTimer == nil)
+        node.live(.seconds(10))
+        #expect(node.ticks == 1)
+        #expect(node.expiries == [[SessionID(5, 5)]], "what one expiry left is ended by the next")
+    }
+
+    @Test("time in which the process was stopped is not a session's silence")
+    func pause() {
+        var node = Alone(sessions: [Self.session])
+        node.live(.seconds(3))
+        node.now = node.now + .seconds(3_600)
+        node.live(.milliseconds(500))
+        #expect(node.expiries.isEmpty)
+        node.live(.seconds(9))
+        #expect(node.expiries == [[Self.session.id]], "the silence that it heard itself counts")
+    }
+
+    @Test("only a restored state is searched for owners without a session, part by part", arguments: [1, 2] as [UInt64])
+    func orphans(generation: UInt64) {
+        var node = Alone(generation: generation)
+        guard generation > 1 else {
+            #expect(node.searches.isEmpty)
+            return
+        }
+        #expect(node.searches == [nil])
+        node.orphans = ([SessionID(3, 3)], SessionID(4, 4))
+        node.replica.orphansFound([SessionID(2, 2)], next: SessionID(2, 2), term: node.replica.raft.currentTerm)
+        node.live(.seconds(1))
+        #expect(node.searches == [nil, SessionID(2, 2), SessionID(4, 4)])
+        #expect(node.expiries == [[SessionID(2, 2)], [SessionID(3, 3)]])
+    }
+}
