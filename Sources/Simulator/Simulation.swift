@@ -46,8 +46,8 @@ package enum Simulation {
             eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
             outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
-            fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed, watchedChanges: world.watchedChanges, world.counters)
-            faults: world.counters)
+            fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed,
+            watchedChanges: world.watchedChanges, faults: world.counters)
     }
 
     /// The second phase: everything is healed, and the cluster has to get well.

@@ -94,7 +94,7 @@ private struct Alone: ~Copyable {
             searches.append(after)
             replica.orphansFound(orphans.found, next: orphans.next, term: term)
             orphans = ([], nil)
-        case .queries, .forgetOutcomes: break
+        case .queries, .feed, .forgetOutcomes: break
         }
     }
 

@@ -7,7 +7,7 @@ import Testing
 import Wire
 
 /// One node that leads itself, its log, and a state machine that knows puts and deletes only.
-private struct Rig: ~Copyable {
+private struct WatchRig: ~Copyable {
     struct Frame {
         var requestID: UInt64
         var size: Int
@@ -111,7 +111,8 @@ private struct Rig: ~Copyable {
         case .feed(let slabs, let range, let isLive):
             feedCount += 1
             replica.fed(Self.batch(slabs, range), range: range, isLive: isLive)
-        case .listSessions(let term): replica.sessionsListed([], term: term)
+        case .listSessions(let term): replica.sessionsListed([], nextTimer: nil, term: term)
+        case .findOrphans(_, let term): replica.orphansFound([], next: nil, term: term)
         case .queries, .forgetOutcomes: break
         }
     }
@@ -235,7 +236,7 @@ private struct Reader {
     var unread = 0
     var end: ReplyError?
 
-    mutating func take(_ frame: Rig.Frame) {
+    mutating func take(_ frame: WatchRig.Frame) {
         switch frame.event {
         case .created(let revision, _):
             if let next { #expect(next == revision.next) }
@@ -266,7 +267,7 @@ private struct Reader {
 struct WatchTests {
     private static let everything = WatchRequest(span: .prefix([]))
 
-    private static func keys(_ frames: [Rig.Frame]) -> [String] {
+    private static func keys(_ frames: [WatchRig.Frame]) -> [String] {
         frames.flatMap { frame -> [String] in
             guard case .changes(let revisions, _, _) = frame.event else { return [] }
             return revisions.flatMap { $0.changes.map { String(decoding: $0.key, as: UTF8.self) } }
@@ -275,7 +276,7 @@ struct WatchTests {
 
     @Test("without a watch nothing is fed, and after the last one nothing again")
     func noCostWithoutWatches() {
-        var rig = Rig()
+        var rig = WatchRig()
         for number in 0..<20 { rig.put("k\(number)") }
         let (before, isActive) = (rig.feedCount, rig.replica.hub.isActive)
         #expect(before == 0)
@@ -298,7 +299,7 @@ struct WatchTests {
 
     @Test("what a connection watched ends with it")
     func connectionGoes() {
-        var rig = Rig()
+        var rig = WatchRig()
         let other = rig.connect()
         rig.watch(Self.everything, id: 5, on: other)
         let during = rig.replica.watchCount
@@ -314,7 +315,7 @@ struct WatchTests {
     func random(seed: UInt64) {
         var chance = SplitMix64(seed: seed)
         func below(_ bound: Int) -> Int { Int.random(in: 0..<bound, using: &chance) }
-        var rig = Rig { settings in
+        var rig = WatchRig { settings in
             settings.feedBufferSizeMax = 2_000
             settings.tailSizeMax = 1_000
             settings.feedScanSizeMax = 3_000
@@ -339,7 +340,7 @@ struct WatchTests {
                 rig.mutate(mutations)
                 for (offset, mutation) in mutations.enumerated() {
                     switch mutation {
-                    case .put(let key, let value, _): written.append((first + offset, key, value))
+                    case .put(let key, let value, _, _): written.append((first + offset, key, value))
                     case .delete(let key, _): written.append((first + offset, key, nil))
                     default: break
                     }
@@ -429,7 +430,7 @@ struct WatchTests {
 
     @Test("a thousand watches of one key whose clients read nothing: what is under way and kept is bounded")
     func bounded() {
-        var rig = Rig { $0.feedBufferSizeMax = 1 << 20 }
+        var rig = WatchRig { $0.feedBufferSizeMax = 1 << 20 }
         let watchers = UInt64(1_000)
         for id in 0..<watchers { rig.watch(WatchRequest(span: .prefix(Array("k".utf8))), id: 100 + id) }
         let value = String(repeating: "x", count: 50_000)
@@ -461,7 +462,7 @@ struct WatchTests {
 
     @Test("a client that reads nothing for half a minute is told where to go on")
     func stalled() throws {
-        var rig = Rig()
+        var rig = WatchRig()
         rig.watch(WatchRequest(span: .prefix([]), credit: 100), id: 9)
         for number in 0..<10 { rig.put("key \(number)", String(repeating: "x", count: 60)) }
         var reader = Reader()
@@ -477,7 +478,7 @@ struct WatchTests {
 
     @Test("below what the log holds a watch does not begin, and one that had not come so far ends")
     func compacted() throws {
-        var rig = Rig { settings in
+        var rig = WatchRig { settings in
             settings.feedBufferSizeMax = 500
             settings.tailSizeMax = 0
         }
@@ -507,7 +508,7 @@ struct WatchTests {
 
     @Test("a watch of a state that is not here yet waits for it, and not for ever")
     func waitsForTheState() {
-        var rig = Rig()
+        var rig = WatchRig()
         rig.watch(WatchRequest(span: .prefix([]), atLeast: rig.lastIndex.next), id: 9)
         rig.watch(WatchRequest(span: .prefix([]), from: LogIndex(1_000)), id: 10)
         let none = rig.takeFrames().count
@@ -527,7 +528,7 @@ struct WatchTests {
 
     @Test("what cannot be watched is refused, and a node that stops ends its watches")
     func refusals() {
-        var rig = Rig()
+        var rig = WatchRig()
         rig.watch(WatchRequest(table: 0x11, span: .prefix([])), id: 9)
         rig.watch(WatchRequest(span: .prefix([]), credit: 0), id: 10)
         rig.watch(Self.everything, id: 11)
