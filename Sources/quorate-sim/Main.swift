@@ -96,8 +96,8 @@ struct QuorateSim: ParsableCommand {
         } else if let violation = result.violation {
             print("seed \(result.seed) FAILED: \(violation)")
             print(
-                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) --profile \(profile)"
-                    + (watches > 0 ? " --watches \(watches)" : "") + " --trace")
+                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) --profile \(profile) "
+                    + "--trace")
         } else if isOne {
             print(
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "
