@@ -47,6 +47,7 @@ private func readAsNode(_ header: FrameHeader, _ body: RawSpan) {
 /// A node's reply, as a client reads it.
 private func readAsClient(_ header: FrameHeader, _ body: RawSpan) {
     _ = try? ControlReply.decode(kind: header.kind, body: body)
+    _ = try? WatchEvent(decoding: body)
     var reader = ByteReader(body)
     guard case .success? = try? ReplyHead(decoding: &reader) else { return }
     for isKeysOnly in [false, true] {

@@ -21,8 +21,8 @@ public struct WatchedChanges: Hashable, Sendable {
     }
 
     public var revision: UInt64
-    /// All of them: what a transaction changed comes together. In key order, no key twice. Empty in a mark that says how
-    /// far the watch has come: everything through `revision` has been told.
+    /// All of them: what a transaction changed comes together. In key order, no key twice. Empty in a mark that says
+    /// how far the watch has come: everything through `revision` has been told.
     public var changes: [Change]
 
     public init(revision: UInt64, changes: [Change]) {
@@ -44,12 +44,13 @@ public struct WatchFilter: OptionSet, Hashable, Sendable {
 
 /// Changes as they come, in the order of their revisions, each once. Each iteration is a watch of its own.
 ///
-/// Its first element is a mark without changes: from then on nothing after its revision is missed. When the node that it
-/// runs at is gone, it goes on at another one; the caller notices nothing. To go on after a restart of the program, watch
-/// from the last revision seen plus one.
+/// Its first element is a mark without changes: from then on nothing after its revision is missed. When the node that
+/// it runs at is gone, it goes on at another one; the caller notices nothing. To go on after a restart of the
+/// program, watch from the last revision seen plus one.
 ///
-/// It ends with an error when the changes asked for are no longer kept by any node (`compacted`: read the rows again, and
-/// watch from there), when the cluster is not the one it was, or when no node could be watched in the time allowed.
+/// It ends with an error when the changes asked for are no longer kept by any node (`compacted`: read the rows again,
+/// and watch from there), when the cluster is not the one it was, or when no node could be watched in the time
+/// allowed.
 public struct Watch: AsyncSequence, Sendable {
     public typealias Element = WatchedChanges
     public typealias Failure = ClientError
@@ -144,7 +145,8 @@ extension MetadataClient {
     /// Watches every key that begins with `prefix`; all keys when it is empty.
     /// - Parameters:
     ///   - revision: the first one that is wanted; nil: what comes from now on.
-    ///   - progressEvery: while nothing of interest changes, a mark comes this often that says how far the watch has come.
+    ///   - progressEvery: while nothing of interest changes, a mark comes this often that says how far the watch has
+    ///     come.
     ///   - timeout: for the beginning. Once it has begun, it goes on for as long as it takes.
     public func watch(
         prefix: [UInt8], from revision: UInt64? = nil, filter: WatchFilter = [], progressEvery: Duration? = nil,

@@ -1,7 +1,7 @@
 internal import ClientCore
 
-/// What has come for one watch and its caller has not taken. On the event loop only. Bounded by what the client lets the
-/// nodes send.
+/// What has come for one watch and its caller has not taken. On the event loop only. Bounded by what the client lets
+/// the nodes send.
 struct WatchInbox {
     private(set) var news: [WatchNews] = []
     private(set) var isEnded = false

@@ -18,7 +18,7 @@ extension ClientState {
         for place in nodes.indices where nodes[place].isUsable {
             let question = nodes[place].membersQuestion
             guard !question.isUnderWay, question.askedAt == nil || (place == route && question.dueAt <= now),
-                let limits = nodes[place].hello?.limits, nodes[place].outstanding.count - nodes[place].watchCount < Int(limits.requestsMax)
+                let limits = nodes[place].hello?.limits, nodes[place].requestCount < Int(limits.requestsMax)
             else { continue }
             let requestID = takeRequestID()
             expectReply(requestID, from: place, for: .members)

@@ -28,7 +28,9 @@ extension ClientState {
     }
 
     private mutating func giveCredit(_ id: WatchID) {
-        guard let watch = watches[id], watch.owed > 0, let place = nodePlace(watch.address), watch.isPlaced else { return }
+        guard let watch = watches[id], watch.owed > 0, watch.isPlaced, let place = nodePlace(watch.address) else {
+            return
+        }
         ClientRequest.encodeWatchCredit(
             requestID: watch.requestID, bytes: UInt32(clamping: watch.owed), into: &nodes[place].outbox)
         watches[id]?.owed = 0

@@ -68,11 +68,14 @@ struct Node: Sendable {
     /// again, others are tried beside it.
     var hasTurnedUsAway = false
 
+    /// Those that the node counts as waiting: a watch that has begun does not.
+    var requestCount: Int { outstanding.count - watchCount }
+
     /// It takes one more call. Three places are kept free, for a ping, a keep-alive and the question for the members:
     /// under full load the session must not starve, and a node closes the connection of whoever goes beyond its limit.
     var hasRoom: Bool {
         guard let hello else { return false }
-        return outstanding.count - watchCount < max(1, Int(hello.limits.requestsMax) - 3)
+        return requestCount < max(1, Int(hello.limits.requestsMax) - 3)
     }
 
     /// Why a command with a body of `size` bytes cannot be sent there: the node would close the connection, and every

@@ -32,8 +32,8 @@ extension Machine {
         return FeedBatch(range: range, bytes: writer.takeBytes())
     }
 
-    /// Of the entries of `range` that have some. A group's row stands under its last index, so the first one at or after
-    /// the end may speak of the range too.
+    /// Of the entries of `range` that have some. A group's row stands under its last index, so the first one at or
+    /// after the end may speak of the range too.
     private func effects(in range: ClosedRange<LogIndex>) throws(MachineError) -> [UInt64: ChangeDecoder.Effects] {
         var effects: [UInt64: ChangeDecoder.Effects] = [:]
         var failure: DecodeError?

@@ -55,7 +55,8 @@ package struct ChangeView: ~Escapable {
     @_lifetime(copy reader)
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
         flags = try reader.readUInt8()
-        guard flags & ~(Change.put | Change.owned | Change.valueLeftOut) == 0, flags & Change.put != 0 || flags == 0 else {
+        let known = Change.put | Change.owned | Change.valueLeftOut
+        guard flags & ~known == 0, flags & Change.put != 0 || flags == 0 else {
             throw .invalid("flags of a change")
         }
         key = try reader.readBytes16(max: Limits.changeKeySizeMax)

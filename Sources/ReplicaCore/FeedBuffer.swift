@@ -1,8 +1,8 @@
 internal import Basics
 internal import MetadataModel
 
-/// The newest stretch of the change feed, in memory, once for all watches of the node. Bounded: what is older is read from
-/// the log again.
+/// The newest stretch of the change feed, in memory, once for all watches of the node. Bounded: what is older is read
+/// from the log again.
 ///
 /// Invariant: the batches are adjacent and in order; the last one ends at `end`.
 struct FeedBuffer: ~Copyable {

@@ -228,9 +228,8 @@ extension Replica {
         batch.forEachRevision(from: first) { revision, changes in
             var isOpen = false
             changes.forEach { table, change in
-                guard stoppedAt == nil, table == watch.table, watch.span.contains(change.key), watch.wants(change) else {
-                    return
-                }
+                guard stoppedAt == nil, table == watch.table, watch.span.contains(change.key), watch.wants(change)
+                else { return }
                 if !isOpen {
                     guard hub.maySend(place) else {
                         stoppedAt = revision
@@ -295,8 +294,8 @@ extension Replica {
 
     // MARK: - Getting on
 
-    /// Serves those that are behind and have room: from the buffer, or by asking for the next stretch of the log. Each turn
-    /// does a bounded part of it.
+    /// Serves those that are behind and have room: from the buffer, or by asking for the next stretch of the log.
+    /// Each turn does a bounded part of it.
     mutating func serveWatches() {
         guard hub.isActive else { return }
         sweepWatches()
@@ -325,8 +324,8 @@ extension Replica {
         readForWatches()
     }
 
-    /// One stretch at a time, for the lowest position from the cursor on: so each has its turn, and those that meet on the
-    /// way go on together.
+    /// One stretch at a time, for the lowest position from the cursor on: so each has its turn, and those that meet
+    /// on the way go on together.
     private mutating func readForWatches() {
         guard hub.reading == nil, !isQuarantined else { return }
         let behind = hub.runnable.compactMap { hub.watches[$0]?.next }.filter { $0 < hub.buffer.start }

@@ -4,10 +4,10 @@ internal import Wire
 
 /// The watches of a node, and the stretch of the change feed that they share.
 ///
-/// A watch is *live* when it has everything through the end of the buffer: then it is in the index, and an event finds it
-/// there; one that concerns it not costs it nothing. It is *behind* when it began in the past, or when its client has
-/// read too little for it to be sent more: then it is a position, and gets on from the buffer or, before that, from the
-/// log, as soon as its client has room. No change is kept for one watch alone.
+/// A watch is *live* when it has everything through the end of the buffer: then it is in the index, and an event
+/// finds it there; one that concerns it not costs it nothing. It is *behind* when it began in the past, or when its
+/// client has read too little for it to be sent more: then it is a position, and gets on from the buffer or, before
+/// that, from the log, as soon as its client has room. No change is kept for one watch alone.
 ///
 /// Nothing is fed while nobody watches.
 struct WatchHub: ~Copyable {

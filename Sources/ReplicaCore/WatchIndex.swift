@@ -1,8 +1,8 @@
 internal import Basics
 internal import MetadataModel
 
-/// Finds the watches that a key concerns. A change costs a look-up for each length that a watched prefix has, and then only
-/// the watches that it concerns.
+/// Finds the watches that a key concerns. A change costs a look-up for each length that a watched prefix has, and
+/// then only the watches that it concerns.
 ///
 /// Dictionaries are looked up in only; what is found comes in an order that depends on the calls alone.
 struct WatchIndex: ~Copyable {

@@ -198,7 +198,9 @@ enum Metrics {
             Family(
                 "quorate_client_connections", .gauge, "Connections of clients that are open.",
                 .whole(UInt64(max(0, replica.clientConnections)))),
-            Family("quorate_watches", .gauge, "Watches that are open on this node.", .whole(UInt64(max(0, replica.watches)))),
+            Family(
+                "quorate_watches", .gauge, "Watches that are open on this node.",
+                .whole(UInt64(max(0, replica.watches)))),
             Family(
                 "quorate_watch_bytes_under_way", .gauge, "Sent to watches and not yet read by their clients.",
                 .whole(UInt64(max(0, replica.watchBytesUnderWay)))),

@@ -33,8 +33,8 @@ final class SimWatcher {
     }
 }
 
-/// Watches in the workload, in worlds that ask for some. What each is told is held against all that was committed: every
-/// change once, in order, whole, none left out.
+/// Watches in the workload, in worlds that ask for some. What each is told is held against all that was committed:
+/// every change once, in order, whole, none left out.
 extension World {
     func startWatchers() {
         for number in 0..<settings.watchCount {
@@ -137,7 +137,9 @@ extension World {
                 guard stretch.told.map(\.revision) == expected.map(\.revision) else {
                     let told = Set(stretch.told.map(\.revision))
                     let missing = expected.first { !told.contains($0.revision) }?.revision
-                    fail("watch \(watcher.number) from \(stretch.first): revision \(missing as Any) is missing or one is too many")
+                    fail(
+                        "watch \(watcher.number) from \(stretch.first): revision \(missing as Any) is missing, or one is "
+                            + "too many")
                     continue
                 }
                 for (told, wanted) in zip(stretch.told, expected) where told.changes != wanted.changes {

@@ -12,8 +12,8 @@ package struct WatchFilter: OptionSet, Hashable, Sendable {
     package static let keysOnly = WatchFilter(rawValue: 4)
 }
 
-/// Asks for the changes under some keys, from a revision on. The request's id names the watch on its connection; replies
-/// with the flag *more to come* follow until the one without it.
+/// Asks for the changes under some keys, from a revision on. The request's id names the watch on its connection;
+/// replies with the flag *more to come* follow until the one without it.
 ///
 ///     u8 table | `KeySpan` | u64 from, 0: from now on | u64 at least | u8 filter | u32 progress interval, ms, 0: none
 ///     | u32 credit, bytes
@@ -89,8 +89,8 @@ extension ClientRequest {
 ///                     | u64 revision | u32 count | count × `Change`, to the end of the body
 ///     u8 3 progress
 ///
-/// *Created*: changes after the revision follow. *Changes*, *progress*: those of all revisions through this one have come,
-/// but for one that goes on.
+/// *Created*: changes after the revision follow. *Changes*, *progress*: those of all revisions through this one have
+/// come, but for one that goes on.
 package enum WatchEvent: Hashable, Sendable {
     case created(revision: LogIndex, floor: LogIndex)
     case changes([RevisionChanges], through: LogIndex, goesOn: Bool)

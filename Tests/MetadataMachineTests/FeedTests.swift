@@ -98,6 +98,48 @@ struct FeedTests {
         #expect(changeCount > 100)
     }
 
+    /// The feed of everything that can be watched: records with their owners, elections, locks, the State API's entries,
+    /// whether a command, a timer or the end of a session changed them.
+    @Test("elections, locks, owned rows and entries too, at each revision", arguments: 1...24)
+    func everyTable(seed: Int) throws {
+        let items = RandomLog(seed: UInt64(seed), base: Self.base, count: Self.count, coordinates: true).items
+        let engine = try Rig.emptyEngine(at: Self.base)
+        let machine = try Machine(engine: engine, node: NodeID(1))
+        var replayed: [[UInt8]: [UInt8]] = [:]
+        var tables: Set<UInt8> = []
+        var ownedCount = 0
+        for position in items.indices {
+            let index = Self.base + (position + 1)
+            let slabs = Self.slabs(items, index...index)
+            _ = try machine.apply(slabs, in: index...index)
+            for told in Self.told(try #require(try machine.feed(slabs, in: index...index))) {
+                for (table, change) in told.changes {
+                    tables.insert(table)
+                    var stored = ByteWriter()
+                    if table == 0x10 {
+                        stored.write(told.revision.rawValue | (change.owner == nil ? 0 : 1 << 63))
+                        if let owner = change.owner {
+                            stored.write(owner)
+                            ownedCount += 1
+                        }
+                    }
+                    stored.write(change.value ?? [])
+                    replayed[[table] + change.key] = change.value == nil ? nil : stored.takeBytes()
+                }
+            }
+            var rows: [[UInt8]: [UInt8]] = [:]
+            for table in [UInt8(0x10), 0x20, 0x21, 0x30] {
+                try engine.scan(from: [table], to: [table + 1], reversed: false) { key, value in
+                    rows[[UInt8](key)] = [UInt8](value)
+                    return .next
+                }
+            }
+            #expect(replayed == rows, "at \(index)")
+        }
+        #expect(tables == [0x10, 0x20, 0x21, 0x30])
+        #expect(ownedCount > 0)
+    }
+
     @Test("groups, crashes and where a read begins and ends change nothing of what is told", arguments: 1...12)
     func sameWhateverTheWay(seed: Int) throws {
         let items = RandomLog(seed: UInt64(seed), base: Self.base, count: Self.count).items

@@ -36,7 +36,9 @@ struct StateModel {
         var found: [LogIndex: [[UInt8]: Change]] = [:]
         for (key, versions) in history where key.starts(with: prefix) {
             // Of several within one revision the last one counts.
-            for version in versions { found[version.revision, default: [:]][key] = Change(key: key, value: version.value) }
+            for version in versions {
+                found[version.revision, default: [:]][key] = Change(key: key, value: version.value)
+            }
         }
         return found.sorted { $0.key < $1.key }.map { revision, changes in
             (revision, changes.values.sorted { $0.key.lexicographicallyPrecedes($1.key) })
