@@ -107,7 +107,7 @@ extension Machine {
             size += index.reduce(0) { $0 + $1.count }
             let isBeyond = rows > Limits.rowsPerExpiryMax || size > Limits.expiryKeySizeMax
             if isBeyond, position > 0 {
-                report.sessionsKept = Array(ids[position...])
+                report.sessionsKept += ids[position...]
                 break
             }
             try release(index, of: id, entry)

@@ -16,7 +16,10 @@ extension Replica {
             for session in group.sessionsOpened { leases.opened(session, now: now) }
             for id in group.sessionsEnded { leases.ended(id) }
             // Their end was decided; they only own more than one entry ends.
-            if !group.sessionsKept.isEmpty { log(.expireSessions(group.sessionsKept)) }
+            for start in stride(from: 0, to: group.sessionsKept.count, by: Limits.sessionsPerExpiryMax) {
+                let part = group.sessionsKept[start...].prefix(Limits.sessionsPerExpiryMax)
+                log(.expireSessions(Array(part)))
+            }
             // More is due than one entry carries out.
             if let due = group.nextTimer, due <= group.time { log(.tick) }
             moveDeleteFloor(after: group.range)

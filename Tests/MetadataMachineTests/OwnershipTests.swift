@@ -104,6 +104,26 @@ struct OwnershipTests {
         #expect(rig.lastReport?.sessionsKept.isEmpty == true)
     }
 
+    @Test("what several expiries of one group leave is told of all of them")
+    func severalExpiries() throws {
+        let clients = (0..<4).map { RigClient(rig, UInt64(100 + $0)) }
+        // Long keys: two sessions are too much for the bytes of one entry.
+        let tail = String(repeating: "x", count: 4_000)
+        for client in clients {
+            for part in 0..<3 {
+                let puts = (0..<1_000).map {
+                    Transaction.Operation.putOwned(key: Array("\(client.session)/\(part)/\($0)/\(tail)".utf8), value: [])
+                }
+                #expect(try client.send(.transaction(Transaction(then: puts))).code == nil)
+            }
+        }
+        let ids = clients.map(\.session)
+        try rig.logTogether([Housekeeping.expireSessions([ids[0], ids[1]]), .expireSessions([ids[2], ids[3]])])
+        let report = try #require(rig.lastReport)
+        #expect(report.sessionsEnded == [ids[0], ids[2]])
+        #expect(report.sessionsKept == [ids[1], ids[3]])
+    }
+
     @Test("owners without a session, as a restored state has them, are found and ended")
     func orphans() throws {
         try a.send(owned("k"))

@@ -129,6 +129,14 @@ final class Rig {
         return try (0..<payloads.count).map { try Answer(Array(report.replyBytes[report.reply(at: first + $0)])) }
     }
 
+    /// Logs entries of the leader's own and applies them as one group.
+    func logTogether(_ commands: [Housekeeping]) throws {
+        let first = base + log.count + 1
+        for command in commands { log.append(LoggedEntry(payload: command.encoded(), time: time)) }
+        let range = first...(base + log.count)
+        lastReport = try machine.apply(slabs(range), in: range)
+    }
+
     @discardableResult
     func send(_ command: [UInt8]) throws -> Answer { try Answer(apply(command)) }
 
