@@ -202,7 +202,7 @@ enum Metrics {
                 "quorate_watches", .gauge, "Watches that are open on this node.",
                 .whole(UInt64(max(0, replica.watches)))),
             Family(
-                "quorate_watch_bytes_under_way", .gauge, "Sent to watches and not yet read by their clients.",
+                "quorate_watch_under_way_bytes", .gauge, "Sent to watches and not yet read by their clients.",
                 .whole(UInt64(max(0, replica.watchBytesUnderWay)))),
         ]
     }

@@ -84,7 +84,7 @@ extension ServerTests {
         private static func checkUnits(of scrape: Scrape) {
             let units = [
                 "_seconds", "_bytes", "_index", "_entries", "_requests", "_writes", "_connections", "_sessions",
-                "_members", "_term", "_fds", "_info",
+                "_members", "_term", "_fds", "_info", "_watches",
             ]
             let states = [
                 "quorate_up", "quorate_node_role", "quorate_node_state", "quorate_leader_known",
