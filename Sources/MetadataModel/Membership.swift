@@ -158,7 +158,9 @@ package struct FoundingRecord: Hashable, Sendable {
     package init(decoding bytes: RawSpan) throws(DecodeError) {
         var reader = ByteReader(bytes)
         let version = try reader.readUInt8()
-        guard version == Self.version || version == Self.versionOfJoined else { throw .unknown("founding record version", UInt64(version)) }
+        guard version == Self.version || version == Self.versionOfJoined else {
+            throw .unknown("founding record version", UInt64(version))
+        }
         let id = try reader.readUInt64()
         let generation = try reader.readUInt64()
         identity = ClusterIdentity(id: id, generation: generation, generationTag: try reader.readUInt64())

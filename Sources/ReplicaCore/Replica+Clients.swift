@@ -133,7 +133,8 @@ extension Replica {
             case .learner: .learner
             }
         let node = NodeStatus(
-            id: id, name: settings.name, role: isRemoved ? .none : role, state: state, term: status.term, commitIndex: status.commitIndex,
+            id: id, name: settings.name, role: isRemoved ? .none : role, state: state, term: status.term,
+            commitIndex: status.commitIndex,
             lastApplied: appliedIndex, firstIndex: raft.firstIndex, lastIndex: raft.lastIndex, digests: recentDigests,
             diskUsed: disk.used, diskFree: disk.free, softwareVersion: settings.softwareVersion,
             uptimeSeconds: UInt64((now - startedAt).nanoseconds / 1_000_000_000),

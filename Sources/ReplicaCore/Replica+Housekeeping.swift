@@ -193,7 +193,8 @@ extension Replica {
         let info = MemberInfo(
             node: node, clientAddress: report.clientAddress, version: report.softwareVersion,
             featureLevel: report.featureLevel)
-        guard raft.canPropose, lastStatus.hasCommittedInTerm, memberInfo[node] != info, membership.member(node) != nil else { return }
+        guard raft.canPropose, lastStatus.hasCommittedInTerm, memberInfo[node] != info, membership.member(node) != nil
+        else { return }
         // Noted before it is applied, so that it is logged once.
         memberInfo[node] = info
         log(.memberInfo(info))

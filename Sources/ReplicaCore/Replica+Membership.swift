@@ -338,7 +338,8 @@ extension Replica {
         var linked = members.contacts.filter { $0.index > raft.configurationIndex }.map(\.member)
         // Whoever a change leaves out is heard until it is committed: a leader that goes has to learn that it may.
         let former = membershipHistory.flatMap(\.membership.members)
-        for member in membership.members + former + members.contacts.map(\.member) where !linked.contains(where: { $0.id == member.id }) {
+        for member in membership.members + former + members.contacts.map(\.member)
+        where !linked.contains(where: { $0.id == member.id }) {
             linked.append(member)
         }
         return linked.filter { $0.id != id }

@@ -111,7 +111,9 @@ final class PeerConnections: FrameConnectionDelegate {
             outgoing[position].connection == nil
         else { return }
         guard let address = HostPort(outgoing[position].member.peerAddress) else {
-            logger.error("a member's peer address cannot be read", metadata: ["address": "\(outgoing[position].member.peerAddress)"])
+            logger.error(
+                "a member's peer address cannot be read",
+                metadata: ["address": "\(outgoing[position].member.peerAddress)"])
             return
         }
         outgoing[position].isDialing = true

@@ -42,10 +42,15 @@ struct AlarmClear: AsyncParsableCommand {
             Output.line(
                 JSON.object([
                     ("name", .string(name)),
-                    ("cleared", .array(cleared.map { .object([("node", .string($0.node)), ("count", .number(UInt64($0.count)))]) })),
+                    (
+                        "cleared",
+                        .array(cleared.map { .object([("node", .string($0.node)), ("count", .number(UInt64($0.count)))]) })
+                    ),
                 ]).text)
         } else {
-            for one in cleared { Output.line("\(one.node): cleared \(name)\(one.count > 1 ? ", \(one.count) of them" : "")") }
+            for one in cleared {
+                Output.line("\(one.node): cleared \(name)\(one.count > 1 ? ", \(one.count) of them" : "")")
+            }
         }
     }
 }

@@ -120,9 +120,6 @@ extension StatusReport {
         ])
     }
 
-    /// In its first moments a node has not looked at its disk yet, and says that all there can be is free.
-    private static func knowsDisk(_ status: NodeReport) -> Bool { status.diskFree != .max }
-
     private func json(of node: Node) -> JSON {
         let status = node.status
         let digest = status?.digests.first { $0.index == digestIndex }?.digest
@@ -143,8 +140,8 @@ extension StatusReport {
             ("lag", .optional(node.progress?.lag)),
             ("digest", .optional(digest.map(JSON.hexadecimal))),
             ("digestIndex", .optional(digest == nil ? nil : digestIndex)),
-            ("diskUsed", .optional(status.flatMap { Self.knowsDisk($0) ? $0.diskUsed : nil })),
-            ("diskFree", .optional(status.flatMap { Self.knowsDisk($0) ? $0.diskFree : nil })),
+            ("diskUsed", .optional(status?.diskUsed)),
+            ("diskFree", .optional(status?.diskFree)),
             ("version", .optional(status?.softwareVersion)),
             ("uptimeSeconds", .optional(status?.uptimeSeconds)),
         ]
@@ -191,8 +188,7 @@ extension StatusReport {
         return [
             name, status.role ?? "-", status.state, "\(status.term)",
             "\(status.commitIndex)", "\(status.appliedIndex)", node.progress.map { "\($0.lag)" } ?? "-",
-            Self.knowsDisk(status) ? SizeQuantity.text(status.diskUsed) : "-",
-            Self.knowsDisk(status) ? SizeQuantity.text(status.diskFree) : "-", status.softwareVersion,
+            SizeQuantity.text(status.diskUsed), SizeQuantity.text(status.diskFree), status.softwareVersion,
             node.clientAddress,
         ]
     }
