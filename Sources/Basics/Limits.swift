@@ -43,6 +43,8 @@ package enum Limits {
 
     /// A key in the change feed: those of other tables are made of a name and what orders the rows under it.
     package static let changeKeySizeMax = keySizeMax + 64
+    /// A value there: rows of other tables are told as they are stored, with a head before the client's value.
+    package static let changeValueSizeMax = valueSizeMaxCeiling + 64
     /// A frame of changes is closed at about this size; one change is never divided.
     package static let watchFrameSizeMax = 256 * kibibyte
     /// Changes of a node that its watches share, in memory; those further behind are read from the log.
