@@ -265,8 +265,13 @@ extension Replica {
         guard let keysOnly = hub.watches[place]?.filter.contains(.keysOnly),
             let size = hub.watches[place]?.frame?.byteCount, let hasChanges = hub.watches[place]?.frame?.hasOpenChanges
         else { return }
-        if hasChanges, size + change.encodedSize(isKeyOnly: keysOnly) > Limits.watchFrameSizeMax {
-            sendFrame(of: place, through: revision, goesOn: true)
+        if size + change.encodedSize(isKeyOnly: keysOnly) > Limits.watchFrameSizeMax {
+            if hasChanges {
+                sendFrame(of: place, through: revision, goesOn: true)
+            } else if hub.watches[place]?.frame?.takeBack() == true {
+                // A large change goes alone: with others it might be more than a frame may be.
+                sendFrame(of: place, through: revision.previous)
+            }
             open(revision, for: place)
         }
         hub.watches[place]?.frame?.append(change, keysOnly: keysOnly)

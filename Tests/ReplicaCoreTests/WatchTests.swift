@@ -489,6 +489,24 @@ struct WatchTests {
         #expect(doRead ? count == ids.count : count < ids.count)
     }
 
+    /// A client takes no frame that is larger than the largest value needs.
+    @Test("a change of the largest size comes alone, after what is before it")
+    func largestAlone() throws {
+        var rig = WatchRig()
+        rig.watch(WatchRequest(span: .prefix([]), credit: UInt32(Limits.watchCreditMax)), id: 9)
+        rig.mutate([
+            .put(key: [1], value: [UInt8](repeating: 1, count: 200_000)),
+            .put(key: [2], value: [UInt8](repeating: 2, count: Limits.valueSizeMaxDefault)),
+            .put(key: [3], value: [3]),
+        ])
+        let frames = rig.takeFrames()
+        #expect(frames.allSatisfy { $0.size <= Limits.frameSizeMaxDefault })
+        var reader = Reader()
+        for frame in frames { reader.take(frame) }
+        #expect(reader.changes.map { $0.changes.map(\.key) } == [[[1]], [[2]], [[3]]])
+        #expect(reader.next == rig.lastIndex.next)
+    }
+
     @Test("a client that reads nothing for half a minute is told where to go on")
     func stalled() throws {
         var rig = WatchRig()
