@@ -52,6 +52,8 @@ package enum Limits {
     /// What a watch may have on its way to a client that has not said that it has read it.
     package static let watchCreditMax = 16 * mebibyte
     package static let watchCreditDefault = 256 * kibibyte
+    /// What a client has read of a watch without having said so is less: that of all watches of a node leaves room.
+    package static let watchCreditOwedMax = 4 * kibibyte
     /// The same for all watches of a node together. Above it a watch gets on only while it has less than an equal share
     /// under way, and above twice that none does.
     package static let watchBytesUnderWayMax = 64 * mebibyte

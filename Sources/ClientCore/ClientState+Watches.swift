@@ -24,7 +24,7 @@ extension ClientState {
         watch.owed += size - before
         watches[id] = watch
         // Not for each little frame.
-        if watch.owed >= Int(watch.options.window) / 4 { giveCredit(id) }
+        if watch.owed >= min(Int(watch.options.window) / 4, Limits.watchCreditOwedMax) { giveCredit(id) }
     }
 
     private mutating func giveCredit(_ id: WatchID) {
