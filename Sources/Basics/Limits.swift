@@ -43,6 +43,8 @@ package enum Limits {
 
     /// A key in the change feed: those of other tables are made of a name and what orders the rows under it.
     package static let changeKeySizeMax = keySizeMax + 64
+    /// A value there: rows of other tables are told as they are stored, with a head before the client's value.
+    package static let changeValueSizeMax = valueSizeMaxCeiling + 64
     /// A frame of changes is closed at about this size; one change is never divided.
     package static let watchFrameSizeMax = 256 * kibibyte
     /// Changes of a node that its watches share, in memory; those further behind are read from the log.
@@ -50,7 +52,10 @@ package enum Limits {
     /// What a watch may have on its way to a client that has not said that it has read it.
     package static let watchCreditMax = 16 * mebibyte
     package static let watchCreditDefault = 256 * kibibyte
-    /// The same for all watches of a node together. Above it a watch gets on only when it has nothing under way.
+    /// What a client has read of a watch without having said so is less: that of all watches of a node leaves room.
+    package static let watchCreditOwedMax = 4 * kibibyte
+    /// The same for all watches of a node together. Above it a watch gets on only while it has less than an equal share
+    /// under way, and above twice that none does.
     package static let watchBytesUnderWayMax = 64 * mebibyte
 
     // MARK: Counts

@@ -24,7 +24,7 @@ extension ClientState {
         watch.owed += size - before
         watches[id] = watch
         // Not for each little frame.
-        if watch.owed >= Int(watch.options.window) / 4 { giveCredit(id) }
+        if watch.owed >= min(Int(watch.options.window) / 4, Limits.watchCreditOwedMax) { giveCredit(id) }
     }
 
     private mutating func giveCredit(_ id: WatchID) {
@@ -130,14 +130,16 @@ extension ClientState {
         expectReply(requestID, from: place, for: .watch(id))
         watches[id]?.requestID = requestID
         watches[id]?.address = nodes[place].address
-        watches[id]?.partial = nil
         watches[id]?.owed = 0
         watches[id]?.unreadOfBefore = watch.unread
     }
 
     /// It has no node any more and looks for one, at once or after a pause.
     private mutating func unplace(_ id: WatchID, after pause: Interval) {
-        guard watches[id] != nil else { return }
+        guard let watch = watches[id] else { return }
+        // The next node begins with this revision; the caller will not read what there was of it.
+        watches[id]?.unread -= watch.partial?.size ?? 0
+        watches[id]?.partial = nil
         watches[id]?.requestID = 0
         watches[id]?.address = ""
         watches[id]?.retryAt = now + pause

@@ -26,10 +26,16 @@ enum ChangeDecoder {
     static func append(
         _ record: borrowing RecordView, _ effects: Effects?, into writer: inout ByteWriter
     ) throws(DecodeError) {
-        guard record.header.type == .command else { return }
+        let revision = record.header.id.index
+        guard record.header.type == .command else {
+            // Timers that were due at it: its payload says nothing of them.
+            guard let effects else { return }
+            var rows = Rows()
+            for row in effects.rows { try rows.add(row) }
+            return write(revision, into: &writer) { rows.write(into: &$0) }
+        }
         var reader = ByteReader(record.payload)
         let header = try CommandHeader(decoding: &reader)
-        let revision = record.header.id.index
         guard let effects else { return try appendPlain(header, &reader, revision, into: &writer) }
         var rows = Rows()
         for row in effects.rows { try rows.add(row) }

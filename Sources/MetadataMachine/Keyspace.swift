@@ -72,6 +72,9 @@ package enum Keyspace {
 
     static func ticket(_ ticket: LogIndex, in line: [UInt8]) -> [UInt8] { line + bigEndian(ticket.rawValue) }
 
+    /// Where what comes after a ticket begins. Clients say which: any number, the largest too.
+    static func afterTicket(_ ticket: LogIndex, in line: [UInt8]) -> [UInt8] { Self.ticket(ticket, in: line) + [0] }
+
     static func line(ofTicketAt key: [UInt8]) -> [UInt8] { Array(key.dropLast(8)) }
 
     /// The ticket at the end of a key.

@@ -128,7 +128,7 @@ extension Machine {
     func forEachCandidate<Reader: EngineReader>(
         in line: [UInt8], after: LogIndex, of reader: Reader, _ body: (Candidate) -> ScanStep
     ) throws(EngineError) {
-        let from = Keyspace.ticket(after.next, in: line)
+        let from = Keyspace.afterTicket(after, in: line)
         try reader.scan(from: from, to: KeyRange.end(ofPrefix: line), reversed: false) {
             (key, value) throws(EngineError) in
             body(try Self.row("a candidate") { () throws(DecodeError) in
@@ -211,7 +211,7 @@ extension Machine {
     func forEachLockTicket<Reader: EngineReader>(
         in line: [UInt8], after: LogIndex, of reader: Reader, _ body: (LockTicket) -> ScanStep
     ) throws(EngineError) {
-        let from = Keyspace.ticket(after.next, in: line)
+        let from = Keyspace.afterTicket(after, in: line)
         try reader.scan(from: from, to: KeyRange.end(ofPrefix: line), reversed: false) {
             (key, value) throws(EngineError) in body(try Self.lockTicket(key, value))
         }

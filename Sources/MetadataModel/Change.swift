@@ -62,7 +62,7 @@ package struct ChangeView: ~Escapable {
         key = try reader.readBytes16(max: Limits.changeKeySizeMax)
         owner = flags & Change.owned != 0 ? try reader.readSessionID() : nil
         let hasValue = flags & (Change.put | Change.valueLeftOut) == Change.put
-        value = hasValue ? try reader.readBytes32(max: Limits.valueSizeMaxCeiling) : try reader.readBytes(0)
+        value = hasValue ? try reader.readBytes32(max: Limits.changeValueSizeMax) : try reader.readBytes(0)
     }
 
     /// Appends the change as it is, or without its value.

@@ -72,7 +72,7 @@ extension Replica {
                 slot: slot, requestID: requestID, table: request.table, span: request.span, filter: request.filter,
                 progressInterval: interval == .zero ? .zero : max(interval, Limits.watchProgressMin), window: window,
                 credit: window, next: begunAfter == hub.buffer.end ? nil : begunAfter.next, toldThrough: begunAfter,
-                toldAt: now))
+                toldAt: now, readAt: now))
         let floor = feedFloor
         write(slot) {
             WatchFrame.writeCreated(requestID: requestID, revision: begunAfter, floor: floor, into: &$0)
@@ -101,7 +101,7 @@ extension Replica {
 
     mutating func grantCredit(_ bytes: UInt32, slot: ConnectionSlot, requestID: UInt64) {
         guard let place = hub.place(slot, requestID) else { return }
-        hub.grant(Int(bytes), to: place)
+        hub.grant(Int(bytes), to: place, now: now)
     }
 
     mutating func cancelWatch(slot: ConnectionSlot, requestID: UInt64) {
@@ -265,18 +265,24 @@ extension Replica {
         guard let keysOnly = hub.watches[place]?.filter.contains(.keysOnly),
             let size = hub.watches[place]?.frame?.byteCount, let hasChanges = hub.watches[place]?.frame?.hasOpenChanges
         else { return }
-        if hasChanges, size + change.encodedSize(isKeyOnly: keysOnly) > Limits.watchFrameSizeMax {
-            sendFrame(of: place, through: revision, goesOn: true)
+        if size + change.encodedSize(isKeyOnly: keysOnly) > Limits.watchFrameSizeMax {
+            if hasChanges {
+                sendFrame(of: place, through: revision, goesOn: true)
+            } else if hub.watches[place]?.frame?.takeBack() == true {
+                // A large change goes alone: with others it might be more than a frame may be.
+                sendFrame(of: place, through: revision.previous)
+            }
             open(revision, for: place)
         }
         hub.watches[place]?.frame?.append(change, keysOnly: keysOnly)
+        // At once: others of this turn are to see what it takes.
+        hub.spend(frameSize: hub.watches[place]?.frame?.byteCount ?? 0, of: place, now: now)
     }
 
     private mutating func close(_ revision: LogIndex, of place: Int) {
         hub.watches[place]?.frame?.endRevision()
         hub.watches[place]?.openRevision = .zero
         guard let size = hub.watches[place]?.frame?.byteCount else { return }
-        hub.spend(frameSize: size, of: place, now: now)
         if size >= Limits.watchFrameSizeMax { sendFrame(of: place, through: revision) }
     }
 
@@ -390,7 +396,8 @@ extension Replica {
         }
         for place in hub.watches.indices {
             guard let watch = hub.watches[place] else { continue }
-            if watch.next != nil, let since = watch.stalledAt, now - since > Limits.watchStallMax {
+            let isStalled = watch.next != nil && (watch.stalledAt.map { now - $0 > Limits.watchStallMax } ?? false)
+            if isStalled || hub.keepsOthersWaiting(watch, now: now) {
                 endWatch(place, Self.laggedError("the client has read nothing for \(Limits.watchStallMax)"))
             } else if watch.progressInterval > .zero, now - watch.toldAt >= watch.progressInterval {
                 tellProgress(place, watch)

@@ -26,6 +26,8 @@ struct WatchHub: ~Copyable {
         /// The client knows that it has everything through here.
         var toldThrough: LogIndex
         var toldAt: Instant
+        /// When its client has last said that it has read something.
+        var readAt: Instant
         /// Since when there has been no credit.
         var stalledAt: Instant?
         var isQueued = false
@@ -154,10 +156,27 @@ struct WatchHub: ~Copyable {
 
     // MARK: Credit
 
-    /// It may be sent one revision more.
+    /// It may be sent one revision more. When all together have much under way, those that have little go on: nobody is
+    /// kept waiting by the others' clients. But not without end: a revision is of any size, and they are many.
     func maySend(_ place: Int) -> Bool {
         guard let watch = watches[place], watch.credit > 0 else { return false }
-        return bytesUnderWay < Limits.watchBytesUnderWayMax || watch.credit == watch.window
+        switch fullness {
+        case 0: return true
+        case 1: return !hasItsShare(watch)
+        default: return false
+        }
+    }
+
+    /// 0: there is room; 1: for those that have little under way; 2: for none.
+    private var fullness: Int { min(bytesUnderWay / Limits.watchBytesUnderWayMax, 2) }
+
+    private func hasItsShare(_ watch: Watch) -> Bool {
+        watch.window - watch.credit >= Limits.watchBytesUnderWayMax / max(count, 1)
+    }
+
+    /// Others wait for what its client does not read. While there is no room, at least one watch has its share.
+    func keepsOthersWaiting(_ watch: Watch, now: Instant) -> Bool {
+        fullness > 0 && hasItsShare(watch) && now - max(watch.toldAt, watch.readAt) > Limits.watchStallMax
     }
 
     mutating func spend(_ bytes: Int, of place: Int, now: Instant) {
@@ -175,20 +194,21 @@ struct WatchHub: ~Copyable {
     }
 
     /// The client has read `bytes` more.
-    mutating func grant(_ bytes: Int, to place: Int) {
+    mutating func grant(_ bytes: Int, to place: Int, now: Instant) {
         guard let watch = watches[place] else { return }
         let taken = min(bytes, watch.window - watch.credit)
         watches[place]?.credit += taken
+        if taken > 0 { watches[place]?.readAt = now }
         if watch.credit + taken > 0 { watches[place]?.stalledAt = nil }
         if watch.next != nil { enqueue(place) }
         free(taken)
     }
 
     private mutating func free(_ bytes: Int) {
-        let wasFull = bytesUnderWay >= Limits.watchBytesUnderWayMax
+        let before = fullness
         bytesUnderWay -= bytes
-        guard wasFull, bytesUnderWay < Limits.watchBytesUnderWayMax else { return }
-        for place in watches.indices where watches[place]?.next != nil { enqueue(place) }
+        guard fullness < before else { return }
+        for place in watches.indices where watches[place]?.next != nil && maySend(place) { enqueue(place) }
     }
 
     mutating func enqueue(_ place: Int) {

@@ -78,7 +78,7 @@ package final class StateKeeper<Home: EngineHome> {
             let found = try machine.findOrphans(after: after, limit: Self.ownersPerSearch)
             return .orphansFound(found.orphans, next: found.lookedThrough, term: term)
         case .feed(let slabs, let range, let isLive):
-            return .fed(try feed(slabs, in: range), range: range, isLive: isLive)
+            return try feed(slabs, in: range, isLive: isLive)
         case .forgetOutcomes(let index):
             try machine.forgetOutcomes(through: index)
             return .nothing
@@ -89,11 +89,16 @@ package final class StateKeeper<Home: EngineHome> {
     private static var ownersPerSearch: Int { 256 }
 
     /// Nil when this state does not know what the entries did. Watches are not worth a node's life.
-    private func feed(_ slabs: [Slab], in range: ClosedRange<LogIndex>) throws(MachineError) -> FeedBatch? {
+    private func feed(
+        _ slabs: [Slab], in range: ClosedRange<LogIndex>, isLive: Bool
+    ) throws(MachineError) -> StateOutcome {
         do throws(MachineError) {
-            return try machine.feed(slabs, in: range)
+            return .fed(try machine.feed(slabs, in: range), range: range, isLive: isLive)
         } catch .malformed {
-            return nil
+            return .fed(nil, range: range, isLive: isLive)
+        } catch .engine(.corrupt(let reason)) where !isLive {
+            // Rows that only a watch has asked for.
+            return .feedDamaged(reason, range: range)
         }
     }
 
@@ -138,6 +143,8 @@ package enum StateOutcome: Sendable {
     case orphansFound([SessionID], next: SessionID?, term: Term)
     /// What the entries of the range changed; nil when this state cannot tell.
     case fed(FeedBatch?, range: ClosedRange<LogIndex>, isLive: Bool)
+    /// What entries of long ago changed cannot be told, because rows are damaged; says which.
+    case feedDamaged(String, range: ClosedRange<LogIndex>)
     case nothing
 
     package func deliver(to replica: inout Replica) {
@@ -152,6 +159,9 @@ package enum StateOutcome: Sendable {
             replica.sessionsListed(sessions, nextTimer: nextTimer, term: term)
         case .orphansFound(let orphans, let next, let term): replica.orphansFound(orphans, next: next, term: term)
         case .fed(let batch, let range, let isLive): replica.fed(batch, range: range, isLive: isLive)
+        case .feedDamaged(let reason, let range):
+            replica.stateDamaged(reason: reason, isUsable: true)
+            replica.fed(nil, range: range, isLive: false)
         case .nothing: break
         }
     }

@@ -150,10 +150,13 @@ package struct WatchFrame: Sendable {
     private let start: FrameStart
     /// Where the open revision has its count, and the count so far.
     private var open: (offset: Int, count: UInt32)?
+    /// Where revisions begin.
+    private let bodyStart: Int
 
     package init(requestID: UInt64) {
         start = Self.begin(requestID, 2, .zero, into: &writer)
         writer.write(UInt8(0))
+        bodyStart = writer.count
     }
 
     package var byteCount: Int { writer.count + FrameFormat.checksumSize }
@@ -166,6 +169,15 @@ package struct WatchFrame: Sendable {
         writer.write(revision.rawValue)
         open = (writer.count, 0)
         writer.write(UInt32(0))
+    }
+
+    /// Takes an open revision back that has no changes yet.
+    /// - Returns: whether there are others in this frame.
+    package mutating func takeBack() -> Bool {
+        guard let open, open.count == 0 else { return false }
+        writer.removeAll(after: open.offset - 8)
+        self.open = nil
+        return writer.count > bodyStart
     }
 
     package mutating func append(_ change: borrowing ChangeView, keysOnly: Bool) {

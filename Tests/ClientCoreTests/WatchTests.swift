@@ -175,6 +175,27 @@ import Wire
         #expect(told(&harness).last == "3: a")
     }
 
+    @Test("a part of a revision that is lost with its connection is not waited for")
+    func lostPart() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        watch(&harness, from: 1, window: 1_000)
+        harness.accept("n1:1")
+        for _ in 0..<3 {
+            let (sent, request) = try asked(&harness)
+            #expect(request.from == LogIndex(1))
+            begin(&harness, sent, after: 0)
+            let large = String(repeating: "x", count: 700)
+            tell(&harness, sent, [(1, [Self.change("a", large)])], goesOn: true)
+            harness.cut("n1:1")
+            harness.wait(.milliseconds(400))
+            harness.accept("n1:1")
+        }
+        let (sent, _) = try asked(&harness)
+        begin(&harness, sent, after: 0)
+        tell(&harness, sent, [(1, [Self.change("a", "")])])
+        #expect(told(&harness) == ["begun after 0", "1: a"])
+    }
+
     @Test("what passes is tried again after a pause, what does not ends the watch")
     func errors() throws {
         var harness = Harness(endpoints: ["n1:1"])

@@ -36,6 +36,30 @@ struct ElectionTests {
         #expect(try !a.send(.coordination(.withdraw(group: Array("m".utf8)))).flag(), "nothing is left to withdraw")
     }
 
+    @Test("the largest number in each place where a client may name an index is only a number")
+    func largestIndexes() throws {
+        let largest = LogIndex(.max)
+        let name = Array("m".utf8)
+        let key = Array("k".utf8)
+        try a.campaign("m")
+        _ = try a.lock("m")
+        try rig.mutate(put("k"))
+        let candidates = try rig.ask(.candidates(group: name, after: largest, limit: 0)).part(of: Candidate.self)
+        #expect(candidates.items.isEmpty)
+        #expect(try rig.ask(.lock(name: name, after: largest, limit: 0)).part(of: LockTicket.self).items.isEmpty)
+        _ = try rig.check(Guard(kind: .election, name: name, fence: .max))
+        _ = try rig.check(Guard(kind: .lock, name: name, fence: .max))
+        #expect(try rig.mutate(put("k", "w", ifRevision: largest)).code == .conflict)
+        #expect(try rig.mutate(delete("k", ifRevision: largest)).code == .conflict)
+        for comparison in [
+            Transaction.Comparison.revision(key: key, equals: largest), .unchanged(prefix: key, since: largest),
+        ] {
+            let transaction = Transaction(comparisons: [comparison], then: [.get(key: key)])
+            #expect(try rig.mutate(.transaction(transaction)).code == nil)
+        }
+        #expect(try rig.value("k") == "v")
+    }
+
     @Test("who campaigns again gives up the first ticket and goes last")
     func again() throws {
         try a.campaign("m")

@@ -310,4 +310,37 @@ struct FeedTests {
             }
         }
     }
+    /// Its payload says nothing, and its outcome says all.
+    @Test("a delayed lock that is released at an entry without a command is told", arguments: [RecordType.noop, .command])
+    func timerAtAnyEntry(type: RecordType) throws {
+        let rig = try Rig()
+        let holder = RigClient(rig, 1)
+        try holder.lock("l", delay: .seconds(5))
+        try RigClient(rig, 2).lock("l")
+        try rig.expire(holder)
+        rig.pass(.seconds(5))
+        try rig.apply(type == .command ? Housekeeping.tick.encoded() : [], type: type)
+        let index = rig.machine.applied.last.index
+        let batch = try #require(try rig.machine.feed(rig.slabs(index...index), in: index...index))
+        let told = Self.told(batch)
+        #expect(told.map(\.revision) == [index])
+        #expect(told.first?.changes.map(\.table) == [0x21, 0x21])
+        #expect(told.first?.changes.map { $0.change.value == nil } == [true, false])
+    }
+
+    @Test("the largest entry of the State API is told, with the head that it is stored with")
+    func largestStateEntry() {
+        var row = ByteWriter()
+        let value = [UInt8](repeating: 7, count: Limits.valueSizeMaxCeiling)
+        StateEntry(version: StateVersion(1, 2), value: value).encodeRow(into: &row)
+        let change = Change(key: Array("s".utf8), value: row.takeBytes())
+        var writer = ByteWriter()
+        writer.write(UInt64(1))
+        writer.write(UInt32(0))
+        writer.write(FeedTable.state.rawValue)
+        change.encode(into: &writer)
+        writer.overwrite(at: 8, with: UInt32(writer.count - 12))
+        let told = Self.told(FeedBatch(range: LogIndex(1)...LogIndex(1), bytes: writer.takeBytes()))
+        #expect(told.first?.changes.first?.change == change)
+    }
 }
