@@ -27,4 +27,23 @@ import Testing
             #expect(try Set(FileManager.default.contentsOfDirectory(atPath: live)).isSuperset(of: tables))
         }
     }
+
+    @Test("the only state is the live one, also without the file that says so; of several none is guessed")
+    func nameIsMissing() throws {
+        let directory = try NodeDirectory { RocksHome(directory: $0, fileSystem: PosixFileSystem()) }
+        let live = try state(in: directory.path)
+        #expect(!live.hasSuffix("/state-1"))
+        try FileManager.default.removeItem(atPath: "\(directory.path)/state")
+        guard case .read(let content, _) = try directory.examine(after: { _ in }) else {
+            Issue.record("the state is not found")
+            return
+        }
+        #expect(content == directory.content)
+        let home = RocksHome(directory: directory.path, fileSystem: PosixFileSystem())
+        #expect(try home.livePath() == live)
+        try FileManager.default.createDirectory(atPath: "\(directory.path)/state-9", withIntermediateDirectories: false)
+        #expect(throws: EngineError.self) { try home.livePath() }
+        try FileManager.default.createDirectory(atPath: "\(directory.path)/state-1", withIntermediateDirectories: false)
+        #expect(try home.livePath() == "\(directory.path)/state-1")
+    }
 }
