@@ -209,7 +209,7 @@ final class NodeProcess: @unchecked Sendable {
                 than: identity.incarnation, founding: record, configuration: configuration, fileSystem: fileSystem)
             guard !others.isEmpty else { throw LogOpenError.damaged(damages) }
             for damage in damages { logger.error("\(damage)") }
-            try alarms.raiseDamage(damages.map(\.description))
+            alarms.raiseDamage(damages.map(\.description))
             try startRepair(cluster, others, peers)
         }
     }
@@ -270,7 +270,7 @@ final class NodeProcess: @unchecked Sendable {
             // There may be more of it.
             verifiesWholeLog: alarms.tellOfDamage)
         for note in opened.notes { logger.notice("\(note)") }
-        try alarms.raiseDamage(opened.damages)
+        alarms.raiseDamage(opened.damages)
         var restored = opened.restored
         restored.alarms = alarms.latched
         var settings = ReplicaSettings(
@@ -288,7 +288,7 @@ final class NodeProcess: @unchecked Sendable {
         let storage = NodeStorage(
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
             logSizeMax: configuration.logSizeMax,
-            feed: LogRetention(bytes: configuration.feedSize, age: configuration.feedAge), alarms: alarms.latched,
+            feed: LogRetention(bytes: configuration.feedSize, age: configuration.feedAge), alarmsOnDisk: alarms.stored,
             fileSystem: fileSystem, directory: directory)
         return Node(
             replica: replica, storage: storage, peers: peers, security: security, loop: loop, logger: logger, configuration: configuration

@@ -59,7 +59,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     /// As it is on disk, for the snapshot thread.
     private var memory = PeerMemory()
-    private var alarms: [LatchedAlarm]
+    /// Nil when it is not known what the disk has of them.
+    private var alarmsOnDisk: [LatchedAlarm]?
 
     private static var volatileSnapshotEntries: Int { 100_000 }
 
@@ -94,9 +95,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     init(
         log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership, logSizeMax: Int,
-        feed: LogRetention, alarms: [LatchedAlarm], fileSystem: any FileSystem, directory: String
+        feed: LogRetention, alarmsOnDisk: [LatchedAlarm]?, fileSystem: any FileSystem, directory: String
     ) {
-        self.alarms = alarms
+        self.alarmsOnDisk = alarmsOnDisk
         var retention = feed
         retention.bytes = min(retention.bytes, logSizeMax / 2)
         self.retention = retention
@@ -376,8 +377,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .keepAlarms(let news, let then):
             defer { then?() }
             // On a full disk it is tried again with the next.
-            guard news != alarms, (try? AlarmMemory.store(news, in: directory, on: fileSystem)) != nil else { return }
-            alarms = news
+            guard news != alarmsOnDisk else { return }
+            alarmsOnDisk = (try? AlarmMemory.store(news, in: directory, on: fileSystem)) == nil ? nil : news
         case .installed(let point):
             forgetReplaced(by: point)
         case .work(let work): perform(work)
