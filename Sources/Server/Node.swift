@@ -156,6 +156,9 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
             // that notes it may be busy with a snapshot for long: then the node stops first, and waits for that after.
             loop.scheduleTask(in: .seconds(1)) { self.failForReadDamage() }
             storage.keep(replica.latchedAlarms) { [self] in loop.execute { self.failForReadDamage() } }
+        case .feedUnreadable(_, let damage?):
+            logger.error("\(damage). Watches cannot begin before it; the next start gets it from the others")
+            turn { storage.deliver(report, to: &$0) }
         default: turn { storage.deliver(report, to: &$0) }
         }
     }

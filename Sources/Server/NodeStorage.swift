@@ -18,8 +18,8 @@ enum StorageReport: Sendable {
     case logRead(LogRead, [Slab])
     /// Entries that were asked for are not what was written: the others have them.
     case logDamaged(LogDamage)
-    /// Damage in old entries, which only watches still ask for.
-    case feedUnreadable(through: LogIndex)
+    /// Old entries that only watches still ask for are gone, or damaged.
+    case feedUnreadable(through: LogIndex, LogDamage?)
     case outcomes([StateOutcome])
     case flushed(through: LogIndex)
     case compacted(through: LogIndex)
@@ -185,7 +185,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .outcomes(let outcomes):
             for outcome in outcomes { outcome.deliver(to: &replica) }
         case .logDamaged(let damage): replica.logDamaged(damage.description)
-        case .feedUnreadable(let index): replica.feedUnreadable(through: index)
+        case .feedUnreadable(let index, let damage):
+            if let damage { replica.logDamaged(damage.description) }
+            replica.feedUnreadable(through: index)
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
         case .diskChecked(let usage, let level): replica.diskChanged(usage, level)
@@ -343,7 +345,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         do throws(LogReadError) {
             report(.logRead(read, try log.perform(read)))
         } catch where read.purpose == .feed {
-            report(.feedUnreadable(through: read.range.upperBound))
+            var found: LogDamage?
+            if case .damaged(let damage) = error { found = damage }
+            report(.feedUnreadable(through: read.range.upperBound, found))
         } catch {
             guard case .damaged(let damage) = error else {
                 return report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))

@@ -201,6 +201,40 @@ extension ServerTests {
         }
 
         @Test(
+            "damage that only a watch meets: an alarm; the only node goes on with it, also when it starts again",
+            .timeLimit(.minutes(1)))
+        func damageFoundByAWatch() async throws {
+            try await withCluster(nodes: 1) { cluster in
+                let client = cluster.client()
+                let before = try await client.put("before", "1")
+                try await fill(client)
+                let filler = [UInt8](repeating: 0x66, count: 500_000)
+                for number in 0..<10 { try await client.put(Array("filler/\(number)".utf8), filler) }
+                #expect(try await cluster.stop("n1") == [.exited(0)])
+                let place = try LogFiles.find("value-150-", in: cluster["n1"].directory)
+                try LogFiles.flipBit(of: place.path, at: place.offset)
+                try cluster.start("n1")
+                try await checkValues(client, count: 300)
+                do {
+                    for try await _ in client.watch(prefix: "damage/", from: before) {}
+                    Issue.record("the watch ended without an error")
+                } catch let error as ClientError {
+                    #expect("\(error)".contains("compacted"), "\(error)")
+                }
+                try await eventually("the alarm stands") {
+                    try await cluster.status("n1").alarms.map(\.name) == ["damage"]
+                }
+                expectReport(try cluster.log("n1"), place)
+                #expect(try await cluster.stop("n1") == [.exited(0)])
+                // Now the whole log is verified, and there is nobody to give the entry back.
+                try cluster.start("n1")
+                try await checkValues(client, count: 300)
+                #expect(try await cluster.status("n1").alarms.map(\.name) == ["damage"])
+                await client.shutdown()
+            }
+        }
+
+        @Test(
             "damage in an old segment, below what the state has applied, never becomes a wrong value",
             .timeLimit(.minutes(1)))
         func damageBelowApplied() async throws {
