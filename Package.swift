@@ -141,7 +141,7 @@ let package = Package(
             "BitRotTests",
             [
                 "Basics", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel", "RaftCore",
-                "ReplicaCore", "ReplicaStorage", "Server", "Snapshots", "StateEngine", "Wire",
+                "ReplicaCore", "ReplicaStorage", "Server", "Snapshots", "StateEngine", "Wire", logging,
             ]),
         tests("TelemetryTests", ["Basics", "Server", "Telemetry", logging, nioCore, nioPosix]),
         tests("TransportTests", ["Basics", "Transport", "Wire", nioCore, nioPosix]),

@@ -12,7 +12,7 @@ extension Replica {
     /// What only the shell can see: certificates, for one. Holds until it says otherwise.
     package mutating func shellSees(_ conditions: [AlarmBook.Condition]) { shellConditions = conditions }
 
-    /// The shell stops, for the log to be repaired at the next start.
+    /// It is repaired at the next start; where more than watches need it, the shell stops for that.
     package mutating func logDamaged(_ what: String) { raise(.damage, what) }
 
     mutating func raise(_ name: AlarmName, _ detail: String) {

@@ -34,7 +34,6 @@ package struct OpenedNode<Home: EngineHome> {
         var notes: [String] = []
         let found = try Self.openState(home, node: node)
         let appliedBefore = found.state?.machine.applied.last ?? .zero
-        if found.damage == nil { try home.removeOthers() }
         let snapshots = try SnapshotKeeper(fileSystem: fileSystem, dataDirectory: directory, cluster: identity)
         let logDirectory = "\(directory)/log"
         try fileSystem.makeDirectory(logDirectory, in: directory)
@@ -51,7 +50,8 @@ package struct OpenedNode<Home: EngineHome> {
         let state = try Self.completeState(found, home, node: node, log, snapshots, founding, &notes, &damages)
         let applied = state.machine.applied.last
         let needsState = applied.index < log.previous.index
-        if found.damage != nil { try home.removeOthers() }
+        // Until a peer has given a state, a damaged one is all there is of it; the installed one takes its place.
+        if !needsState { try home.removeOthers() }
         if !needsState, log.term(at: applied.index) != applied.term, log.previous != applied {
             try log.reset(to: applied)
             notes.append("the log starts anew after the installed snapshot at \(applied)")

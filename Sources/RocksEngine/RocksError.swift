@@ -30,15 +30,18 @@ extension EngineError {
         }
     }
 
-    /// As an error that RocksDB met while it opened what is in `directory`. Where its files name one that is not there,
-    /// or ask for what this release cannot do, they are not what was written; and the place is said in any case.
+    /// As an error that RocksDB met while it opened what is in `directory`; the place is said in any case.
+    ///
+    /// A CURRENT that names a MANIFEST that is not there is damage. What this release of RocksDB does not know ("Not
+    /// implemented", "Invalid argument") is not: it may be sound to another one, and damage is replaced.
     func metAtOpening(in directory: String) -> EngineError {
-        let signs = ["IO error: No such file or directory", "Not implemented", "Invalid argument"]
         switch self {
         case .corrupt(let text): return .corrupt(text.contains(directory) ? text : "\(text) in \(directory)")
-        case .io(let text) where signs.contains(where: text.hasPrefix):
+        case .io(let text) where text.hasPrefix("IO error: No such file or directory") && text.contains("/MANIFEST-"):
             return .corrupt(text.contains(directory) ? text : "\(text) in \(directory)")
-        case .io, .noSpace: return self
+        case .io(let text):
+            return .io(text.contains(directory) ? text : "\(text) in \(directory)")
+        case .noSpace: return self
         }
     }
 

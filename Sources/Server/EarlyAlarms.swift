@@ -13,12 +13,18 @@ struct EarlyAlarms {
     private var book: AlarmBook
     private let directory: String
     private let fileSystem: any FileSystem
+    private let logger: Logger
+    /// What the file holds; nil when that cannot be read, or its last replacement failed.
+    private(set) var stored: [LatchedAlarm]?
 
     init(node: String, directory: String, fileSystem: any FileSystem, logger: Logger) {
         self.directory = directory
         self.fileSystem = fileSystem
+        self.logger = logger
         do throws(IdentityError) {
-            book = AlarmBook(node: node, latched: try AlarmMemory.load(from: directory, on: fileSystem))
+            let found = try AlarmMemory.load(from: directory, on: fileSystem)
+            stored = found
+            book = AlarmBook(node: node, latched: found)
         } catch {
             logger.error("the alarms that stood at this node are lost: \(error)")
             book = AlarmBook(node: node)
@@ -31,11 +37,21 @@ struct EarlyAlarms {
     /// Damage was found before, and nobody has seen to it.
     var tellOfDamage: Bool { latched.contains { $0.name == AlarmName.damage.rawValue } }
 
-    /// Durable when it returns.
-    mutating func raiseDamage(_ damages: [String]) throws(DiskError) {
-        let news = damages.filter { book.raise(.damage, $0, at: wallClock()) }
-        guard !news.isEmpty else { return }
+    /// Durable when it returns, if the disk has room for it: a node that cannot note its damage is no better off down.
+    mutating func raiseDamage(_ damages: [String]) {
+        for damage in damages { book.raise(.damage, damage, at: wallClock()) }
+        guard latched != stored else { return }
+        do throws(DiskError) {
+            try store()
+        } catch {
+            logger.error("the alarms that stand at this node cannot be kept: \(error)")
+        }
+    }
+
+    private mutating func store() throws(DiskError) {
+        stored = nil
         try AlarmMemory.store(latched, in: directory, on: fileSystem)
+        stored = latched
     }
 
     func alarms(isRepairing: Bool) -> [Alarm] { book.alarms(active: Self.active(isRepairing)) }
@@ -44,7 +60,7 @@ struct EarlyAlarms {
         switch book.clear(name, active: Self.active(isRepairing)) {
         case .cleared(let count):
             do throws(DiskError) {
-                try AlarmMemory.store(latched, in: directory, on: fileSystem)
+                try store()
             } catch {
                 // Gone until the next start, which finds it again.
                 return .failed(ReplyError(.alarmHolds, "it cannot be noted that this was cleared: \(error)"), .clearAlarm)

@@ -7,7 +7,7 @@ package import StateEngine
 internal import Synchronization
 
 /// The state in RocksDB: directories `state-N` below the data directory, and the file `state` that names the live one;
-/// without that file it is `state-1`.
+/// without that file it is `state-1`, or the only one that is there.
 ///
 ///     state-N crc32c XXXXXXXX\n       of "state-N", in hexadecimal
 package final class RocksHome: EngineHome {
@@ -65,8 +65,14 @@ package final class RocksHome: EngineHome {
             guard try fileSystem.exists(path) else { return nil }
             return try fileSystem.open(path, .existing).read(at: 0, count: 256)
         }
-        guard let bytes else { return 1 }
         let there = try stateNumbers()
+        guard let bytes else {
+            if there.isEmpty || there.contains(1) { return 1 }
+            guard there.count == 1 else {
+                throw .corrupt("\(path) is missing, and \(there.count) states could be the one it named")
+            }
+            return there[0]
+        }
         if let number = Self.number(in: bytes) {
             guard there.contains(number) else { throw .corrupt("\(path) names state-\(number), which is not there") }
             return number

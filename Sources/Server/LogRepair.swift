@@ -23,14 +23,25 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     private let loop: any EventLoop
     private let logger: Logger
     private let finished: () -> Void
+    private let stuck: (_ byEveryone: Bool) -> Void
     private let failed: (NodeFailure) -> Void
+    private var members: [NodeID] = []
     private var reachable: [NodeID] = []
     private var ticker: RepeatedTask?
     private var rounds = 0
+    private var asked = -1
+    /// Since entries came last: for how many rounds, and who has said that it has none to give.
+    private var vainRounds = 0
+    private var empty: Set<NodeID> = []
 
+    /// Ten seconds: whoever is up has found a leader by then, and knows what is committed.
+    private static let vainRoundsMax = 50
+
+    /// - Parameter stuck: nobody who can be asked has what is missing; whether that is everyone. The repair has ended.
     init(
         _ log: SegmentedLog, identity: ClusterIdentity, peers: PeerConnections, loop: any EventLoop, logger: Logger,
-        finished: @escaping () -> Void, failed: @escaping (NodeFailure) -> Void
+        finished: @escaping () -> Void, stuck: @escaping (_ byEveryone: Bool) -> Void,
+        failed: @escaping (NodeFailure) -> Void
     ) {
         self.log = log
         self.identity = identity
@@ -38,6 +49,7 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
         self.loop = loop
         self.logger = logger
         self.finished = finished
+        self.stuck = stuck
         self.failed = failed
     }
 
@@ -51,6 +63,7 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     func start(_ members: [Member]) {
         peers.handler = self
         peers.setMembers(members)
+        self.members = members.map(\.id)
         ticker = loop.scheduleRepeatedTask(initialDelay: .milliseconds(50), delay: .milliseconds(200)) { [weak self] _ in
             self?.tick()
         }
@@ -61,6 +74,10 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
             logger.warning("repairing the log from peers", metadata: ["missing": "\(log.faultyRanges)"])
         }
         rounds += 1
+        vainRounds += 1
+        if vainRounds >= Self.vainRoundsMax, !reachable.isEmpty, empty.isSuperset(of: reachable) {
+            return giveUp()
+        }
         askEveryone()
     }
 
@@ -72,12 +89,26 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
         peers.setMembers([])
     }
 
+    /// For one range after the other: nobody may have the first of them, and somebody the next.
     private func askEveryone() {
-        guard let range = log.faultyRanges.first else { return finish() }
+        let ranges = log.faultyRanges
+        guard !ranges.isEmpty else { return finish() }
+        asked += 1
+        let range = ranges[asked % ranges.count]
         var writer = ByteWriter()
         PeerMessage.logEntries(from: range.lowerBound, through: range.upperBound).encode(into: &writer)
         let bytes = writer.takeBytes()
         for node in reachable { peers.send(bytes, to: node) }
+    }
+
+    private func giveUp() {
+        stop()
+        do throws(DiskError) {
+            try log.seal()
+            stuck(empty.isSuperset(of: members))
+        } catch {
+            failed(NodeFailure(message: "the log under repair cannot be sealed: \(error)"))
+        }
     }
 
     private func finish() {
@@ -107,9 +138,13 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     func peerReceived(_ header: FrameHeader, body: RawSpan, from node: NodeID) -> Bool {
         guard let received = try? PeerMessage.decode(header, body: body) else { return false }
         // Everything else waits until this node is whole.
-        guard case .logEntriesReply(let first) = received.message, received.payload.byteCount > 0,
-            let range = log.faultyRanges.first, range.lowerBound == first
+        guard case .logEntriesReply(let first) = received.message,
+            log.faultyRanges.contains(where: { $0.lowerBound == first })
         else { return true }
+        guard received.payload.byteCount > 0 else {
+            empty.insert(node)
+            return true
+        }
         do {
             let records = [UInt8](received.payload)
             let term = try RecordView(verifying: records.rawSpan).header.id.term
@@ -121,6 +156,8 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
                             + "move the data directory away, the node then comes back as a new member"))
                 return true
             }
+            vainRounds = 0
+            empty.removeAll()
             askEveryone()
         } catch let error as DiskError {
             failed(NodeFailure(message: "the log cannot be repaired: \(error)"))

@@ -39,6 +39,8 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     private var clientSlots: [UInt64: ConnectionSlot] = [:]
     let peers: PeerConnections
     private var events = NodeEvents()
+    /// Damage in the log that somebody needed, until the node has stopped for it.
+    private var readDamage: LogDamage?
     private let fail: (NodeFailure) -> Void
 
     init(
@@ -149,12 +151,22 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         case .failed(let failure): fail(failure)
         case .logDamaged(let damage):
             turn { storage.deliver(report, to: &$0) }
-            // It is known at the next start, which then verifies the whole log and has the others repair it.
-            storage.keep(replica.latchedAlarms) { [self] in
-                loop.execute { self.fail(NodeFailure(message: "\(damage). Started again, the node gets it from the others")) }
-            }
+            readDamage = damage
+            // It is known at the next start, which then verifies the whole log and has the others repair it. The thread
+            // that notes it may be busy with a snapshot for long: then the node stops first, and waits for that after.
+            loop.scheduleTask(in: .seconds(1)) { self.failForReadDamage() }
+            storage.keep(replica.latchedAlarms) { [self] in loop.execute { self.failForReadDamage() } }
+        case .feedUnreadable(_, let damage?):
+            logger.error("\(damage). Watches cannot begin before it; the next start gets it from the others")
+            turn { storage.deliver(report, to: &$0) }
         default: turn { storage.deliver(report, to: &$0) }
         }
+    }
+
+    private func failForReadDamage() {
+        guard let damage = readDamage else { return }
+        readDamage = nil
+        fail(NodeFailure(message: "\(damage). Started again, the node gets it from the others"))
     }
 
     // MARK: - Maintenance

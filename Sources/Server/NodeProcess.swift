@@ -194,7 +194,10 @@ final class NodeProcess: @unchecked Sendable {
         return own?.handed(to: member.id, settled: node?.settledMembership)?.encoded()
     }
 
-    private func startReplica() throws {
+    /// - Parameters:
+    ///   - mayVerify: whether the whole log is verified where damage was found before: there may be more of it.
+    ///   - nobodyHas: no other member has the entries that are missing.
+    private func startReplica(mayVerify: Bool = true, nobodyHas: Bool = false) throws {
         reminder?.cancel()
         joining?.stop()
         joining = nil
@@ -202,14 +205,22 @@ final class NodeProcess: @unchecked Sendable {
         guard let peers, let cluster = identity.cluster else { return }
         let founders = identity.foundingRecord
         let record = try FoundingRecord(decoding: founders.rawSpan)
+        let verifiesWholeLog = mayVerify && alarms.tellOfDamage
         do {
-            try startReplica(cluster, record, peers)
+            try startReplica(cluster, record, peers, verifiesWholeLog: verifiesWholeLog)
         } catch LogOpenError.damaged(let damages) {
             let others = try KnownMembers.others(
                 than: identity.incarnation, founding: record, configuration: configuration, fileSystem: fileSystem)
-            guard !others.isEmpty else { throw LogOpenError.damaged(damages) }
+            guard !others.isEmpty || verifiesWholeLog else { throw LogOpenError.damaged(damages) }
             for damage in damages { logger.error("\(damage)") }
-            try alarms.raiseDamage(damages.map(\.description))
+            guard !nobodyHas else {
+                throw NodeFailure(
+                    message: "no other member has these entries any more, or knows them to be committed: when a leader "
+                        + "is there, put a new node in the place of this one with `quorate member replace`")
+            }
+            alarms.raiseDamage(damages.map(\.description))
+            // Nobody can give them back; if the state holds what they did, nobody has to.
+            guard !others.isEmpty else { return try startReplica(mayVerify: false) }
             try startRepair(cluster, others, peers)
         }
     }
@@ -226,14 +237,10 @@ final class NodeProcess: @unchecked Sendable {
         }
         let repairing = LogRepair(
             log, identity: cluster, peers: peers, loop: loop, logger: logger,
-            finished: { [unowned self] in
-                repair = nil
-                do {
-                    try startReplica()
-                } catch {
-                    logger.error("\(error)")
-                    exit.finish(1)
-                }
+            finished: { [unowned self] in endRepair { try startReplica() } },
+            stuck: { [unowned self] byEveryone in
+                logger.warning("nobody has the entries that are missing: starting without them if the state can")
+                endRepair { try startReplica(mayVerify: false, nobodyHas: byEveryone) }
             },
             failed: { [logger, exit] failure in
                 logger.error("stopping: \(failure.message)")
@@ -243,34 +250,46 @@ final class NodeProcess: @unchecked Sendable {
         repairing.start(others)
     }
 
+    private func endRepair(_ start: () throws -> Void) {
+        repair = nil
+        do {
+            try start()
+        } catch {
+            logger.error("\(error)")
+            exit.finish(1)
+        }
+    }
+
     private var logSettings: LogSettings {
         var settings = LogSettings()
         settings.segmentSize = configuration.segmentSize
         return settings
     }
 
-    private func startReplica(_ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections) throws {
+    private func startReplica(
+        _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections, verifiesWholeLog: Bool
+    ) throws {
         let directory = configuration.dataDirectory
         switch configuration.engine {
         case .rocksdb:
             let home = RocksHome(directory: directory, fileSystem: fileSystem)
-            node = try makeNode(home, cluster, record, peers)
-        case .memory: node = try makeNode(MemoryHome(), cluster, record, peers)
+            node = try makeNode(home, cluster, record, peers, verifiesWholeLog)
+        case .memory: node = try makeNode(MemoryHome(), cluster, record, peers, verifiesWholeLog)
         }
         node?.start()
     }
 
     private func makeNode<Home: EngineHome>(
-        _ home: Home, _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections
+        _ home: Home, _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections,
+        _ verifiesWholeLog: Bool
     ) throws -> any RunningNode {
         let directory = configuration.dataDirectory
         let opened = try OpenedNode(
             fileSystem: fileSystem, directory: directory, identity: cluster, node: identity.incarnation,
             founding: record, home: home, logSettings: logSettings,
-            // There may be more of it.
-            verifiesWholeLog: alarms.tellOfDamage)
+            verifiesWholeLog: verifiesWholeLog)
         for note in opened.notes { logger.notice("\(note)") }
-        try alarms.raiseDamage(opened.damages)
+        alarms.raiseDamage(opened.damages)
         var restored = opened.restored
         restored.alarms = alarms.latched
         var settings = ReplicaSettings(
@@ -288,7 +307,7 @@ final class NodeProcess: @unchecked Sendable {
         let storage = NodeStorage(
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
             logSizeMax: configuration.logSizeMax,
-            feed: LogRetention(bytes: configuration.feedSize, age: configuration.feedAge), alarms: alarms.latched,
+            feed: LogRetention(bytes: configuration.feedSize, age: configuration.feedAge), alarmsOnDisk: alarms.stored,
             fileSystem: fileSystem, directory: directory)
         return Node(
             replica: replica, storage: storage, peers: peers, security: security, loop: loop, logger: logger, configuration: configuration

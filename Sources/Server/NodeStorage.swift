@@ -18,8 +18,8 @@ enum StorageReport: Sendable {
     case logRead(LogRead, [Slab])
     /// Entries that were asked for are not what was written: the others have them.
     case logDamaged(LogDamage)
-    /// Damage in old entries, which only watches still ask for.
-    case feedUnreadable(through: LogIndex)
+    /// Old entries that only watches still ask for are gone, or damaged.
+    case feedUnreadable(through: LogIndex, LogDamage?)
     case outcomes([StateOutcome])
     case flushed(through: LogIndex)
     case compacted(through: LogIndex)
@@ -59,7 +59,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     /// As it is on disk, for the snapshot thread.
     private var memory = PeerMemory()
-    private var alarms: [LatchedAlarm]
+    /// Nil when it is not known what the disk has of them.
+    private var alarmsOnDisk: [LatchedAlarm]?
 
     private static var volatileSnapshotEntries: Int { 100_000 }
 
@@ -94,9 +95,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     init(
         log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership, logSizeMax: Int,
-        feed: LogRetention, alarms: [LatchedAlarm], fileSystem: any FileSystem, directory: String
+        feed: LogRetention, alarmsOnDisk: [LatchedAlarm]?, fileSystem: any FileSystem, directory: String
     ) {
-        self.alarms = alarms
+        self.alarmsOnDisk = alarmsOnDisk
         var retention = feed
         retention.bytes = min(retention.bytes, logSizeMax / 2)
         self.retention = retention
@@ -184,7 +185,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .outcomes(let outcomes):
             for outcome in outcomes { outcome.deliver(to: &replica) }
         case .logDamaged(let damage): replica.logDamaged(damage.description)
-        case .feedUnreadable(let index): replica.feedUnreadable(through: index)
+        case .feedUnreadable(let index, let damage):
+            if let damage { replica.logDamaged(damage.description) }
+            replica.feedUnreadable(through: index)
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
         case .diskChecked(let usage, let level): replica.diskChanged(usage, level)
@@ -342,7 +345,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         do throws(LogReadError) {
             report(.logRead(read, try log.perform(read)))
         } catch where read.purpose == .feed {
-            report(.feedUnreadable(through: read.range.upperBound))
+            var found: LogDamage?
+            if case .damaged(let damage) = error { found = damage }
+            report(.feedUnreadable(through: read.range.upperBound, found))
         } catch {
             guard case .damaged(let damage) = error else {
                 return report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
@@ -376,8 +381,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .keepAlarms(let news, let then):
             defer { then?() }
             // On a full disk it is tried again with the next.
-            guard news != alarms, (try? AlarmMemory.store(news, in: directory, on: fileSystem)) != nil else { return }
-            alarms = news
+            guard news != alarmsOnDisk else { return }
+            alarmsOnDisk = (try? AlarmMemory.store(news, in: directory, on: fileSystem)) == nil ? nil : news
         case .installed(let point):
             forgetReplaced(by: point)
         case .work(let work): perform(work)

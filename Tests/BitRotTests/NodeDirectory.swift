@@ -47,6 +47,15 @@ final class NodeDirectory<Home: EngineHome> {
         return Examination.of(copy, makeHome)
     }
 
+    /// It itself, opened as a node does.
+    func open() throws -> OpenedNode<Home> {
+        guard let identity = try NodeIdentity.load(from: path, on: PosixFileSystem()) else {
+            throw Unexpected(description: "\(path) is taken for a new directory")
+        }
+        let record = try FoundingRecord(decoding: identity.foundingRecord.rawSpan)
+        return try Examination.open(path, record, makeHome(path))
+    }
+
     /// Every file in it, from its root, sorted.
     func files() throws -> [String] {
         let names = try FileManager.default.subpathsOfDirectory(atPath: path)

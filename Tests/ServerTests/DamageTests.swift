@@ -201,6 +201,116 @@ extension ServerTests {
         }
 
         @Test(
+            "damage that only a watch meets: an alarm; the only node goes on with it, also when it starts again",
+            .timeLimit(.minutes(1)))
+        func damageFoundByAWatch() async throws {
+            try await withCluster(nodes: 1) { cluster in
+                let client = cluster.client()
+                let before = try await client.put("before", "1")
+                try await fill(client)
+                let filler = [UInt8](repeating: 0x66, count: 500_000)
+                for number in 0..<10 { try await client.put(Array("filler/\(number)".utf8), filler) }
+                #expect(try await cluster.stop("n1") == [.exited(0)])
+                let place = try LogFiles.find("value-150-", in: cluster["n1"].directory)
+                try LogFiles.flipBit(of: place.path, at: place.offset)
+                try cluster.start("n1")
+                try await checkValues(client, count: 300)
+                do {
+                    for try await _ in client.watch(prefix: "damage/", from: before) {}
+                    Issue.record("the watch ended without an error")
+                } catch let error as ClientError {
+                    #expect("\(error)".contains("compacted"), "\(error)")
+                }
+                try await eventually("the alarm stands") {
+                    try await cluster.status("n1").alarms.map(\.name) == ["damage"]
+                }
+                expectReport(try cluster.log("n1"), place)
+                #expect(try await cluster.stop("n1") == [.exited(0)])
+                // Now the whole log is verified, and there is nobody to give the entry back.
+                try cluster.start("n1")
+                try await checkValues(client, count: 300)
+                #expect(try await cluster.status("n1").alarms.map(\.name) == ["damage"])
+                await client.shutdown()
+            }
+        }
+
+        private static let smallLogs = ["--segment-size", "1MiB", "--log-max", "8MiB", "--feed-size", "4MiB"]
+
+        private func writeFiller(_ client: MetadataClient, _ count: Int) async throws {
+            let filler = [UInt8](repeating: 0x66, count: 500_000)
+            for number in 0..<count { try await client.put(Array("filler/\(number % 4)".utf8), filler) }
+        }
+
+        /// So that they have nothing any more to repair an old segment with.
+        private func cutLogs(_ client: MetadataClient, _ cluster: Cluster, without node: String) async throws {
+            let others = cluster.names.filter { $0 != node }
+            try await eventually("the others' logs are cut", within: .seconds(30)) {
+                try await writeFiller(client, 10)
+                return await cluster.statuses(others).allSatisfy { $0.firstIndex > 320 }
+            }
+        }
+
+        @Test(
+            "damage in entries that the state does not need and nobody has any more: the node starts all the same",
+            .timeLimit(.minutes(2)))
+        func nobodyHasTheEntries() async throws {
+            try await withCluster(flags: Self.smallLogs) { cluster in
+                let client = cluster.client()
+                let before = try await client.put("before", "1")
+                try await fill(client)
+                try await writeFiller(client, 4)
+                try await cluster.waitUntilWhole()
+                let node = try await cluster.followers()[0]
+                #expect(try await cluster.stop(node) == [.exited(0)])
+                let place = try LogFiles.find("value-150-", in: cluster[node].directory)
+                try LogFiles.flipBit(of: place.path, at: place.offset)
+                try cluster.start(node)
+                try await cluster.waitUntilWhole()
+                try await eventually("\(node) leads") {
+                    if try await cluster.leader().name == node { return true }
+                    try await client.transferLeadership(to: node)
+                    return false
+                }
+                _ = try await cluster.run([
+                    "watch", "damage/", "--from", "\(before)", "--limit", "300",
+                    "--endpoints", cluster[node].client,
+                ])
+                try await eventually("the alarm stands") {
+                    try await cluster.status(node).alarms.contains { $0.name == "damage" }
+                }
+                #expect(try await cluster.stop(node) == [.exited(0)])
+                try await cutLogs(client, cluster, without: node)
+                try cluster.start(node)
+                try await cluster.waitUntilWhole()
+                #expect(try cluster.log(node).contains("nobody has the entries"), "\(cluster.logTail(node))")
+                try await checkValues(client, count: 300)
+                await client.shutdown()
+            }
+        }
+
+        @Test(
+            "damage in entries that the state needs and nobody has any more: refused, with what to do",
+            .timeLimit(.minutes(2)))
+        func nobodyHasWhatIsNeeded() async throws {
+            try await withCluster(flags: Self.smallLogs) { cluster in
+                let client = cluster.client()
+                try await fill(client)
+                try await writeFiller(client, 2)
+                try await cluster.waitUntilWhole()
+                let node = try await cluster.followers()[0]
+                try await cluster.kill(node)
+                let place = try LogFiles.find("value-150-", in: cluster[node].directory)
+                try LogFiles.flipBit(of: place.path, at: place.offset)
+                try await cutLogs(client, cluster, without: node)
+                let process = try cluster.start(node)
+                #expect(try await process.waitUntilEnded(.seconds(40)) == .exited(1))
+                #expect(try cluster.log(node).contains("quorate member replace"), "\(cluster.logTail(node))")
+                await cluster.forget(node)
+                await client.shutdown()
+            }
+        }
+
+        @Test(
             "damage in an old segment, below what the state has applied, never becomes a wrong value",
             .timeLimit(.minutes(1)))
         func damageBelowApplied() async throws {
