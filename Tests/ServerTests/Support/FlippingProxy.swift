@@ -2,7 +2,8 @@ import Basics
 import Glibc
 import Synchronization
 
-/// Stands between two that speak TCP on loopback, and flips a bit of what they say to each other now and then.
+/// Stands between two that speak TCP on loopback, and flips a bit of what they say to each other now and then, or keeps it
+/// to itself for a while.
 ///
 /// Which bit is drawn from a seed; which byte it hits depends on how the bytes arrive, as on a real wire.
 final class FlippingProxy: Sendable {
@@ -19,6 +20,7 @@ final class FlippingProxy: Sendable {
         var bytesLeft = 0
         var flipCount = 0
         var lengthensNext = false
+        var isHolding = false
         var isOver = false
         var open: Set<Int32> = []
 
@@ -81,6 +83,9 @@ final class FlippingProxy: Sendable {
     func lengthenNextFrame() { state.withLock { $0.lengthensNext = true } }
     var hasLengthened: Bool { state.withLock { !$0.lengthensNext } }
 
+    /// A partition: while it lasts, nothing gets through in either direction, and no connection ends.
+    func hold(_ isHolding: Bool) { state.withLock { $0.isHolding = isHolding } }
+
     var flipCount: Int { state.withLock { $0.flipCount } }
 
     /// Ends every connection; nobody is let in any more.
@@ -135,6 +140,7 @@ final class FlippingProxy: Sendable {
         while true {
             let count = recv(source, &buffer, buffer.count, 0)
             guard count > 0 else { return }
+            while state.withLock({ $0.isHolding && !$0.isOver }) { usleep(2_000) }
             state.withLock {
                 $0.damage(&buffer, count)
                 if isToTarget { $0.lengthen(&buffer, count) }
