@@ -1,6 +1,7 @@
 internal import Basics
 internal import LogFormat
 internal import MetadataModel
+internal import StateEngine
 
 /// What entries changed, found again from the log and from what outcome rows say beside it: a function of (record,
 /// effects). The one way in which the change feed is made, live and for those that catch up.
@@ -11,10 +12,10 @@ enum ChangeDecoder {
         var form: Effect.Form?
         var deletedKeys: [[UInt8]] = []
         /// Rows that the command does not show.
-        var rows: [Row] = []
+        var rows: [ChangedRow] = []
     }
 
-    struct Row {
+    struct ChangedRow {
         var table: UInt8
         var key: [UInt8]
         /// As stored; nil: deleted.
@@ -146,15 +147,18 @@ enum ChangeDecoder {
             changed[Place(table: FeedTable.records.rawValue, key: key)] = Content()
         }
 
-        mutating func add(_ row: Row) throws(DecodeError) {
+        mutating func add(_ row: ChangedRow) throws(DecodeError) {
             guard let table = FeedTable(rawValue: row.table) else {
                 throw .unknown("table of a changed row", UInt64(row.table))
             }
             var content = Content(value: row.stored)
             if table == .records, let stored = row.stored {
-                var reader = ByteReader(stored.rawSpan)
-                if try reader.readUInt64() & RowHead.owned != 0 { content.owner = try reader.readSessionID() }
-                content.value = [UInt8](reader.readRemaining())
+                do throws(EngineError) {
+                    content.owner = try Row.owner(stored.rawSpan)
+                    content.value = [UInt8](try Row.value(stored.rawSpan))
+                } catch {
+                    throw .truncated
+                }
             }
             changed[Place(table: row.table, key: row.key)] = content
         }
@@ -189,10 +193,4 @@ enum ChangeDecoder {
             }
         }
     }
-}
-
-/// The head of a stored record.
-enum RowHead {
-    /// Set in the revision when the owner follows it.
-    static let owned: UInt64 = 1 << 63
 }

@@ -88,7 +88,7 @@ enum OutcomeReader {
                 }
             case 5:
                 let index = try reader.readUInt64()
-                var rows: [ChangeDecoder.Row] = []
+                var rows: [ChangeDecoder.ChangedRow] = []
                 for _ in 0..<(try reader.readUInt32()) { rows.append(try readRow(&reader)) }
                 body(index) { $0.rows += rows }
             default: try skip(item, &reader)
@@ -96,12 +96,12 @@ enum OutcomeReader {
         }
     }
 
-    private static func readRow(_ reader: inout ByteReader) throws(DecodeError) -> ChangeDecoder.Row {
+    private static func readRow(_ reader: inout ByteReader) throws(DecodeError) -> ChangeDecoder.ChangedRow {
         let table = try reader.readUInt8()
         let key = [UInt8](try reader.readBytes16())
         let isPut = try reader.readBool()
         let stored = isPut ? [UInt8](try reader.readBytes32(max: Limits.recordPayloadSizeMax)) : nil
-        return ChangeDecoder.Row(table: table, key: key, stored: stored)
+        return ChangeDecoder.ChangedRow(table: table, key: key, stored: stored)
     }
 
     /// What sessions go through says nothing of rows.

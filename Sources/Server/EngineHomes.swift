@@ -9,7 +9,7 @@ internal import Synchronization
 /// The state in RocksDB: directories `state-N` below the data directory, and the file `state` that names the live one;
 /// without that file it is `state-1`, or the only one that is there.
 ///
-///     state-N crc32c XXXXXXXX\n       of "state-N", in hexadecimal
+///     state-N crc32c C\n       C: that of "state-N", eight hexadecimal digits
 package final class RocksHome: EngineHome {
     private let directory: String
     private let fileSystem: any FileSystem
