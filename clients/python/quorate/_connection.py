@@ -44,6 +44,9 @@ class Connection(asyncio.Protocol):
         self._answers: Dict[int, Answer] = {}
         #: Watches that stand.
         self._streams: Dict[int, Answer] = {}
+        #: Places that were given to callers who have not sent yet.
+        self._granted = 0
+        self._is_turn_of_mutations = False
         self._waiting_for_room: Deque["asyncio.Future[None]"] = deque()
         self._next_request_id = 1
         self._outgoing: List[bytes] = []
@@ -59,7 +62,7 @@ class Connection(asyncio.Protocol):
     @property
     def room(self) -> int:
         """Requests that may be sent now; two places are kept free for a ping and a keep-alive."""
-        return 0 if self.is_congested else self.hello.requests - 2 - len(self._answers)
+        return 0 if self.is_congested else self.hello.requests - 2 - len(self._answers) - self._granted
 
     # Sending
 
@@ -90,10 +93,15 @@ class Connection(asyncio.Protocol):
 
     async def wait_for_room(self) -> None:
         """Returns when a request may be sent, or the connection has ended."""
-        while self.room <= 0 and not self.is_ended:
+        if self.room <= 0 and not self.is_ended:
             waiter: "asyncio.Future[None]" = self._loop.create_future()
             self._waiting_for_room.append(waiter)
-            await waiter
+            try:
+                await waiter
+            finally:
+                # The caller sends at once, so the place is not given to another meanwhile.
+                if waiter.done() and not waiter.cancelled():
+                    self._granted -= 1
 
     async def request(self, kind: int, body: bytes, *, flags: int = 0) -> wire.Reply:
         """Sends a request and waits for its one reply, with code 0.
@@ -163,7 +171,7 @@ class Connection(asyncio.Protocol):
                 self.is_going_away = True
                 self._tell_leader(wire.read_leader(wire.Reader(frame.body)))
             return
-        was_full = self.room <= 0 if self.is_ready else False
+        was_full = self.is_ready and self.room <= 0
         answer = self._answers.pop(frame.request_id, None)
         if answer is None:
             answer = self._streams.get(frame.request_id)
@@ -174,14 +182,23 @@ class Connection(asyncio.Protocol):
         if not frame.flags & wire.FLAG_MORE:
             self._streams.pop(frame.request_id, None)
         answer(frame)
-        if was_full:
+        if was_full or self._waiting_for_room:
             self._has_room()
 
     def _has_room(self) -> None:
-        if self.on_writable is not None:
+        """Mutations and queries come in turns, so that neither keeps the other waiting."""
+        self._is_turn_of_mutations = not self._is_turn_of_mutations
+        if self._is_turn_of_mutations and self.on_writable is not None:
             self.on_writable()
-        for _ in range(min(len(self._waiting_for_room), max(0, self.room))):
-            _finish(self._waiting_for_room.popleft())
+        while self._waiting_for_room and self.room > 0:
+            self._grant(self._waiting_for_room.popleft())
+        if not self._is_turn_of_mutations and self.on_writable is not None:
+            self.on_writable()
+
+    def _grant(self, waiter: "asyncio.Future[None]") -> None:
+        if not waiter.done():
+            self._granted += 1
+            waiter.set_result(None)
 
     def _tell_leader(self, leader: Optional[Tuple[str, str]]) -> None:
         if self.on_leader is not None:
@@ -249,7 +266,7 @@ class Connection(asyncio.Protocol):
         for answer in answers:
             answer(None)
         for waiter in self._waiting_for_room:
-            _finish(waiter)
+            self._grant(waiter)
 
 
 async def connect(
@@ -311,8 +328,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}"
     return str(error) or type(error).__name__
-
-
-def _finish(waiter: "asyncio.Future[None]") -> None:
-    if not waiter.done():
-        waiter.set_result(None)

@@ -8,7 +8,7 @@ import functools
 import os
 from collections import OrderedDict, deque
 from struct import Struct
-from typing import TYPE_CHECKING, Callable, Deque, Optional, Set, Union
+from typing import TYPE_CHECKING, Callable, Deque, List, Optional, Set, Union
 
 from . import _wire as wire
 from ._clock import now
@@ -142,6 +142,7 @@ class Session:
         self._pump_timer: Optional[asyncio.TimerHandle] = None
         self._state_timer: Optional[asyncio.TimerHandle] = None
         self._keep_alive: Optional["asyncio.Task[None]"] = None
+        self._lost_listeners: List[Callable[[], None]] = []
         self._drained: Set["asyncio.Future[None]"] = set()
 
     # State
@@ -197,6 +198,8 @@ class Session:
         if self._is_open and self._told is not SessionState.LOST:
             self._told = SessionState.LOST
             self._on_state(self, SessionState.LOST)
+        for listener in list(self._lost_listeners):
+            listener()
         sent = list(self._outstanding.values())
         unsent = list(self._queue)
         self._outstanding.clear()
@@ -219,12 +222,36 @@ class Session:
     ) -> "asyncio.Future[wire.Reply]":
         """Sends a mutation after those submitted before; the future has the reply, with code 0 or not."""
         future: "asyncio.Future[wire.Reply]" = self._loop.create_future()
+        if self.is_lost:
+            self.look_at_state()
+            future.set_exception(self._unsent_error())
+            return future
         mutation = Mutation(kind, guards, fields, future)
         if deadline is not None:
             mutation.timer = self._loop.call_at(deadline, self._time_is_up, mutation)
         self._queue.append(mutation)
         self.pump()
         return future
+
+    def submit_unattended(self, kind: int, fields: bytes) -> "asyncio.Future[None]":
+        """What has to be done whether or not anybody waits: sent until it is answered or the session has ended."""
+        done: "asyncio.Future[None]" = self._loop.create_future()
+
+        def answered(future: "asyncio.Future[wire.Reply]") -> None:
+            if not future.cancelled():
+                future.exception()
+            _finish(done)
+
+        self.submit(kind, fields, b"", None).add_done_callback(answered)
+        return done
+
+    def on_lost(self, listener: Callable[[], None]) -> Callable[[], None]:
+        """Has the end of the session told.
+
+        Returns: what ends that.
+        """
+        self._lost_listeners.append(listener)
+        return lambda: self._lost_listeners.remove(listener)
 
     def give_up(self, mutation_future: "asyncio.Future[wire.Reply]") -> None:
         """Nobody waits for the result any more."""

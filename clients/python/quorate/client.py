@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import ssl
 from types import TracebackType
-from typing import AsyncIterator, Callable, Iterable, List, Optional, Set, Tuple, Type, Union
+from typing import AsyncGenerator, Callable, Iterable, List, Optional, Set, Tuple, Type, Union
 
 from . import _wire as wire
 from . import transaction as transactions
 from ._connection import Connection
 from ._nodes import Nodes, pause_after
-from ._ranges import encode_range, range_of
+from ._encoding import encode_guard, encode_range, range_of
 from ._session import RETRIED, Session, SessionState
+from .elections import Elections
 from .errors import (
     ClientClosed,
     ClusterMismatch,
@@ -24,6 +25,8 @@ from .errors import (
     SessionLost,
     ViewReleased,
 )
+from .locks import Locks
+from .state import State
 from .transaction import If, Op, TransactionResult
 from .values import (
     Bytes,
@@ -57,10 +60,6 @@ _SESSIONS = 11
 _KEYS_ONLY = 1
 _COUNT_ONLY = 2
 _PIN = 4
-
-
-def encode_guard(guard: Guard) -> bytes:
-    return wire.u8(guard.kind) + wire.bytes16(guard.name) + wire.u64(guard.fence)
 
 
 class Client:
@@ -112,6 +111,12 @@ class Client:
         self._one_shots: Set[Session] = set()
         self._watches: Set[Watch] = set()
         self._state_listeners: List[Callable[[SessionState], None]] = []
+        #: Campaign, withdraw, observe.
+        self.elections = Elections(self)
+        #: Exclusive and shared.
+        self.locks = Locks(self)
+        #: Variables as Apache Mesos has them.
+        self.state = State(self)
         self._loop = asyncio.get_running_loop()
         # With a short session a silent node has to be found out before the session is at risk.
         silence_max = 1.5 if session_timeout is None else min(1.5, max(0.1, session_timeout / 6))
@@ -161,6 +166,11 @@ class Client:
         return self._revision
 
     @property
+    def addresses(self) -> List[str]:
+        """Of all nodes that are known by now."""
+        return self._nodes.addresses()
+
+    @property
     def session_state(self) -> SessionState:
         """Judged by the clock at this moment: right even in a process that was stopped and has just woken."""
         return SessionState.NONE if self._session is None else self._session.state
@@ -178,7 +188,7 @@ class Client:
         self._state_listeners.append(listener)
         return lambda: self._state_listeners.remove(listener)
 
-    async def session_states(self) -> AsyncIterator[SessionState]:
+    async def session_states(self) -> AsyncGenerator[SessionState, None]:
         """The session's state now, and then every change of it."""
         states: "asyncio.Queue[SessionState]" = asyncio.Queue()
         states.put_nowait(self.session_state)
@@ -544,7 +554,7 @@ class Client:
         keys_only: bool = False,
         level: ReadLevel = ReadLevel.LINEARIZABLE,
         timeout: Optional[float] = None,
-    ) -> AsyncIterator[Row]:
+    ) -> AsyncGenerator[Row, None]:
         """The rows of a prefix or range, in key order, page by page; for more than fits into memory. Rows that change
         meanwhile may be seen as they were before or after.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, AsyncIterator, Deque, List, NamedTuple, Option
 
 from . import _wire as wire
 from ._nodes import pause_after
-from ._ranges import encode_range
+from ._encoding import encode_range
 from .errors import ClusterMismatch, GenerationChanged, ProtocolError, QuorateError, ServerError
 from .values import Range
 
@@ -118,6 +118,11 @@ class Watch(AsyncIterator[WatchEvent]):
     def feed_floor(self) -> Optional[int]:
         """The oldest revision that a watch could begin with, at the node that gave it last."""
         return self._floor
+
+    @property
+    def unread(self) -> int:
+        """Bytes that were received and not yet read."""
+        return self._queued
 
     async def start(self) -> "Watch":
         """Returns when the watch stands: every change after :attr:`next_revision` will be told.

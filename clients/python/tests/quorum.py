@@ -46,9 +46,11 @@ async def eventually(what: str, condition: Callable[[], Awaitable[Optional[T]]],
 class Relay:
     """Stands between clients and one node, at the address that the node tells clients. Rules look at whole frames."""
 
-    def __init__(self, port: int, target: int) -> None:
+    def __init__(self, port: int, target: int, *, is_opaque: bool) -> None:
         self.port = port
         self.target = target
+        #: What passes is encrypted: there are no frames to look at.
+        self.is_opaque = is_opaque
         #: Refuses connections, and has ended those that stood.
         self.is_cut = False
         #: Looks at each frame of a client (kind, body) before it is passed on; False ends the connection there.
@@ -109,6 +111,12 @@ class Relay:
         rule: Callable[[], Optional[Callable[[int, bytes], bool]]],
     ) -> None:
         try:
+            while self.is_opaque:
+                data = await reader.read(65536)
+                if not data:
+                    return
+                writer.write(data)
+                await writer.drain()
             while True:
                 head = await reader.readexactly(16)
                 rest = await reader.readexactly(int.from_bytes(head[:4], "little") - 12)
@@ -141,19 +149,24 @@ class Node:
 class Quorum:
     """Three nodes. Signals go only to processes that this object has started."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, certificates: bool = False) -> None:
+        self._has_certificates = certificates
+        #: Rises when the cluster is restored: each of its lives has directories of its own.
+        self._life = 0
         self.directory = tempfile.mkdtemp(prefix="quorate-python-")
         ports = free_ports(9)
         self.nodes: Dict[str, Node] = {}
         for index in range(3):
             client, peer, relay = ports[index * 3 : index * 3 + 3]
-            self.nodes[f"n{index + 1}"] = Node(f"n{index + 1}", client, peer, Relay(relay, client))
+            self.nodes[f"n{index + 1}"] = Node(f"n{index + 1}", client, peer, Relay(relay, client, is_opaque=certificates))
 
     @property
     def endpoints(self) -> List[str]:
         return [node.address for node in self.nodes.values()]
 
     async def start(self) -> "Quorum":
+        if self._has_certificates:
+            await self.make_certificates("")
         for node in self.nodes.values():
             await node.relay.start()
             self.start_node(node.name)
@@ -166,26 +179,78 @@ class Quorum:
 
     def start_node(self, name: str) -> None:
         node = self.nodes[name]
-        members = ",".join(f"{each.name}=127.0.0.1:{each.peer}" for each in self.nodes.values())
         log = open(os.path.join(self.directory, f"{name}.log"), "ab")
         with log:
             node.process = subprocess.Popen(
                 [
-                    *(BINARY, "serve", "--name", name, "--data", os.path.join(self.directory, name)),
+                    *(BINARY, "serve", "--name", name, "--data", self._data(name)),
                     *("--client", f"127.0.0.1:{node.client}", "--peer", f"127.0.0.1:{node.peer}"),
-                    *("--advertise-client", node.address, "--cluster", members),
+                    *("--advertise-client", node.address, "--cluster", self._members),
                     *("--heartbeat-interval", "50ms", "--election-timeout", "400ms-800ms"),
-                    *("--disk-reserve", "1MiB"),
+                    *("--segment-size", "2MiB"),
+                    *self._tls_flags(name),
                 ],
                 stdout=log,
                 stderr=log,
             )
+
+    @property
+    def _members(self) -> str:
+        return ",".join(f"{each.name}=127.0.0.1:{each.peer}" for each in self.nodes.values())
+
+    def _data(self, name: str) -> str:
+        return os.path.join(self.directory, f"{name}-{self._life}")
+
+    def certificate(self, name: str) -> str:
+        return os.path.join(self.directory, "certificates", name)
+
+    def _tls_flags(self, name: str) -> List[str]:
+        if not self._has_certificates:
+            return []
+        files = (self.certificate(f"{name}.pem"), self.certificate(f"{name}.key"), self.certificate("ca.pem"))
+        return [part for pair in zip(("--tls-cert", "--tls-key", "--tls-ca"), files) for part in pair]
+
+    async def make_certificates(self, directory: str) -> None:
+        """An authority, and certificates for the nodes and a client."""
+        script = os.path.join(os.path.dirname(__file__), "..", "..", "..", "ops", "certificates")
+        process = await asyncio.create_subprocess_exec(
+            script, self.certificate(directory), stdout=asyncio.subprocess.DEVNULL
+        )
+        assert await process.wait() == 0
+
+    async def restore(self) -> None:
+        """The cluster goes on, in another life, from a snapshot of itself."""
+        file = os.path.join(self.directory, "snapshot")
+        result = await self.command("snapshot", "save", file)
+        assert result.returncode == 0, result.stderr
+        for node in self.nodes.values():
+            self.kill(node.name)
+        self._life += 1
+        for node in self.nodes.values():
+            process = await asyncio.create_subprocess_exec(
+                *(BINARY, "restore", file, "--name", node.name, "--data", self._data(node.name)),
+                *("--cluster", self._members),
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+            assert await process.wait() == 0
+            self.start_node(node.name)
+        await self.leader()
+
+    def cut(self) -> None:
+        """Nothing passes between clients and nodes."""
+        for node in self.nodes.values():
+            node.relay.cut()
+
+    def heal(self) -> None:
+        for node in self.nodes.values():
+            node.relay.heal()
 
     async def command(self, *arguments: str) -> "subprocess.CompletedProcess[bytes]":
         """Runs the command line against the nodes themselves, not through the relays."""
         endpoints = ",".join(f"127.0.0.1:{node.client}" for node in self.nodes.values())
         process = await asyncio.create_subprocess_exec(
             *(BINARY, *arguments, "--endpoints", endpoints),
+            *self._tls_flags("client"),
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
