@@ -80,8 +80,8 @@ class Relay:
         self._writers.clear()
 
     async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         self.cut()
         for task in self._tasks:
             task.cancel()
@@ -188,8 +188,11 @@ class Quorum:
                     *("--advertise-client", node.address, "--cluster", self._members),
                     *("--heartbeat-interval", "50ms", "--election-timeout", "400ms-800ms"),
                     *("--segment-size", "2MiB"),
+                    # However this process ends, its nodes end with it.
+                    "--stop-with-standard-input",
                     *self._tls_flags(name),
                 ],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
             )
@@ -289,6 +292,8 @@ class Quorum:
         assert process is not None
         process.kill()
         process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
         self.nodes[name].process = None
 
     def pause(self, name: str) -> None:
@@ -307,7 +312,6 @@ class Quorum:
     async def stop(self) -> None:
         for node in self.nodes.values():
             if node.process is not None:
-                node.process.kill()
-                node.process.wait()
+                self.kill(node.name)
             await node.relay.stop()
         shutil.rmtree(self.directory)
