@@ -148,7 +148,8 @@ extension ServerTests {
             }
         }
 
-        @Test("C-11 C-14 C-91: many at once, while the leader is killed, and with some refused", .timeLimit(.minutes(2)))
+        @Test(
+            "C-11 C-14 C-91: many at once, while the leader is killed, and with some refused", .timeLimit(.minutes(2)))
         func manyAtOnce() async throws {
             try await withCluster(flags: Self.flags) { cluster in
                 let client = cluster.client()
@@ -157,7 +158,8 @@ extension ServerTests {
                 let keys = try await withThrowingTaskGroup(of: [UInt8].self) { group in
                     for number in 0..<400 {
                         group.addTask {
-                            try await client.createSequential(prefix: Self.bytes("s/"), value: Self.bytes("\(number)")).key
+                            let value = Self.bytes("\(number)")
+                            return try await client.createSequential(prefix: Self.bytes("s/"), value: value).key
                         }
                     }
                     var keys = Set<[UInt8]>()

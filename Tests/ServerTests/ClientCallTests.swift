@@ -137,7 +137,9 @@ extension ServerTests {
             }
         }
 
-        private func elections(_ first: MetadataClient, _ second: MetadataClient, _ third: MetadataClient) async throws {
+        private func elections(
+            _ first: MetadataClient, _ second: MetadataClient, _ third: MetadataClient
+        ) async throws {
             try await first.put("owned", "1", isOwned: true)
             let leading = try await first.campaign("g", data: bytes("a"))
             let old = Fence.election("g", try #require(leading.fence))

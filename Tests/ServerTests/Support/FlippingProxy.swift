@@ -25,6 +25,8 @@ final class FlippingProxy: Sendable {
         var isOver = false
         var open: Set<Int32> = []
 
+        func isKeeping(isToTarget: Bool) -> Bool { isHolding || isHoldingReplies && !isToTarget }
+
         /// Makes the length of a frame at the start of `buffer` a mebibyte longer, if that is asked for.
         mutating func lengthen(_ buffer: inout [UInt8], _ count: Int) {
             // A short frame of version 1, as docs/PROTOCOL.md has it.
@@ -144,7 +146,7 @@ final class FlippingProxy: Sendable {
         while true {
             let count = recv(source, &buffer, buffer.count, 0)
             guard count > 0 else { return }
-            while state.withLock({ ($0.isHolding || $0.isHoldingReplies && !isToTarget) && !$0.isOver }) { usleep(2_000) }
+            while state.withLock({ $0.isKeeping(isToTarget: isToTarget) && !$0.isOver }) { usleep(2_000) }
             state.withLock {
                 $0.damage(&buffer, count)
                 if isToTarget { $0.lengthen(&buffer, count) }

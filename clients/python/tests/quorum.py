@@ -149,7 +149,8 @@ class Node:
 class Quorum:
     """Three nodes. Signals go only to processes that this object has started."""
 
-    def __init__(self, *, certificates: bool = False) -> None:
+    def __init__(self, *flags: str, certificates: bool = False) -> None:
+        self._flags = flags or ("--segment-size", "2MiB")
         self._has_certificates = certificates
         #: Rises when the cluster is restored: each of its lives has directories of its own.
         self._life = 0
@@ -158,7 +159,8 @@ class Quorum:
         self.nodes: Dict[str, Node] = {}
         for index in range(3):
             client, peer, relay = ports[index * 3 : index * 3 + 3]
-            self.nodes[f"n{index + 1}"] = Node(f"n{index + 1}", client, peer, Relay(relay, client, is_opaque=certificates))
+            name = f"n{index + 1}"
+            self.nodes[name] = Node(name, client, peer, Relay(relay, client, is_opaque=certificates))
 
     @property
     def endpoints(self) -> List[str]:
@@ -187,7 +189,7 @@ class Quorum:
                     *("--client", f"127.0.0.1:{node.client}", "--peer", f"127.0.0.1:{node.peer}"),
                     *("--advertise-client", node.address, "--cluster", self._members),
                     *("--heartbeat-interval", "50ms", "--election-timeout", "400ms-800ms"),
-                    *("--segment-size", "2MiB"),
+                    *self._flags,
                     # However this process ends, its nodes end with it.
                     "--stop-with-standard-input",
                     *self._tls_flags(name),
