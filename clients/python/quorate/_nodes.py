@@ -359,9 +359,10 @@ class Nodes:
     async def _ask_status(self, connection: Connection) -> None:
         try:
             reply = await connection.request(wire.STATUS, b"")
+            leader, members = wire.decode_status_members(reply.rest)
         except QuorateError:
+            # The members that are known already will do.
             return
-        leader, members = wire.decode_status_members(reply.rest)
         for name, address in members:
             if address:
                 self._nodes.setdefault(address, Node(address)).name = name

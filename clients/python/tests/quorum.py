@@ -57,7 +57,6 @@ class Relay:
         self.on_request: Optional[Callable[[int, bytes], bool]] = None
         #: Likewise for the node's frames.
         self.on_reply: Optional[Callable[[int, bytes], bool]] = None
-        self.connections = 0
         self._writers: List[asyncio.StreamWriter] = []
         self._server: Optional[asyncio.AbstractServer] = None
         self._tasks: List["asyncio.Task[None]"] = []
@@ -96,8 +95,11 @@ class Relay:
         except OSError:
             writer.transport.abort()
             return
-        self.connections += 1
         both = [writer, node_writer]
+        if self.is_cut:
+            for each in both:
+                each.transport.abort()
+            return
         self._writers += both
         there = asyncio.ensure_future(self._pass(reader, node_writer, both, lambda: self.on_request))
         back = asyncio.ensure_future(self._pass(node_reader, writer, both, lambda: self.on_reply))

@@ -62,7 +62,7 @@ class ConnectionTests(QuorumTests):
                 await client.get(self.prefix + "a")
                 written += 1
             self.assertEqual(process.returncode, 0)
-            self.quorum.nodes[leader].process = None
+            self.quorum.kill(leader)
             await client.put(self.prefix + "a", "after")
 
     @asynchronous
