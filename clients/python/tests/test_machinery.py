@@ -43,6 +43,7 @@ class PlayedNode:
     def __init__(self, script: Script) -> None:
         self.script = script
         self.mutations: List[Mutate] = []
+        self.queries: List[bytes] = []
         self.greetings = 0
         self.not_open: List[bytes] = []
         self.identity = wire.Identity(1, 1, 1)
@@ -92,6 +93,9 @@ class PlayedNode:
                         body = refusal(3)
                     elif frame.kind == wire.KEEP_ALIVE:
                         body = none + wire.u16(len(self.not_open)) + b"".join(self.not_open) + b"\0"
+                    elif frame.kind == wire.QUERY:
+                        self.queries.append(frame.body)
+                        body = none + b"\0"
                     elif frame.kind == wire.MUTATE:
                         mutation = mutate_of(frame.body)
                         self.mutations.append(mutation)
@@ -227,6 +231,16 @@ class MachineryTests(unittest.TestCase):
             revision = await client.put("c", "")
             second = next(each for each in node.mutations if each.sequence == 2)
             self.assertLess(int.from_bytes(node.done(second)[2:], "little"), revision)
+
+    @asynchronous
+    async def test_a_read_names_the_highest_revision_seen(self) -> None:
+        async with playing(lambda mutation: node.done(mutation)) as (node, client):
+            revision = await client.put("a", "")
+            await client.get("a", level=quorate.ReadLevel.STALE)
+            await client.get("a", at_least=revision + 5)
+            self.assertEqual([query[0] for query in node.queries], [1, 0])
+            named = [int.from_bytes(query[1:9], "little") for query in node.queries]
+            self.assertEqual(named, [revision, revision + 5])
 
     @asynchronous
     async def test_one_shot(self) -> None:

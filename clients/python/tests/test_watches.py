@@ -62,6 +62,11 @@ class WatchTests(QuorumTests):
                     [(change.key, change.deleted) for change in event.changes],
                     [(f"{self.prefix}{part}".encode(), True) for part in (0, 3)],
                 )
+                # More than fits into a frame.
+                operations = [Op.put(f"{self.prefix}{part:04}", b"v" * 2000) for part in range(500)]
+                large = await client.transaction([], operations)
+                event = await watch.__anext__()
+                self.assertEqual((event.revision, len(event.changes)), (large.revision, 500))
 
     @asynchronous
     async def test_c72_filters(self) -> None:
