@@ -219,6 +219,7 @@ class Client:
         if self._failure is not None and not again:
             return
         self._failure = error
+        self._nodes.fail(error)
         for session in [*([self._session] if self._session else []), *self._one_shots]:
             session.lose(error)
 

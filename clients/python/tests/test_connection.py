@@ -89,9 +89,11 @@ class ConnectionTests(QuorumTests):
             async with quorate.Client(quorum.endpoints) as client:
                 await client.put("a", "1")
                 await quorum.restore()
+                started = time.monotonic()
                 for _ in range(2):
                     with self.assertRaises(quorate.GenerationChanged):
                         await client.get("a")
+                self.assertLess(time.monotonic() - started, 5)
                 with self.assertRaises(quorate.GenerationChanged):
                     await client.put("a", "2")
             async with quorate.Client(quorum.endpoints) as anew:
