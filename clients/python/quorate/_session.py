@@ -22,6 +22,7 @@ from .errors import (
     QuorateError,
     ServerError,
     SessionLost,
+    TooLarge,
 )
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ _TRANSACTION = 5
 _END_SESSION = 6
 #: A transaction that does nothing.
 _NOTHING = bytes(6)
+
+#: Bytes of a frame beside the command's own fields and guards: header, checksum, what every command has.
+_AROUND = 20 + _HEADER.size + _OPENING.size
 
 #: Sequences that may lie above those acknowledged.
 _WINDOW = 1024
@@ -313,6 +317,13 @@ class Session:
                     continue
             elif self._queue and self._next_sequence - self._acknowledged() <= _WINDOW:
                 mutation = self._queue.popleft()
+                if len(mutation.fields) + len(mutation.guards) + _AROUND > connection.hello.frame_size:
+                    # The node would end the connection, again and again.
+                    error = TooLarge(f"a command of {len(mutation.fields)} bytes")
+                    error.limit = connection.hello.value_size
+                    mutation.resolve(error)
+                    self._wake_drained()
+                    continue
                 mutation.sequence = self._next_sequence
                 mutation.sent_at = now()
                 self._outstanding[mutation.sequence] = mutation

@@ -6,7 +6,7 @@ import struct
 from typing import NamedTuple, Optional, Tuple
 
 from ._crc32c import crc32c
-from .errors import ProtocolError, ServerError, error_of
+from .errors import ProtocolError, ServerError, TooLarge, error_of
 
 VERSION = 1
 
@@ -25,10 +25,6 @@ WATCH = 10
 WATCH_CREDIT = 11
 WATCH_CANCEL = 12
 
-#: Of a whole frame, before the node has said what it accepts.
-FRAME_SIZE_UNTIL_HELLO = 4096
-#: What a frame has beside its body.
-FRAME_OVERHEAD = 24
 #: No node sends a larger frame: its own largest value, and room for the rest.
 FRAME_SIZE_MAX = 1 << 30
 
@@ -57,7 +53,9 @@ def u64(value: int) -> bytes:
 
 def bytes16(value: bytes) -> bytes:
     if len(value) > 0xFFFF:
-        raise ValueError(f"{len(value)} bytes where at most 65,535 have room")
+        error = TooLarge(f"a key or name of {len(value)} bytes")
+        error.limit = 0xFFFF
+        raise error
     return _U16.pack(len(value)) + value
 
 

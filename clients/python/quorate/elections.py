@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, AsyncGenerator, Iterable, List, Optional, Tupl
 from . import _wire as wire
 from ._places import wait_for_fence
 from ._session import Session, SessionState
-from .errors import QuorateError, SessionLost
+from .errors import QuorateError
 from .values import Bytes, Candidate, Guard, Range, ReadLevel, Ticket, as_bytes
 from .watch import Table
 

@@ -37,6 +37,10 @@ class ErrorTests(QuorumTests):
                 (client.put(key, "", guards=[guard]), 33, "fenced", False, "current_fence", None),
                 (client.locks.acquire(key, only_if_free=True), 35, "lockHeld", False, "limit", None),
                 (client.elections.campaign("g" * 1025), 2, "tooLarge", False, "limit", 1024),
+                (client.put(key, bytes((4 << 20) + 1)), 2, "tooLarge", False, "limit", 4 << 20),
+                # Above what a frame may have, where a node would only end the connection.
+                (client.put(key, bytes(5 << 20)), 2, "tooLarge", False, "limit", 4 << 20),
+                (client.get(bytes(70_000)), 2, "tooLarge", False, "limit", 0xFFFF),
                 (client.delete("", revision=1), 1, "invalidRequest", False, "limit", None),
             ]
             for call, code, name, retryable, field, value in cases:
