@@ -217,7 +217,7 @@ public final class MetadataClient: Sendable {
         let id = WatchID(nextWatch.wrappingAdd(1, ordering: .relaxed).oldValue)
         let limit = Interval(timeout ?? self.timeout)
         driver.eventLoop.execute { [driver] in driver.watch(id, options, timeout: limit) }
-        return WatchHandle(id: id, driver: driver)
+        return WatchHandle(id: id, tellsBefore: options.filter.contains(.before), driver: driver)
     }
 
     // MARK: The cluster

@@ -24,10 +24,43 @@ public struct WatchedChanges: Hashable, Sendable {
     /// All of them: what a transaction changed comes together. In key order, no key twice. Empty in a mark that says
     /// how far the watch has come: everything through `revision` has been told.
     public var changes: [Change]
+    /// What was there before each of them, in the same order; empty unless the watch asks for it. Nil of a key of which no
+    /// history is kept: then it is not known whether the change created it.
+    public var before: [RowBefore?]
+    /// Who made the revision, and when; nil unless the watch asks for it, and in marks.
+    public var origin: ChangeOrigin?
 
-    public init(revision: UInt64, changes: [Change]) {
+    public init(
+        revision: UInt64, changes: [Change], before: [RowBefore?] = [], origin: ChangeOrigin? = nil
+    ) {
         self.revision = revision
         self.changes = changes
+        self.before = before
+        self.origin = origin
+    }
+}
+
+/// What was under a key before a change.
+public enum RowBefore: Hashable, Sendable {
+    /// There was no such row: a put created it.
+    case nothing
+    /// - Parameter value: nil when it was not asked for, or is too large to be told with the change.
+    case row(revision: UInt64, value: [UInt8]?)
+}
+
+/// Who made a change, and when.
+public struct ChangeOrigin: Hashable, Sendable {
+    /// 32 hexadecimal digits; nil: the cluster itself, which ends sessions.
+    public var session: String?
+    /// As authenticated by the node that took the request; 0: nobody.
+    public var principal: UInt64
+    /// Cluster time, in nanoseconds since 1970.
+    public var time: UInt64
+
+    public init(session: String?, principal: UInt64, time: UInt64) {
+        self.session = session
+        self.principal = principal
+        self.time = time
     }
 }
 
@@ -40,6 +73,13 @@ public struct WatchFilter: OptionSet, Hashable, Sendable {
     public static let noDeletes = WatchFilter(rawValue: 2)
     /// Puts come without their values.
     public static let keysOnly = WatchFilter(rawValue: 4)
+
+    /// Where history is kept, `before` says whether there was a row, and at what revision. Leaves nothing out.
+    public static let before = WatchFilter(rawValue: 8)
+    /// The same, with the values of then.
+    public static let valuesBefore = WatchFilter(rawValue: 8 | 16)
+    /// `origin` says who made a revision, and when. Leaves nothing out.
+    public static let origins = WatchFilter(rawValue: 32)
 }
 
 /// Changes as they come, in the order of their revisions, each once. Each iteration is a watch of its own.
@@ -102,9 +142,12 @@ public struct Watch: AsyncSequence, Sendable {
                 }
                 switch news {
                 case .begun(let revision): return WatchedChanges(revision: revision.rawValue, changes: [])
-                case .changes(let revision, let changes, let size):
+                case .changes(let revision, let changes, let origin, let size):
                     readSize += size
-                    return WatchedChanges(revision: revision.rawValue, changes: changes.map { .init($0) })
+                    return WatchedChanges(
+                        revision: revision.rawValue, changes: changes.map { .init($0) },
+                        before: handle.tellsBefore ? changes.map { $0.before.map { RowBefore($0) } } : [],
+                        origin: origin.map { ChangeOrigin($0) })
                 case .progress(let revision, let size):
                     readSize += size
                     return WatchedChanges(revision: revision.rawValue, changes: [])
@@ -124,9 +167,27 @@ extension WatchedChanges.Change {
     }
 }
 
+extension RowBefore {
+    init(_ before: MetadataModel.RowBefore) {
+        switch before {
+        case .nothing: self = .nothing
+        case .row(let revision, let value): self = .row(revision: revision.rawValue, value: value)
+        }
+    }
+}
+
+extension ChangeOrigin {
+    init(_ origin: MetadataModel.ChangeOrigin) {
+        self.init(
+            session: origin.session == .housekeeping ? nil : origin.session.description, principal: origin.principal,
+            time: origin.time.nanoseconds)
+    }
+}
+
 /// One watch of the driver, from any task.
 struct WatchHandle: Sendable {
     let id: WatchID
+    let tellsBefore: Bool
     let driver: ClientDriver
 
     /// What has come since, at least one item; nothing when the watch was cancelled.

@@ -97,13 +97,13 @@ extension Machine {
             if body.isOwned {
                 guard try putOwnedIfRoom(body.key, body.value, entry) else { return nil }
             } else {
-                put(body.key, body.value, entry)
+                try put(body.key, body.value, entry)
             }
             Reply.writeSuccess(revision: entry.index, into: &replies)
         case .delete:
             let body = try DeleteBody(decoding: &reader)
             if try refuses(body.expectedRevision, on: body.key, entry) { return nil }
-            delete(body.key, entry)
+            try delete(body.key, entry)
             Reply.writeSuccess(revision: entry.index, into: &replies)
         case .deleteRange: try applyDeleteRange(try DeleteRangeBody(decoding: &reader), entry)
         case .createSequential, .createOwnedSequential:
@@ -114,7 +114,7 @@ extension Machine {
             if kind == .createOwnedSequential {
                 guard try putOwnedIfRoom(key.rawSpan, body.value, entry) else { return nil }
             } else {
-                put(key.rawSpan, body.value, entry)
+                try put(key.rawSpan, body.value, entry)
             }
             Reply.writeSuccess(revision: entry.index, into: &replies)
             replies.writeBytes16(key)
@@ -125,6 +125,7 @@ extension Machine {
         case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge:
             guard let command = try CoordinationCommand(kind: kind, decoding: &reader) else { return nil }
             try apply(command, entry)
+        case .setHistory: setHistory(try SetHistoryBody(decoding: &reader), entry)
         case .tick, .expireSessions, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel:
             throw DecodeError.invalid("housekeeping under a client's session")
         }
@@ -143,14 +144,16 @@ extension Machine {
 
     // MARK: - Rows
 
-    func put(_ key: RawSpan, _ value: RawSpan, _ entry: Entry) {
+    func put(_ key: RawSpan, _ value: RawSpan, _ entry: Entry) throws(EngineError) {
+        if !history.isEmpty { try noteBefore(key) }
         let (table, revision) = (Keyspace.rowTable, Row.head(entry.index))
         stage.batch.put(
             keyHead: table.rawSpan, key: key, valueHead: unsafe revision.span.bytes, value: value)
     }
 
     /// Leaves a tombstone whether there was a row or not: looking would cost more than the tombstone.
-    func delete(_ key: RawSpan, _ entry: Entry) {
+    func delete(_ key: RawSpan, _ entry: Entry) throws(EngineError) {
+        if !history.isEmpty { try noteBefore(key) }
         let (rows, tombstones) = (Keyspace.rowTable, Keyspace.tombstoneTable)
         let revision = Row.head(entry.index)
         stage.batch.delete(keyHead: rows.rawSpan, key: key)
@@ -190,7 +193,21 @@ extension Machine {
             return refuse(ReplyError(.tooLarge, advice, limit: UInt64(limit)), entry)
         }
         if hasMore { keys.removeLast() }
-        for key in keys { delete(key.rawSpan, entry) }
+        if !history.isEmpty {
+            let noted = before.rows.count
+            guard let kept = try keys.firstIndex(where: { try !keepsBefore($0.rawSpan) }) else {
+                return try delete(keys, hasMore: hasMore, entry)
+            }
+            before.cut(to: noted)
+            // With a limit, what the caller does not get now comes with the next part.
+            guard body.limit > 0 else { return refuse(Self.historyRefusal, entry) }
+            return try delete(Array(keys[..<kept]), hasMore: true, entry)
+        }
+        try delete(keys, hasMore: hasMore, entry)
+    }
+
+    private func delete(_ keys: [[UInt8]], hasMore: Bool, _ entry: Entry) throws {
+        for key in keys { try delete(key.rawSpan, entry) }
         outcome.add(Effect(form: .rows, deletedKeys: keys), at: entry.index)
         Reply.writeSuccess(revision: entry.index, into: &replies)
         DeleteRangeResult(rowCount: UInt32(keys.count), hasMore: hasMore).encode(into: &replies)

@@ -35,6 +35,18 @@ extension Machine {
                 Reply.writeSuccess(revision: applied.last.index, into: &writer)
             case .leader, .candidates, .lock, .validate, .stateGet, .stateNames, .sessions:
                 try answerCoordination(query, into: &writer)
+            case .history:
+                Reply.writeSuccess(revision: applied.last.index, into: &writer)
+                ListPart(hasMore: false, items: history.prefixes).encode(into: &writer)
+            case .changes(let request): try answer(request, at: now, into: &writer)
+            case .historyOf(let prefix):
+                let coverage = try history.coverage(of: prefix)
+                Reply.writeSuccess(revision: applied.last.index, into: &writer)
+                coverage.encode(into: &writer)
+            case .moment(let time):
+                let result = try moment(time)
+                Reply.writeSuccess(revision: applied.last.index, into: &writer)
+                result.encode(into: &writer)
             }
         } catch let error as ReplyError {
             error.encode(revision: applied.last.index, into: &writer)

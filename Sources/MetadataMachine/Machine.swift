@@ -19,9 +19,11 @@ package final class Machine<E: Engine> {
     package internal(set) var memberInfo: [NodeID: MemberInfo] = [:]
     package internal(set) var featureLevel: UInt32 = 1
     var deleteFloor = LogIndex.zero
+    var history = KeptHistory()
     /// What entries after this one changed can be told; outcome rows of earlier ones were never here.
     package private(set) var feedFloor: LogIndex
     private var isFeedFloorStored: Bool
+    var hasTimeMarks = false
     var sessions: SessionTable
     /// Through here the sessions are in the checkpoint row; outcome rows after it are needed to start.
     private var checkpointed: LogIndex
@@ -30,6 +32,7 @@ package final class Machine<E: Engine> {
     var outcome = OutcomeWriter()
     /// Of the entry that is being applied.
     var changes = RowChanges()
+    var before = RowsBefore()
     var lines = ChangedLines()
     /// When the first delayed release is due.
     package internal(set) var nextTimer: ClusterTime?
@@ -50,7 +53,9 @@ package final class Machine<E: Engine> {
         feedFloor = found.feedFloor ?? found.applied.last.index
         isFeedFloorStored = found.feedFloor != nil
         try loadSystemRows()
-        nextTimer = try onEngine { () throws(EngineError) in try firstTimer(in: engine) }
+        (nextTimer, hasTimeMarks) = try onEngine { () throws(EngineError) in
+            (try firstTimer(in: engine), try timeMark(from: .zero, through: applied.last.index, isLast: true) != nil)
+        }
     }
 
     /// How far a flush has made the state durable: the log after it is what a start needs.
@@ -80,6 +85,8 @@ package final class Machine<E: Engine> {
             var index = from
             while index <= through {
                 try apply(slab.record(at: index), &report)
+                // What is kept of each entry may be much more than the entry.
+                if outcome.size > Limits.outcomeSizeMax, index < range.upperBound { try commit(withCheckpoint: false) }
                 index = index.next
             }
         }
@@ -107,10 +114,15 @@ package final class Machine<E: Engine> {
         case .command: try applyCommand(record.payload, entry, &report)
         }
         if !changes.isEmpty { outcome.add(changes.takeAll(), at: entry.index) }
+        if !before.isEmpty {
+            outcome.add(before.rows, at: entry.index)
+            before.removeAll()
+        }
         report.replyEnds.append(replies.count)
         applied.fold(stage.checksum(since: mark), at: entry.index)
         applied.last = header.id
         applied.time = header.time
+        markTime(entry)
         if entry.index.rawValue % Limits.digestInterval == 0 {
             let digest = IndexedDigest(index: entry.index, digest: applied.changeDigest)
             report.digests.append(digest)
@@ -154,7 +166,13 @@ package final class Machine<E: Engine> {
         feedFloor = max(feedFloor, last)
         var batch = WriteBatch()
         batch.deleteRange(from: Keyspace.outcome(.zero), to: Keyspace.outcome(last.next))
-        try onEngine { () throws(EngineError) in try engine.write(batch) }
+        try onEngine { () throws(EngineError) in
+            // The last mark before what is left says how far back that goes.
+            if let mark = try timeMark(from: .zero, through: last, isLast: true) {
+                batch.deleteRange(from: Keyspace.timeMark(.zero), to: Keyspace.timeMark(mark.index))
+            }
+            try engine.write(batch)
+        }
     }
 
     // MARK: - Snapshots
@@ -181,6 +199,7 @@ package final class Machine<E: Engine> {
         batch.put(Keyspace.applied, applied.encoded())
         batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions)
         batch.put(Keyspace.feedFloor, Keyspace.littleEndian(applied.last.index.rawValue))
+        batch.put(Keyspace.timeMark(applied.last.index), Keyspace.littleEndian(applied.time.nanoseconds))
         do throws(EngineError) {
             try engine.write(batch)
             try engine.flush()
@@ -260,7 +279,13 @@ package final class Machine<E: Engine> {
             )
         }
         var rows: [[UInt8]] = []
+        var historyRows: [(prefix: [UInt8], value: [UInt8])] = []
         try onEngine { () throws(EngineError) in
+            let histories = KeyRange(prefix: [Keyspace.historyTable])
+            try engine.scan(from: histories.from, to: histories.to, reversed: false) { key, value in
+                historyRows.append(([UInt8](key.extracting(1..<key.byteCount)), [UInt8](value)))
+                return .next
+            }
             let range = KeyRange(prefix: [Keyspace.memberInfoTable])
             try engine.scan(from: range.from, to: range.to, reversed: false) { _, value in
                 rows.append([UInt8](value))
@@ -276,6 +301,12 @@ package final class Machine<E: Engine> {
             if let floor {
                 var reader = ByteReader(floor.rawSpan)
                 deleteFloor = LogIndex(try reader.readUInt64())
+            }
+            for row in historyRows {
+                var reader = ByteReader(row.value.rawSpan)
+                let since = LogIndex(try reader.readUInt64())
+                let time = ClusterTime(nanoseconds: try reader.readUInt64())
+                history.insert(HistoryPrefix(prefix: row.prefix, since: since, time: time))
             }
             for row in rows {
                 var reader = ByteReader(row.rawSpan)

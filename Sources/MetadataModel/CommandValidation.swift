@@ -50,6 +50,9 @@ package enum Command {
             guard let command = try CoordinationCommand(kind: header.kind, decoding: &reader) else { return nil }
             if header.isOneShot, command.isOwned { return ownerlessRefusal }
             return command.refusal(valueSizeMax: valueSizeMax)
+        case .setHistory:
+            let body = try SetHistoryBody(decoding: &reader)
+            return Key.refusal(ofPrefix: body.prefix.rawSpan)
         case .tick, .expireSessions, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel:
             return ReplyError(.invalidRequest, "housekeeping is the leader's own")
         }

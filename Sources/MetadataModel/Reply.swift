@@ -22,7 +22,11 @@ package import Basics
 ///     leader             u8 found | [`Candidate`, as a list item]
 ///     validate           `GuardResult`
 ///     stateGet           u8 found | [`StateEntry`, as in its row]
-///     candidates, lock, stateNames, sessions   `ListPart`
+///     candidates, lock, stateNames, sessions, history   `ListPart`
+///     setHistory         `SetHistoryResult`
+///     changes            `DeltaPage`
+///     moment             `MomentResult`
+///     historyOf          `HistoryCoverage`
 ///
 /// Bytes after what is described are to be ignored: a later release may add fields.
 package enum Reply {

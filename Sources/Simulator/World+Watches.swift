@@ -63,7 +63,7 @@ extension World {
         switch news {
         case .begun(let revision):
             watcher.stretches.append(SimWatcher.Stretch(first: revision.next, through: revision))
-        case .changes(let revision, let changes, let size):
+        case .changes(let revision, let changes, _, let size):
             watcher.unread += size
             watchedChanges += changes.count
             note(revision, of: watcher)

@@ -29,15 +29,36 @@ struct Put: AsyncParsableCommand {
 
 struct Get: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print the value of a key; exit code 1 when there is none.")
+        abstract: "Print the value of a key; exit code 1 when there is none.",
+        discussion: """
+            With --at the value as it was then, for a key that has history (`quorate history on PREFIX`), as far back as the
+            nodes keep the log of its changes.
+            """)
 
     @OptionGroup var options: ClientOptions
     @OptionGroup var read: ReadOptions
     @Argument(help: "The key.") var key: String
+    @Option(help: ArgumentHelp("As it was then: \(PastPointArgument.form).", valueName: "R|TIME"))
+    var at: PastPointArgument?
+
+    mutating func validate() throws {
+        try at?.checkForm("--at")
+        if at != nil, read.readLevel == .stale {
+            throw ValidationError("--at is exact: leave out --read-level stale.")
+        }
+    }
 
     func run() async throws {
         let bytes = Array(key.utf8)
-        let row = try await ClusterClient.with(options) { try await $0.get(key: bytes, level: read.readLevel) }
+        let point = try at?.point()
+        let row = try await ClusterClient.with(options) { cluster in
+            guard let point else { return try await cluster.get(key: bytes, level: read.readLevel) }
+            do {
+                return try await cluster.client.get(bytes, at: point)
+            } catch let error as ClientError where error.code == .compacted {
+                throw try await cluster.explained(error)
+            }
+        }
         guard let row else {
             if options.json {
                 Output.line(JSON.object([("key", .string(key)), ("found", .bool(false))]).text)
