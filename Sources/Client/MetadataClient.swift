@@ -266,6 +266,17 @@ public final class MetadataClient: Sendable {
         return stream
     }
 
+    /// Whether what goes with the session may be relied on now. A session at risk is waited for until that is decided.
+    func isSessionConnected() async -> Bool {
+        let states = sessionStates
+        let state = await withCheckedContinuation { continuation in
+            driver.eventLoop.execute { [driver] in continuation.resume(returning: driver.sessionState()) }
+        }
+        guard state == .suspended else { return state == .connected }
+        for await state in states where state != .suspended { return state == .connected }
+        return false
+    }
+
     /// Ends the session, so that the cluster need not wait for its timeout, and closes the connections. Calls that are
     /// still open are waited for.
     public func shutdown() async {
