@@ -217,7 +217,7 @@ public final class MetadataClient: Sendable {
         let id = WatchID(nextWatch.wrappingAdd(1, ordering: .relaxed).oldValue)
         let limit = Interval(timeout ?? self.timeout)
         driver.eventLoop.execute { [driver] in driver.watch(id, options, timeout: limit) }
-        return WatchHandle(id: id, tellsBefore: options.filter.contains(.before), driver: driver)
+        return WatchHandle(id: id, driver: driver)
     }
 
     // MARK: The cluster
@@ -264,6 +264,17 @@ public final class MetadataClient: Sendable {
             of: SessionState.self, bufferingPolicy: .bufferingNewest(16))
         driver.eventLoop.execute { [driver] in driver.observe(continuation) }
         return stream
+    }
+
+    /// Whether what goes with the session may be relied on now. A session at risk is waited for until that is decided.
+    func isSessionConnected() async -> Bool {
+        let states = sessionStates
+        let state = await withCheckedContinuation { continuation in
+            driver.eventLoop.execute { [driver] in continuation.resume(returning: driver.sessionState()) }
+        }
+        guard state == .suspended else { return state == .connected }
+        for await state in states where state != .suspended { return state == .connected }
+        return false
     }
 
     /// Ends the session, so that the cluster need not wait for its timeout, and closes the connections. Calls that are

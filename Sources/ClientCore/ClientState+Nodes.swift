@@ -264,13 +264,20 @@ extension ClientState {
                     }
                     continue
                 }
-                if nodes[place].silentSince + settings.silenceMax <= now {
+                if nodes[place].silentSince + silenceMax <= now {
                     giveUp(place, LinkEnd.timedOut.reason)
-                } else if !nodes[place].hasPinged, nodes[place].silentSince + settings.silenceMax / 2 <= now {
+                } else if !nodes[place].hasPinged, nodes[place].silentSince + silenceMax / 2 <= now {
                     ask(place)
                 }
             }
         }
+    }
+
+    /// How long a node may owe a reply and say nothing. A session outlives a node that is cut off: a keep-alive that is
+    /// sent when a third of its timeout has passed finds another node before two thirds have.
+    private var silenceMax: Interval {
+        guard session?.isOpen == true else { return settings.silenceMax }
+        return min(settings.silenceMax, settings.sessionTimeout / 4)
     }
 
     /// Notes that a reply is due from now on.
@@ -299,7 +306,7 @@ extension ClientState {
                     if hello.identity == nil, isNeeded { next = min(next, node.retryAt) }
                     continue
                 }
-                next = min(next, node.silentSince + (node.hasPinged ? settings.silenceMax : settings.silenceMax / 2))
+                next = min(next, node.silentSince + (node.hasPinged ? silenceMax : silenceMax / 2))
             }
         }
         return next

@@ -130,6 +130,9 @@ package struct ClientState: Sendable {
         return next
     }
 
+    /// Of the session that is open; nil: there is none. As of the last `takeEffects`.
+    package var sessionState: SessionState? { session?.state }
+
     private mutating func advance(to instant: Instant) {
         // A monotonic clock does not fall; should the caller's do, time stands still here.
         now = max(now, instant)

@@ -27,6 +27,8 @@ package enum Simulation {
         package var fencesUsed: Int
         /// Told to watches.
         package var watchedChanges: Int
+        /// Told to observers of elections.
+        package var leadersSeen: Int
         package var faults: FaultCounters
     }
 
@@ -47,13 +49,16 @@ package enum Simulation {
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
             outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
             fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed,
-            watchedChanges: world.watchedChanges, faults: world.counters)
+            watchedChanges: world.watchedChanges, leadersSeen: world.leadersSeen, faults: world.counters)
     }
 
     /// The second phase: everything is healed, and the cluster has to get well.
     static func finish(_ world: World) {
         world.heal()
-        for client in world.clients { world.watchersGoOn(of: client) }
+        for client in world.clients {
+            world.watchersGoOn(of: client)
+            world.observersGoOn(of: client)
+        }
         world.run(until: world.awakeAt)
         world.operatorFinishes()
         settle(world, "ten election timeouts after the last fault")
@@ -62,6 +67,7 @@ package enum Simulation {
         rest(world)
         world.checkEnd()
         world.checkWatches()
+        world.checkObservers()
     }
 
     private static func settle(_ world: World, _ when: String) {

@@ -42,6 +42,8 @@ struct WorkItem {
         /// By its place among the operator's requests.
         case members(request: Int)
         case coordination(CoordinationAsk, content: [UInt8])
+        /// Who leads, for the observer of that number.
+        case observer(Int)
     }
 
     var call: Call

@@ -59,6 +59,7 @@ extension World {
     }
 
     func watchTold(_ id: WatchID, _ news: WatchNews) {
+        if observerTold(id, news) { return }
         guard let watcher = watchers.first(where: { $0.id == id }) else { return }
         switch news {
         case .begun(let revision):
@@ -157,6 +158,16 @@ extension World {
                     fail("watch \(watcher.number) tells of revision \(told.revision) something else than happened")
                 }
             }
+        }
+    }
+}
+
+extension WatchNews {
+    /// Everything through it is in the state that the watch tells of.
+    var revision: LogIndex? {
+        switch self {
+        case .begun(let revision), .changes(let revision, _, _), .progress(let revision, _): revision
+        case .ended: nil
         }
     }
 }

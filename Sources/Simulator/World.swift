@@ -93,6 +93,9 @@ package final class World {
     /// Those whose feed was lost, until they begin again.
     var lostWatches: [Int] = []
     var watchedChanges = 0
+    var observers: [SimObserver] = []
+    /// By all observers together.
+    package internal(set) var leadersSeen = 0
     /// Connections whose bytes this world has damaged.
     var damagedConnections: [SimConnection] = []
 
@@ -161,6 +164,7 @@ package final class World {
         }
         if settings.injectsFaults { schedule(.nextFault, after: .seconds(2)) }
         startWatchers()
+        startObservers()
     }
 
     // MARK: - Time

@@ -19,6 +19,8 @@ package struct WorldSettings: Sendable {
     package var hasVolatileState = false
     /// Watches among the clients; none unless asked for.
     package var watchCount = 0
+    /// Clients that want to know who leads; none unless asked for.
+    package var observerCount = 0
     package var networkDelayMax = Interval.zero
     /// Of a hundred times that a fault is due, how often which one; 0 switches a class off for this seed.
     var enabled: [Bool] = []

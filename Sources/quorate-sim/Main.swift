@@ -83,6 +83,7 @@ struct QuorateSim: ParsableCommand {
         case .clients:
             settings.coordinates = true
             settings.watchCount = 4
+            settings.observerCount = 4
         case .default, nil: break
         }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
@@ -106,7 +107,7 @@ struct QuorateSim: ParsableCommand {
                     + (result.fencesUsed > 0
                         ? "\(result.fencedWritesAccepted) writes under \(result.fencesUsed) fences, "
                             + "\(result.fencedWritesRefused) under old ones refused, " : "")
-                    + "\(result.watchedChanges) changes watched, \(result.faults.total) faults")
+                    + "\(result.watchedChanges) changes watched, \(result.leadersSeen) leaders seen, \(result.faults.total) faults")
         }
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)

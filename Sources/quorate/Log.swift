@@ -73,7 +73,7 @@ struct Log: AsyncParsableCommand {
             if values, case .put(_, let value) = change {
                 members.append(JSON.member("value", orBase64: "base64", value))
             }
-            members += Watch.members(ofPrevious: previous)
+            members += WatchedLine.members(ofPrevious: previous)
             return JSON.object(members).bytes
         }
         let principal = found.origin.map { $0.principal > 0 ? "/\($0.principal)" : "" } ?? ""
