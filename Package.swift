@@ -173,3 +173,12 @@ if Context.environment["BENCH"] == "1" {
             dependencies: ["Basics", "MetadataModel", "Transport", "Wire", nioCore, nioPosix, argumentParser],
             path: "bench/quorate-load", swiftSettings: common))
 }
+
+// Real processes under faults (TORTURE=1), for the checkers of the garden to judge.
+if Context.environment["TORTURE"] == "1" {
+    package.targets.append(
+        .executableTarget(
+            name: "quorate-torture",
+            dependencies: ["Basics", "Client", "MetadataModel", "Simulator", "Wire", argumentParser],
+            path: "Torture/quorate-torture", swiftSettings: common))
+}

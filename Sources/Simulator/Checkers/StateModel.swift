@@ -1,11 +1,11 @@
-internal import Basics
+package import Basics
 internal import LogFormat
-internal import MetadataModel
+package import MetadataModel
 
 /// What the keyspace must hold, kept outside the nodes by the plainest means: every key with all values it ever had. It
 /// is told which committed mutations took effect; what it then says of a revision must be what any read of that
 /// revision says.
-struct StateModel {
+package struct StateModel {
     struct Version {
         var revision: LogIndex
         /// Nil: the row is gone.
@@ -13,6 +13,8 @@ struct StateModel {
     }
 
     private var history: [[UInt8]: [Version]] = [:]
+
+    package init() {}
 
     // MARK: Questions
 
@@ -25,7 +27,7 @@ struct StateModel {
     }
 
     /// All rows under `prefix` as of `revision`, in key order.
-    func rows(prefix: [UInt8], at revision: LogIndex) -> [Page.Row] {
+    package func rows(prefix: [UInt8], at revision: LogIndex) -> [Page.Row] {
         history.keys.filter { $0.starts(with: prefix) }.sorted { $0.lexicographicallyPrecedes($1) }.compactMap { key in
             row(key, at: revision).map { Page.Row(key: key, revision: $0.revision, value: $0.value) }
         }
@@ -58,7 +60,7 @@ struct StateModel {
     /// Takes in the mutation that took effect at `revision`.
     /// - Parameter reply: what it was answered, for a transaction: it says which branch was taken.
     /// - Returns: what is wrong with the answer; nil when it is what this model would have given.
-    mutating func apply(_ mutation: AppliedMutation, reply: TransactionResult?, at revision: LogIndex) -> String? {
+    package mutating func apply(_ mutation: AppliedMutation, reply: TransactionResult?, at revision: LogIndex) -> String? {
         switch mutation {
         case .put(let key, let value, let expected):
             let current = row(key, at: revision)?.revision ?? .zero
@@ -114,7 +116,7 @@ struct StateModel {
 }
 
 /// A client's command as the log holds it.
-enum AppliedMutation {
+package enum AppliedMutation {
     case put(key: [UInt8], value: [UInt8], expected: LogIndex?)
     case delete(key: [UInt8], expected: LogIndex?)
     case deletePrefix([UInt8])
