@@ -31,6 +31,7 @@ struct CommitOracle {
     private var lastTime = ClusterTime.zero
     private(set) var duplicatesSeen = 0
     var fences = FenceChecker()
+    private var expired: [SessionID] = []
 
     private struct MutationID: Hashable {
         var session: SessionID
@@ -38,6 +39,13 @@ struct CommitOracle {
     }
 
     init(founding: Membership) { members = MembershipHistory(founding: founding) }
+
+    /// Sessions that entries have expired since this was asked last.
+    mutating func takeExpired() -> [SessionID] {
+        let taken = expired
+        expired.removeAll()
+        return taken
+    }
 
     var lastIndex: LogIndex { LogIndex(UInt64(entries.count)) }
 
@@ -97,7 +105,10 @@ struct CommitOracle {
         do {
             var reader = ByteReader(command)
             let header = try CommandHeader(decoding: &reader)
-            guard !header.kind.isHousekeeping else { return nil }
+            guard !header.kind.isHousekeeping else {
+                if case .expireSessions(let ids)? = try Housekeeping(kind: header.kind, decoding: &reader) { expired += ids }
+                return nil
+            }
             var contentReader = reader
             let body = contentReader.readRemaining()
             entries[entries.count - 1].content = [header.kind.rawValue] + [UInt8](body)
