@@ -4,8 +4,10 @@
 import PackageDescription
 
 let fuzzing = Context.environment["FUZZ"] == "1"
+// Bugs that are planted to see whether the simulator finds them (ops/mutants); no other build contains them.
+let planted: [SwiftSetting] = Context.environment["MUTANTS"] == "1" ? [.define("MUTANTS")] : []
 
-let common: [SwiftSetting] = [
+let common: [SwiftSetting] = planted + [
     .treatAllWarnings(as: .error),
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("InternalImportsByDefault"),

@@ -128,7 +128,8 @@ enum ChangeDecoder {
                 throw .invalid("transaction \(revision), whose branch is not kept")
             }
             let transaction = try Transaction(decoding: &reader)
-            rows.add(form == .then ? transaction.then : transaction.otherwise, session)
+            let took = form == .then || Mutant.watchMistakesBranch.isOn
+            rows.add(took ? transaction.then : transaction.otherwise, session)
         case .deleteRange:
             guard effects.form == .rows else { throw .invalid("range delete \(revision), whose rows are not kept") }
         case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge, .setHistory: break

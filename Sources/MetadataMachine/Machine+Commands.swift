@@ -156,6 +156,7 @@ extension Machine {
         if !history.isEmpty { try noteBefore(key) }
         let (rows, tombstones) = (Keyspace.rowTable, Keyspace.tombstoneTable)
         let revision = Row.head(entry.index)
+        if Mutant.applyDependsOnNode.isOn, node.rawValue % 3 == 0 { return }
         stage.batch.delete(keyHead: rows.rawSpan, key: key)
         stage.batch.put(
             keyHead: tombstones.rawSpan, key: key, valueHead: unsafe revision.span.bytes, value: RawSpan())
@@ -177,7 +178,7 @@ extension Machine {
     private func refuses(_ expected: LogIndex?, on key: RawSpan, _ entry: Entry) throws(EngineError) -> Bool {
         guard let expected else { return false }
         let current = try revision(of: key)
-        guard current != expected else { return false }
+        guard current != expected, !Mutant.ignoreCondition.isOn else { return false }
         refuse(ReplyError(.conflict, currentRevision: current), entry)
         return true
     }

@@ -125,7 +125,7 @@ extension Machine {
     }
 
     private func release(_ index: [[UInt8]], of session: SessionID, _ entry: Entry) throws(EngineError) {
-        guard !index.isEmpty else { return }
+        guard !index.isEmpty, !Mutant.keepOwnedRows.isOn else { return }
         stage.batch.delete(Keyspace.owner(session).rawSpan)
         for item in index {
             stage.batch.delete(item.rawSpan)

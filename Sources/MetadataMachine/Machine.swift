@@ -132,7 +132,7 @@ package final class Machine<E: Engine> {
     }
 
     private func commit(withCheckpoint: Bool) throws(MachineError) {
-        stage.batch.put(Keyspace.applied, applied.encoded())
+        if !Mutant.applyBehindState.isOn { stage.batch.put(Keyspace.applied, applied.encoded()) }
         if withCheckpoint {
             stage.batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions.encoded())
             checkpointed = applied.last.index
@@ -146,6 +146,7 @@ package final class Machine<E: Engine> {
             outcome.removeAll()
         }
         try onEngine { () throws(EngineError) in try stage.commit() }
+        if Mutant.applyBehindState.isOn { stage.batch.put(Keyspace.applied, applied.encoded()) }
     }
 
     private func applyMembership(
@@ -161,7 +162,7 @@ package final class Machine<E: Engine> {
 
     /// The log at or below `index` is gone; so is the need for what explains it, but for what the sessions start from.
     package func forgetOutcomes(through index: LogIndex) throws(MachineError) {
-        let last = min(index, checkpointed)
+        let last = Mutant.forgetOutcomesEarly.isOn ? index : min(index, checkpointed)
         guard last > .zero else { return }
         feedFloor = max(feedFloor, last)
         var batch = WriteBatch()
@@ -197,6 +198,7 @@ package final class Machine<E: Engine> {
             batch.put(Keyspace.memberInfo(info.node), writer.takeBytes())
         }
         batch.put(Keyspace.applied, applied.encoded())
+        let sessions = Mutant.snapshotForgetsSessions.isOn ? SessionTable().encoded() : sessions
         batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions)
         batch.put(Keyspace.feedFloor, Keyspace.littleEndian(applied.last.index.rawValue))
         batch.put(Keyspace.timeMark(applied.last.index), Keyspace.littleEndian(applied.time.nanoseconds))

@@ -207,7 +207,7 @@ extension Replica {
         case .linearizable: barriers.gather(query, slot: slot, requestID: requestID)
         case .stale:
             barriers.wait(
-                for: header.atLeast, query, slot: slot, requestID: requestID, deadline: now + settings.requestTimeout)
+                for: Mutant.ignoreReadRevision.isOn ? .zero : header.atLeast, query, slot: slot, requestID: requestID, deadline: now + settings.requestTimeout)
         }
     }
 

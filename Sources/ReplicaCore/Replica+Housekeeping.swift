@@ -27,7 +27,9 @@ extension Replica {
 
     /// Requests whose entries may or may not survive under the next leader are told so; a retry gets the first reply.
     private mutating func reignEnded() {
-        for requester in pending.takeAll() { answer(requester, outcomeUnknownError) }
+        for requester in pending.takeAll() {
+            answer(requester, Mutant.answerLostAsRefused.isOn ? ReplyError(.invalidRequest) : outcomeUnknownError)
+        }
         counters.reignEnded()
         leases.removeAll()
         tickedFor = nil

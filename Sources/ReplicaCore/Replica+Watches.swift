@@ -64,7 +64,8 @@ extension Replica {
             answer(slot, requestID, .watch, error: compactedError)
             return
         }
-        let begunAfter = request.from == .zero ? hub.buffer.end : request.from.previous
+        var begunAfter = request.from == .zero ? hub.buffer.end : request.from.previous
+        if Mutant.watchRepeatsRevision.isOn, request.from > feedFloor { begunAfter = begunAfter.previous }
         let window = min(Int(request.credit), Limits.watchCreditMax)
         let interval = request.progressInterval
         _ = hub.add(
@@ -250,7 +251,7 @@ extension Replica {
             if isOpen { close(revision, of: place) }
             return stoppedAt == nil
         }
-        let next = stoppedAt ?? batch.range.upperBound.next
+        let next = stoppedAt.map { Mutant.watchSkipsBatch.isOn ? $0.next : $0 } ?? batch.range.upperBound.next
         hub.watches[place]?.next = next
         if hub.watches[place]?.frame != nil { sendFrame(of: place, through: next.previous) }
     }

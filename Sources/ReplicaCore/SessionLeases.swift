@@ -24,7 +24,7 @@ struct SessionLeases: ~Copyable {
     mutating func grantAll(_ sessions: [OpenSession], now: Instant) {
         isComplete = true
         leases.removeAll(keepingCapacity: true)
-        for session in sessions { opened(session, now: now) }
+        for session in sessions { opened(session, now: Mutant.expireAtFailover.isOn ? .zero : now) }
     }
 
     mutating func removeAll() {
@@ -59,7 +59,8 @@ struct SessionLeases: ~Copyable {
         guard now >= nextScan else { return [] }
         nextScan = leases.isEmpty ? .never : now + Self.scanInterval
         var expired: [SessionID] = []
-        for (id, lease) in leases where now - lease.touchedAt > lease.timeout + lease.timeout / 10 {
+        for (id, lease) in leases
+        where now - lease.touchedAt > (Mutant.expireEarly.isOn ? lease.timeout / 2 : lease.timeout + lease.timeout / 10) {
             expired.append(id)
         }
         expired.sort()

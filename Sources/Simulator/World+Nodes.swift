@@ -87,6 +87,8 @@ extension World {
         var replica = ReplicaSettings(
             name: node.name, clientAddress: node.clientAddress, peerAddress: node.peerAddress, softwareVersion: "sim")
         replica.tailSizeMax = settings.tailSizeMax
+        if settings.entriesPerAppendMax > 0 { replica.raft.entriesPerAppendMax = settings.entriesPerAppendMax }
+        if settings.inflightMessagesMax > 0 { replica.raft.inflightMessagesMax = settings.inflightMessagesMax }
         return replica
     }
 

@@ -123,7 +123,8 @@ package final class World {
     package init(seed: UInt64, settings given: WorldSettings = WorldSettings()) {
         self.seed = seed
         var shape = Chance(seed: seed, stream: 1)
-        settings = given.drawn(&shape)
+        var swarmChance = Chance(seed: seed, stream: 9)
+        settings = given.drawn(&shape, swarm: &swarmChance)
         networkChance = Chance(seed: seed, stream: 2)
         nodeChance = Chance(seed: seed, stream: 3)
         workChance = Chance(seed: seed, stream: 4)

@@ -11,6 +11,10 @@ package struct WorldSettings: Sendable {
     /// An operator changes the members all the time.
     package var changesMembers = false
     package var driftsClocks = true
+    /// Which faults strike.
+    package var focus = FaultFocus.all
+    /// Everything else about the world is drawn too: who does what, which faults strike, how much goes into a message.
+    package var isSwarm = false
     /// Bytes of log that a node keeps beyond what it needs to start; small, so that followers need snapshots.
     package var logRetention = 0
     package var segmentSize = 0
@@ -32,12 +36,33 @@ package struct WorldSettings: Sendable {
     var operatorPauseMax = Interval.seconds(1)
     /// Half of what clients do is about elections and locks (CoordinationWorkload).
     package var coordinates = false
+    /// Bounds of what the core sends; 0: those that ship.
+    var entriesPerAppendMax = 0
+    var inflightMessagesMax = 0
 
     package init() {}
 
+    /// What a swarm's world is about.
+    private func drawnAsSwarm(_ chance: inout Chance) -> WorldSettings {
+        var drawn = self
+        drawn.focus = chance.pick([.all, .all, .network, .storage])
+        drawn.coordinates = chance.happens(percent: 60)
+        drawn.watchCount = chance.pick([0, 2, 4])
+        drawn.observerCount = chance.pick([0, 2])
+        drawn.changesMembers = chance.happens(percent: 35)
+        drawn.entriesPerAppendMax = chance.pick([1, 3, 64, 4_096])
+        drawn.inflightMessagesMax = chance.pick([1, 4, 64])
+        return drawn
+    }
+
     /// Each optional class of faults is on or off for a whole seed, so that rare mixtures come up as well as all at
     /// once.
-    func drawn(_ chance: inout Chance) -> WorldSettings {
+    func drawn(_ chance: inout Chance, swarm: inout Chance) -> WorldSettings {
+        guard !isSwarm else {
+            var world = drawnAsSwarm(&swarm)
+            world.isSwarm = false
+            return world.drawn(&chance, swarm: &swarm)
+        }
         var drawn = self
         let isFive = chance.happens(percent: 25)
         if nodeCount == 0 { drawn.nodeCount = isFive ? 5 : 3 }
@@ -57,6 +82,10 @@ package struct WorldSettings: Sendable {
         drawn.thinkTimeMax = .milliseconds(Int64(chance.pick([40, 100, 300])))
         drawn.sessionTimeout = .seconds(Int64(chance.pick([2, 5, 10])))
         drawn.enabled = Fault.Class.allCases.map { _ in chance.happens(percent: 70) }
+        if focus != .all {
+            drawn.enabled = Fault.Class.allCases.map(focus.contains)
+            drawn.faultPauseMax = min(drawn.faultPauseMax, .milliseconds(500))
+        }
         if changesMembers {
             // There are more nodes, and more is to happen among them; the clients are as many, and slower.
             drawn.thinkTimeMax = max(drawn.thinkTimeMax, .milliseconds(150))
@@ -68,4 +97,19 @@ package struct WorldSettings: Sendable {
 
     /// Machines and clients, the operator's among them.
     var hostCount: Int { nodeCount + spareCount + clientCount + (changesMembers ? 1 : 0) }
+}
+
+/// Which classes of faults a world has. Fewer of them leave more time for what only they bring about.
+package enum FaultFocus: Sendable {
+    case all
+    case network
+    case storage
+
+    func contains(_ fault: Fault.Class) -> Bool {
+        switch fault {
+        case .crash: true
+        case .partition, .cut, .clog, .pause, .wireDamage, .clock, .transfer: self != .storage
+        case .crashAll, .slowDisk, .diskError, .fullDisk, .bitFlip: self != .network
+        }
+    }
 }

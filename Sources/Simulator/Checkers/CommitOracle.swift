@@ -32,6 +32,7 @@ struct CommitOracle {
     private(set) var duplicatesSeen = 0
     var fences = FenceChecker()
     private(set) var leaders = LeaderHistory()
+    private var expired: [SessionID] = []
 
     private struct MutationID: Hashable {
         var session: SessionID
@@ -39,6 +40,13 @@ struct CommitOracle {
     }
 
     init(founding: Membership) { members = MembershipHistory(founding: founding) }
+
+    /// Sessions that entries have expired since this was asked last.
+    mutating func takeExpired() -> [SessionID] {
+        let taken = expired
+        expired.removeAll()
+        return taken
+    }
 
     var lastIndex: LogIndex { LogIndex(UInt64(entries.count)) }
 
@@ -101,6 +109,7 @@ struct CommitOracle {
             guard !header.kind.isHousekeeping else {
                 if case .expireSessions(let ended)? = try Housekeeping(kind: header.kind, decoding: &reader) {
                     leaders.end(ended, at: index)
+                    expired += ended
                 }
                 return nil
             }
