@@ -178,7 +178,9 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
                 view: page.pinsView && hasMore ? 9 : 0, hasMore: hasMore, cursor: shown.last?.key ?? [],
                 count: UInt32(shown.count), rows: shown
             ).encode(into: &writer)
-        case .list, .page, .releaseView, .leader, .candidates, .lock, .validate, .stateGet, .stateNames, .sessions: break
+        case .list, .page, .releaseView, .leader, .candidates, .lock, .validate, .stateGet, .stateNames, .sessions,
+            .history, .changes, .moment, .historyOf:
+            break
         }
     }
 }
