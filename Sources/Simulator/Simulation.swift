@@ -27,6 +27,8 @@ package enum Simulation {
         package var fencesUsed: Int
         /// Told to watches.
         package var watchedChanges: Int
+        /// Of these, what was told rightly of the row before.
+        package var historyChecked: Int
         package var faults: FaultCounters
     }
 
@@ -47,7 +49,7 @@ package enum Simulation {
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
             outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
             fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed,
-            watchedChanges: world.watchedChanges, faults: world.counters)
+            watchedChanges: world.watchedChanges, historyChecked: world.historyChecked, faults: world.counters)
     }
 
     /// The second phase: everything is healed, and the cluster has to get well.

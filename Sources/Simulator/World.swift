@@ -93,6 +93,8 @@ package final class World {
     /// Those whose feed was lost, until they begin again.
     var lostWatches: [Int] = []
     var watchedChanges = 0
+    /// Changes whose row before was told, and right.
+    var historyChecked = 0
     /// Connections whose bytes this world has damaged.
     var damagedConnections: [SimConnection] = []
 
