@@ -29,6 +29,8 @@ package enum Simulation {
         package var watchedChanges: Int
         /// Told to observers of elections.
         package var leadersSeen: Int
+        /// Of these, what was told rightly of the row before.
+        package var historyChecked: Int
         package var faults: FaultCounters
     }
 
@@ -49,7 +51,8 @@ package enum Simulation {
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
             outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
             fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed,
-            watchedChanges: world.watchedChanges, leadersSeen: world.leadersSeen, faults: world.counters)
+            watchedChanges: world.watchedChanges, leadersSeen: world.leadersSeen, historyChecked: world.historyChecked,
+            faults: world.counters)
     }
 
     /// The second phase: everything is healed, and the cluster has to get well.

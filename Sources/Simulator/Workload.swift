@@ -61,6 +61,7 @@ struct WorkItem {
 extension World {
     /// The next thing that `client` does.
     func nextItem(for client: SimClient) -> WorkItem {
+        if let item = historyItem(for: client) { return item }
         let group = workChance.number(in: 0...Workload.groupCount - 1)
         let place = workChance.number(in: 0...Workload.keysPerGroup - 1)
         let key = Workload.key(group, place)

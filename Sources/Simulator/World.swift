@@ -96,6 +96,8 @@ package final class World {
     var observers: [SimObserver] = []
     /// By all observers together.
     package internal(set) var leadersSeen = 0
+    /// Changes whose row before was told, and right.
+    var historyChecked = 0
     /// Connections whose bytes this world has damaged.
     var damagedConnections: [SimConnection] = []
 

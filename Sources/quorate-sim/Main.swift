@@ -126,7 +126,8 @@ struct QuorateSim: ParsableCommand {
                     + (result.fencesUsed > 0
                         ? "\(result.fencedWritesAccepted) writes under \(result.fencesUsed) fences, "
                             + "\(result.fencedWritesRefused) under old ones refused, " : "")
-                    + "\(result.watchedChanges) changes watched, \(result.leadersSeen) leaders seen, \(result.faults.total) faults")
+                    + "\(result.watchedChanges) changes watched (\(result.historyChecked) with what was before), "
+                    + "\(result.leadersSeen) leaders seen, \(result.faults.total) faults")
         }
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)

@@ -257,7 +257,9 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
         case .candidates(_, let after, let limit):
             let items = Array(line.filter { $0.ticket > after }.prefix(Int(limit)))
             ListPart(hasMore: false, items: items).encode(into: &writer)
-        case .list, .page, .releaseView, .leader, .lock, .validate, .stateGet, .stateNames, .sessions: break
+        case .list, .page, .releaseView, .leader, .lock, .validate, .stateGet, .stateNames, .sessions, .history, .changes,
+            .moment, .historyOf:
+            break
         }
     }
 }

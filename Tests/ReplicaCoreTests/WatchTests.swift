@@ -145,6 +145,9 @@ private struct WatchRig: ~Copyable {
                     continue
                 }
                 writer.write(index.rawValue)
+                ChangeOrigin(
+                    session: header.session, principal: record.header.principal, time: record.header.time
+                ).encode(into: &writer)
                 writer.write(UInt32(change.count + 1))
                 writer.write(FeedTable.records.rawValue)
                 writer.write(change.bytes)

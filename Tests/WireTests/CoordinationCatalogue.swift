@@ -3,7 +3,7 @@ import MetadataModel
 import Wire
 
 extension Catalogue {
-    private static func mutation(
+    static func mutation(
         _ id: UInt64, _ sequence: UInt64, _ mutation: Mutation, guards: [Guard] = []
     ) -> [UInt8] {
         bytes { writer in
@@ -17,7 +17,7 @@ extension Catalogue {
         }
     }
 
-    private static func query(_ id: UInt64, _ query: Query) -> [UInt8] {
+    static func query(_ id: UInt64, _ query: Query) -> [UInt8] {
         bytes {
             ClientRequest.encodeQuery(
                 requestID: id, header: ReadHeader(level: .linearizable, atLeast: LogIndex(15)),
@@ -25,7 +25,7 @@ extension Catalogue {
         }
     }
 
-    private static func reply(
+    static func reply(
         _ kind: ClientFrameKind, _ id: UInt64, _ revision: UInt64, _ rest: (inout ByteWriter) -> Void
     ) -> [UInt8] {
         bytes { writer in

@@ -13,6 +13,8 @@ package struct StateModel {
     }
 
     private var history: [[UInt8]: [Version]] = [:]
+    /// When keeping previous values was switched on and off, by prefix, in order.
+    private var switches: [[UInt8]: [(revision: LogIndex, isOn: Bool)]] = [:]
 
     package init() {}
 
@@ -47,6 +49,13 @@ package struct StateModel {
         }
     }
 
+    /// Whether a change of `key` at `revision` has to say what was there before.
+    func keepsHistory(of key: [UInt8], at revision: LogIndex) -> Bool {
+        switches.contains { prefix, switches in
+            key.starts(with: prefix) && switches.last(where: { $0.revision < revision })?.isOn == true
+        }
+    }
+
     // MARK: Changes
 
     private mutating func set(_ key: [UInt8], to value: [UInt8]?, at revision: LogIndex) {
@@ -74,6 +83,7 @@ package struct StateModel {
         case .createSequential(let prefix, let value):
             set(Key.sequential(prefix: prefix.rawSpan, revision: revision), to: value, at: revision)
         case .transaction(let transaction): return apply(transaction, reply: reply, at: revision)
+        case .setHistory(let prefix, let isOn): switches[prefix, default: []].append((revision, isOn))
         case .endSession: break
         }
         return nil
@@ -122,6 +132,7 @@ package enum AppliedMutation {
     case deletePrefix([UInt8])
     case createSequential(prefix: [UInt8], value: [UInt8])
     case transaction(Transaction)
+    case setHistory(prefix: [UInt8], isOn: Bool)
     case endSession
 
     /// Nil for what the workload does not send.
@@ -140,6 +151,9 @@ package enum AppliedMutation {
             let body = try CreateSequentialBody(decoding: &reader)
             self = .createSequential(prefix: [UInt8](body.prefix), value: [UInt8](body.value))
         case .transaction: self = .transaction(try Transaction(decoding: &reader))
+        case .setHistory:
+            let body = try SetHistoryBody(decoding: &reader)
+            self = .setHistory(prefix: body.prefix, isOn: body.isOn)
         case .endSession: self = .endSession
         default: return nil
         }
