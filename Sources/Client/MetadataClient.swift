@@ -164,7 +164,9 @@ public final class MetadataClient: Sendable {
     ) async throws(ClientError) -> KeyValue? {
         try checkSize([key])
         return try await query(.get(key: key), level, nil, timeout) { _, reader, _ throws(DecodeError) in
-            try reader.readRowResult().map { KeyValue(key: key, value: $0.value, revision: $0.revision.rawValue) }
+            guard let row = try reader.readRowResult() else { return nil }
+            let owner = try reader.readRowOwner()?.description
+            return KeyValue(key: key, value: row.value, revision: row.revision.rawValue, owner: owner)
         }
     }
 

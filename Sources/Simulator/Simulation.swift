@@ -27,10 +27,10 @@ package enum Simulation {
         package var fencesUsed: Int
         /// Told to watches.
         package var watchedChanges: Int
-        /// Told to observers of elections.
-        package var leadersSeen: Int
         /// Of these, what was told rightly of the row before.
         package var historyChecked: Int
+        /// Told to observers of elections.
+        package var leadersSeen: Int
         package var faults: FaultCounters
     }
 
@@ -51,7 +51,7 @@ package enum Simulation {
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
             outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
             fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed,
-            watchedChanges: world.watchedChanges, leadersSeen: world.leadersSeen, historyChecked: world.historyChecked,
+            watchedChanges: world.watchedChanges, historyChecked: world.historyChecked, leadersSeen: world.leadersSeen,
             faults: world.counters)
     }
 

@@ -68,7 +68,7 @@ struct Get: AsyncParsableCommand {
             throw ExitCode(1)
         }
         if options.json {
-            Output.line(JSON.row(key: row.key, value: row.value, revision: row.revision).text)
+            Output.line(JSON.row(key: row.key, value: row.value, revision: row.revision, owner: row.owner).text)
         } else {
             Output.write(row.value + [0x0A])
         }
@@ -196,7 +196,8 @@ struct List: AsyncParsableCommand {
 
     private func line(of row: KeyValue) -> [UInt8] {
         if options.json {
-            return JSON.row(key: row.key, value: keysOnly ? nil : row.value, revision: row.revision).bytes
+            let value = keysOnly ? nil : row.value
+            return JSON.row(key: row.key, value: value, revision: row.revision, owner: row.owner).bytes
         }
         return keysOnly ? Self.readable(row.key) : Self.readable(row.key) + [0x09] + Self.readable(row.value)
     }

@@ -165,6 +165,19 @@ struct CodecTests {
         keysOnly.rows[0].value = nil
         let keyBytes = Samples.bytes { keysOnly.encode(into: &$0) }
         #expect(try decode(keyBytes) { try Page(decoding: &$0, for: PageRequest(isKeysOnly: true)) } == keysOnly)
+        var owned = Samples.listing
+        owned.rows = (0..<3).map { .init(key: [$0], revision: LogIndex(5), value: [$0]) }
+        owned.rows[2].owner = SessionID(3, 4)
+        owned.count = 3
+        let ownedBytes = Samples.bytes { owned.encode(into: &$0) }
+        #expect(try decode(ownedBytes) { try Page(decoding: &$0, for: PageRequest()) } == owned)
+        // What names the owner comes last; who does not know of it reads the rows all the same.
+        owned.rows[2].owner = nil
+        let plainBytes = Samples.bytes { owned.encode(into: &$0) }
+        #expect(ownedBytes.count == plainBytes.count + 24)
+        #expect(ownedBytes.starts(with: plainBytes))
+        let elsewhere = plainBytes + [1, 0, 0, 0, 3, 0, 0, 0] + [UInt8](repeating: 1, count: 16)
+        #expect(throws: DecodeError.self) { try decode(elsewhere) { try Page(decoding: &$0, for: PageRequest()) } }
         var counted = Samples.listing
         counted.rows = []
         let countBytes = Samples.bytes { counted.encode(into: &$0) }

@@ -90,7 +90,13 @@ extension ServerTests {
                 let session = both[1].session
                 let (key, value) = (Array("owned".utf8), Array("1".utf8))
                 #expect(try await records.next()?.changes == [.put(key: key, value: value, owner: session)])
+                #expect(try await other.get("owned")?.owner == session)
+                for try await row in other.list(prefix: key) { #expect(row.owner == session) }
+                let got = try await cluster.run(["get", "owned", "--json", "--endpoints", cluster.endpoints[0]])
+                #expect(got.output.hasSuffix(",\"owner\":\"\(session)\"}\n"))
                 try await other.put("owned", "1")
+                #expect(try await other.get("owned") != nil)
+                #expect(try await other.get("owned")?.owner == nil)
                 #expect(try await records.next()?.changes == [.put(key: key, value: value)])
                 await client.shutdown()
                 await other.shutdown()

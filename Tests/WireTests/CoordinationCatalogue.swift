@@ -52,6 +52,24 @@ extension Catalogue {
     private static let opened = SessionInfo(
         id: session, timeout: .seconds(10), openedAt: ClusterTime(nanoseconds: 1_700_000_000_000_000_000), ownedCount: 3)
 
+    private static func watched(_ id: UInt64, _ revision: UInt64, _ changes: [Change]) -> [UInt8] {
+        var frame = WatchFrame(requestID: id)
+        frame.begin(LogIndex(revision))
+        for change in changes {
+            let encoded = bytes { change.encode(into: &$0) }
+            var reader = ByteReader(encoded.rawSpan)
+            if let view = try? ChangeView(decoding: &reader) { frame.append(view, keysOnly: false) }
+        }
+        frame.finish(through: LogIndex(revision), goesOn: false)
+        return frame.writer.bytes
+    }
+
+    private static func ticket(_ name: [UInt8], _ ticket: UInt8) -> [UInt8] { name + [0, 0, 0, 0, 0, 0, 0, 0, ticket] }
+
+    private static let leads = Candidate(ticket: LogIndex(11), session: session, fence: 16, data: address)
+    private static let holds = LockTicket(
+        ticket: LogIndex(14), session: session, mode: .shared, fence: 17, delay: .seconds(5))
+
     /// Elections, locks, guards and the State API.
     static let coordination: [(name: String, bytes: [UInt8])] = [
         ("mutate campaign", mutation(20, 4, .coordination(.campaign(group: group, data: address)))),
@@ -98,6 +116,36 @@ extension Catalogue {
         (
             "query sessions reply",
             reply(.query, 28, 15) { ListPart(hasMore: false, items: [opened]).encode(into: &$0) }
+        ),
+        (
+            "watch changes, elections",
+            watched(
+                29, 16,
+                [
+                    Change(key: ticket(group, 9), value: nil),
+                    Change(key: ticket(group, 11), value: bytes { leads.encodeRow(into: &$0) }),
+                ])
+        ),
+        (
+            "watch changes, locks",
+            watched(
+                30, 17, [Change(key: ticket(Array("l".utf8), 14), value: bytes { holds.encodeRow(into: &$0) })])
+        ),
+        (
+            "watch changes, state",
+            watched(
+                31, 18,
+                [
+                    Change(key: store.name, value: bytes { store.entry.encodeRow(into: &$0) }),
+                    Change(key: Array("t".utf8), value: nil),
+                ])
+        ),
+        (
+            "query get reply, owned",
+            reply(.query, 32, 19) { writer in
+                writer.write(RowResult(revision: LogIndex(16), value: Array("v".utf8)))
+                writer.writeRowOwner(session)
+            }
         ),
     ]
 }
