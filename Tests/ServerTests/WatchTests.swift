@@ -253,7 +253,8 @@ extension ServerTests {
             }
         }
 
-        @Test("below the feed's floor a watch is told so, with the floor that status names", .timeLimit(.minutes(2)))
+        @Test(
+            "C-75: below the feed's floor a watch is told so, with the floor that status names", .timeLimit(.minutes(2)))
         func compacted() async throws {
             let flags = ["--segment-size", "1MiB", "--log-max", "8MiB", "--feed-size", "1MiB"]
             try await withCluster(nodes: 1, flags: flags) { cluster in

@@ -21,8 +21,11 @@ final class FlippingProxy: Sendable {
         var flipCount = 0
         var lengthensNext = false
         var isHolding = false
+        var isHoldingReplies = false
         var isOver = false
         var open: Set<Int32> = []
+
+        func isKeeping(isToTarget: Bool) -> Bool { isHolding || isHoldingReplies && !isToTarget }
 
         /// Makes the length of a frame at the start of `buffer` a mebibyte longer, if that is asked for.
         mutating func lengthen(_ buffer: inout [UInt8], _ count: Int) {
@@ -86,6 +89,9 @@ final class FlippingProxy: Sendable {
     /// A partition: while it lasts, nothing gets through in either direction, and no connection ends.
     func hold(_ isHolding: Bool) { state.withLock { $0.isHolding = isHolding } }
 
+    /// Likewise, but only for what comes back.
+    func holdReplies(_ isHolding: Bool) { state.withLock { $0.isHoldingReplies = isHolding } }
+
     var flipCount: Int { state.withLock { $0.flipCount } }
 
     /// Ends every connection; nobody is let in any more.
@@ -140,7 +146,7 @@ final class FlippingProxy: Sendable {
         while true {
             let count = recv(source, &buffer, buffer.count, 0)
             guard count > 0 else { return }
-            while state.withLock({ $0.isHolding && !$0.isOver }) { usleep(2_000) }
+            while state.withLock({ $0.isKeeping(isToTarget: isToTarget) && !$0.isOver }) { usleep(2_000) }
             state.withLock {
                 $0.damage(&buffer, count)
                 if isToTarget { $0.lengthen(&buffer, count) }

@@ -53,6 +53,7 @@ class Connection(asyncio.Protocol):
         self._heard_at = self._loop.time()
         self._ping_sent_at: Optional[float] = None
         self._timer: Optional[asyncio.TimerHandle] = None
+        self._timer_due = 0.0
 
     @property
     def due_count(self) -> int:
@@ -83,7 +84,7 @@ class Connection(asyncio.Protocol):
         self._answers[request_id] = answer
         self._write(frame)
         if self._timer is None:
-            self._timer = self._loop.call_later(self._silence_max, self._look_for_silence)
+            self._look_for_silence_in(self._silence_max)
         return request_id
 
     def send_without_reply(self, kind: int, request_id: int, body: bytes) -> None:
@@ -213,6 +214,10 @@ class Connection(asyncio.Protocol):
         if self.is_ended or not (self._answers or self._streams):
             return
         time = self._loop.time()
+        if time - self._timer_due > self._silence_max / 4:
+            # This process was kept from running: what the node sent meanwhile has still to be read.
+            self._heard_at = time
+            self._ping_sent_at = None
         since = self._heard_at if self._ping_sent_at is None else self._ping_sent_at
         if time - since >= self._silence_max:
             if self._ping_sent_at is not None:
@@ -220,7 +225,11 @@ class Connection(asyncio.Protocol):
                 return
             self._ping_sent_at = since = time
             self._send_ping()
-        self._timer = self._loop.call_later(max(0.001, since + self._silence_max - time), self._look_for_silence)
+        self._look_for_silence_in(since + self._silence_max - time)
+
+    def _look_for_silence_in(self, seconds: float) -> None:
+        self._timer_due = self._loop.time() + seconds
+        self._timer = self._loop.call_at(self._timer_due, self._look_for_silence)
 
     def _send_ping(self) -> None:
         def answer(frame: Optional[wire.Frame]) -> None:

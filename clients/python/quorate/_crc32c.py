@@ -1,7 +1,7 @@
 """CRC-32C (Castagnoli), as frames carry it, in pure Python.
 
-Small inputs go through tables, four bytes at a time. Large ones are cut into blocks whose checksums are computed side by
-side: one step takes the same byte of every block, as four planes of bytes that ``bytes.translate`` looks up and
+Small inputs go through tables, four bytes at a time. Large ones are cut into blocks whose checksums are computed side
+by side: one step takes the same byte of every block, as four planes of bytes that ``bytes.translate`` looks up and
 big-integer XOR combines, so that the interpreter runs once for thousands of bytes. The blocks' checksums are then put
 together by the operator "append so many zero bytes", which is linear.
 """

@@ -82,6 +82,7 @@ class Nodes:
         self._last_dial_at = 0.0
         self._leader_asked_at = 0.0
         self._is_closed = False
+        self._failure: Optional[QuorateError] = None
         self._tasks: Set["asyncio.Task[None]"] = set()
 
     @property
@@ -118,8 +119,11 @@ class Nodes:
 
         Raises:
             DeadlineExceeded: there was none in time.
+            QuorateError: nothing can be done with this cluster any more.
         """
         while self._current is None:
+            if self._failure is not None:
+                raise self._failure
             if not await self.changed(deadline):
                 raise DeadlineExceeded(self.describe())
         return self._current
@@ -140,7 +144,7 @@ class Nodes:
     async def borrow(self, avoided: Collection[str] = ()) -> Optional[Connection]:
         """A connection to a node that is not among those named, to be given back with :meth:`give_back`; None if there
         is no such node or none answers."""
-        current = self._current
+        current = self._current if avoided else await self.ready(None)
         if current is not None and current.address not in avoided:
             current.users += 1
             return current
@@ -359,9 +363,10 @@ class Nodes:
     async def _ask_status(self, connection: Connection) -> None:
         try:
             reply = await connection.request(wire.STATUS, b"")
+            leader, members = wire.decode_status_members(reply.rest)
         except QuorateError:
+            # The members that are known already will do.
             return
-        leader, members = wire.decode_status_members(reply.rest)
         for name, address in members:
             if address:
                 self._nodes.setdefault(address, Node(address)).name = name
@@ -375,9 +380,13 @@ class Nodes:
 
     # Helpers
 
+    def fail(self, error: QuorateError) -> None:
+        """Nobody waits for a connection any more."""
+        self._failure = error
+        self._wake()
+
     def _fail(self, error: QuorateError) -> None:
         self._on_failure(error)
-        self._wake()
 
     def _wake(self) -> None:
         for waiter in self._waiting:

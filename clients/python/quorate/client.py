@@ -119,7 +119,7 @@ class Client:
         self.state = State(self)
         self._loop = asyncio.get_running_loop()
         # With a short session a silent node has to be found out before the session is at risk.
-        silence_max = 1.5 if session_timeout is None else min(1.5, max(0.1, session_timeout / 6))
+        silence_max = 1.5 if session_timeout is None else min(1.5, max(0.25, session_timeout / 6))
         self._nodes = Nodes(
             [address.strip() for address in addresses],
             tls=tls,
@@ -219,6 +219,7 @@ class Client:
         if self._failure is not None and not again:
             return
         self._failure = error
+        self._nodes.fail(error)
         for session in [*([self._session] if self._session else []), *self._one_shots]:
             session.lose(error)
 

@@ -57,7 +57,6 @@ class Relay:
         self.on_request: Optional[Callable[[int, bytes], bool]] = None
         #: Likewise for the node's frames.
         self.on_reply: Optional[Callable[[int, bytes], bool]] = None
-        self.connections = 0
         self._writers: List[asyncio.StreamWriter] = []
         self._server: Optional[asyncio.AbstractServer] = None
         self._tasks: List["asyncio.Task[None]"] = []
@@ -80,8 +79,8 @@ class Relay:
         self._writers.clear()
 
     async def stop(self) -> None:
-        assert self._server is not None
-        self._server.close()
+        if self._server is not None:
+            self._server.close()
         self.cut()
         for task in self._tasks:
             task.cancel()
@@ -96,8 +95,11 @@ class Relay:
         except OSError:
             writer.transport.abort()
             return
-        self.connections += 1
         both = [writer, node_writer]
+        if self.is_cut:
+            for each in both:
+                each.transport.abort()
+            return
         self._writers += both
         there = asyncio.ensure_future(self._pass(reader, node_writer, both, lambda: self.on_request))
         back = asyncio.ensure_future(self._pass(node_reader, writer, both, lambda: self.on_reply))
@@ -149,7 +151,8 @@ class Node:
 class Quorum:
     """Three nodes. Signals go only to processes that this object has started."""
 
-    def __init__(self, *, certificates: bool = False) -> None:
+    def __init__(self, *flags: str, certificates: bool = False) -> None:
+        self._flags = flags or ("--segment-size", "2MiB")
         self._has_certificates = certificates
         #: Rises when the cluster is restored: each of its lives has directories of its own.
         self._life = 0
@@ -158,7 +161,8 @@ class Quorum:
         self.nodes: Dict[str, Node] = {}
         for index in range(3):
             client, peer, relay = ports[index * 3 : index * 3 + 3]
-            self.nodes[f"n{index + 1}"] = Node(f"n{index + 1}", client, peer, Relay(relay, client, is_opaque=certificates))
+            name = f"n{index + 1}"
+            self.nodes[name] = Node(name, client, peer, Relay(relay, client, is_opaque=certificates))
 
     @property
     def endpoints(self) -> List[str]:
@@ -187,9 +191,12 @@ class Quorum:
                     *("--client", f"127.0.0.1:{node.client}", "--peer", f"127.0.0.1:{node.peer}"),
                     *("--advertise-client", node.address, "--cluster", self._members),
                     *("--heartbeat-interval", "50ms", "--election-timeout", "400ms-800ms"),
-                    *("--segment-size", "2MiB"),
+                    *self._flags,
+                    # However this process ends, its nodes end with it.
+                    "--stop-with-standard-input",
                     *self._tls_flags(name),
                 ],
+                stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
             )
@@ -289,6 +296,8 @@ class Quorum:
         assert process is not None
         process.kill()
         process.wait()
+        assert process.stdin is not None
+        process.stdin.close()
         self.nodes[name].process = None
 
     def pause(self, name: str) -> None:
@@ -307,7 +316,6 @@ class Quorum:
     async def stop(self) -> None:
         for node in self.nodes.values():
             if node.process is not None:
-                node.process.kill()
-                node.process.wait()
+                self.kill(node.name)
             await node.relay.stop()
         shutil.rmtree(self.directory)

@@ -62,7 +62,7 @@ class ConnectionTests(QuorumTests):
                 await client.get(self.prefix + "a")
                 written += 1
             self.assertEqual(process.returncode, 0)
-            self.quorum.nodes[leader].process = None
+            self.quorum.kill(leader)
             await client.put(self.prefix + "a", "after")
 
     @asynchronous
@@ -89,9 +89,11 @@ class ConnectionTests(QuorumTests):
             async with quorate.Client(quorum.endpoints) as client:
                 await client.put("a", "1")
                 await quorum.restore()
+                started = time.monotonic()
                 for _ in range(2):
                     with self.assertRaises(quorate.GenerationChanged):
                         await client.get("a")
+                self.assertLess(time.monotonic() - started, 5)
                 with self.assertRaises(quorate.GenerationChanged):
                     await client.put("a", "2")
             async with quorate.Client(quorum.endpoints) as anew:

@@ -61,7 +61,7 @@ class SessionTests(QuorumTests):
 
     @asynchronous
     async def test_c32_connected_again(self) -> None:
-        async with self.client(session_timeout=3) as client:
+        async with self.client(session_timeout=4.5) as client:
             await client.put(self.prefix + "a", "1", owned=True)
             session = client.session_id
             states = client.session_states()

@@ -1,0 +1,264 @@
+"""What a client does with answers that real nodes give seldom: against a node that a test plays."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import unittest
+from struct import unpack_from
+from typing import AsyncIterator, Callable, Dict, List, NamedTuple, Optional, Tuple
+
+import quorate
+from quorate import _wire as wire
+
+from .support import asynchronous
+
+
+class Mutate(NamedTuple):
+    kind: int
+    opens: bool
+    session: bytes
+    sequence: int
+    acknowledged: int
+    fields: bytes
+
+
+def mutate_of(body: bytes) -> Mutate:
+    kind, flags, session, sequence, acknowledged = unpack_from("<BB16sQQ", body)
+    return Mutate(kind, flags & 1 == 1, session, sequence, acknowledged, body[46 if flags & 1 else 34 :])
+
+
+def refusal(code: int, *, revision: int = 0, tags: Tuple[Tuple[int, bytes], ...] = ()) -> bytes:
+    fields = b"".join(wire.u8(tag) + wire.bytes16(value) for tag, value in tags)
+    return wire.u16(code) + wire.u64(revision) + wire.text("as the test says") + wire.u8(len(tags)) + fields
+
+
+#: The body of the reply to a mutation; None: none, and the connection ends.
+Script = Callable[[Mutate], Optional[bytes]]
+
+
+class PlayedNode:
+    """Greets, answers pings, statuses and keep-alives, and leaves mutations to a script."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.mutations: List[Mutate] = []
+        self.queries: List[bytes] = []
+        self.greetings = 0
+        self.not_open: List[bytes] = []
+        self.identity = wire.Identity(1, 1, 1)
+        self._revision = 10
+        self._rows: Dict[Tuple[bytes, int], bytes] = {}
+
+    async def __aenter__(self) -> "PlayedNode":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.address = "127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *arguments: object) -> None:
+        self._server.close()
+
+    def done(self, mutation: Mutate) -> bytes:
+        """What a node answers that has done it, now or before."""
+        key = (mutation.session, mutation.sequence)
+        if key not in self._rows:
+            self._revision += 1
+            self._rows[key] = wire.u16(0) + wire.u64(self._revision)
+        return self._rows[key]
+
+    def _hello(self) -> bytes:
+        leader = b"\1" + wire.text("n1") + wire.text(self.address)
+        limits = wire.u32(1 << 22) + wire.u32(1 << 22) + wire.u32(4096) + wire.u32(1024)
+        node = wire.u64(7) + wire.text("n1") + wire.text("test") + wire.u64(10**18)
+        known = b"\1" + self.identity.encoded()
+        return wire.u16(1) + known + node + limits + wire.u32(1000) + wire.u32(86_400_000) + leader
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        scanner = wire.FrameScanner()
+        none = wire.u16(0) + wire.u64(self._revision)
+        try:
+            while True:
+                data = await reader.read(65536)
+                if not data:
+                    return
+                # The scanner takes what a node sends; a client's frames differ by a flag that is not looked at here.
+                for frame in _frames(scanner, data):
+                    body: Optional[bytes] = none + b"\0"
+                    if frame.kind == wire.HELLO:
+                        self.greetings += 1
+                        body = none + self._hello()
+                    elif frame.kind == wire.PING:
+                        body = none + wire.u64(10**18) + b"\0"
+                    elif frame.kind == wire.STATUS:
+                        body = refusal(3)
+                    elif frame.kind == wire.KEEP_ALIVE:
+                        body = none + wire.u16(len(self.not_open)) + b"".join(self.not_open) + b"\0"
+                    elif frame.kind == wire.QUERY:
+                        self.queries.append(frame.body)
+                        body = none + b"\0"
+                    elif frame.kind == wire.MUTATE:
+                        mutation = mutate_of(frame.body)
+                        self.mutations.append(mutation)
+                        body = self.script(mutation)
+                    if body is None:
+                        return
+                    writer.write(wire.encode_frame(frame.kind, wire.FLAG_REPLY, frame.request_id, body))
+        except OSError:
+            pass
+        finally:
+            writer.transport.abort()
+
+
+def _frames(scanner: wire.FrameScanner, data: bytes) -> List[wire.Frame]:
+    frames = []
+    offset = 0
+    while offset + 20 <= len(data):
+        size = int.from_bytes(data[offset : offset + 4], "little") + 4
+        kind = int.from_bytes(data[offset + 6 : offset + 8], "little")
+        request_id = int.from_bytes(data[offset + 8 : offset + 16], "little")
+        frames.append(wire.Frame(kind, 0, request_id, data[offset + 16 : offset + size - 4], size))
+        offset += size
+    return frames
+
+
+@contextlib.asynccontextmanager
+async def playing(script: Script) -> AsyncIterator[Tuple[PlayedNode, quorate.Client]]:
+    async with PlayedNode(script) as node:
+        async with quorate.Client(node.address, timeout=5, session_timeout=2) as client:
+            yield node, client
+
+
+class MachineryTests(unittest.TestCase):
+    @asynchronous
+    async def test_a_gap_is_filled_from_where_the_node_says(self) -> None:
+        refused: List[int] = []
+
+        def script(mutation: Mutate) -> bytes:
+            if mutation.sequence == 3 and not refused:
+                refused.append(3)
+                return refusal(12, tags=((4, wire.u32(20)),))
+            if mutation.sequence > 3 and len(refused) < 4:
+                refused.append(mutation.sequence)
+                return refusal(40, tags=((2, wire.u64(3)),))
+            return node.done(mutation)
+
+        async with playing(script) as (node, client):
+            revisions = await asyncio.gather(*(client.put("k", str(number)) for number in range(6)))
+            self.assertEqual(revisions, sorted(set(revisions)))
+            sequences = [mutation.sequence for mutation in node.mutations if mutation.kind == 1]
+            self.assertEqual(sequences[:6], [1, 2, 3, 4, 5, 6])
+            self.assertEqual(sequences[6:], [3, 4, 5, 6])
+            # The same command under the same sequence.
+            self.assertEqual(node.mutations[6].fields, node.mutations[2].fields)
+
+    @asynchronous
+    async def test_the_session_is_opened_until_a_reply_has_come_and_replies_are_acknowledged(self) -> None:
+        async with playing(lambda mutation: node.done(mutation)) as (node, client):
+            await asyncio.gather(client.put("a", ""), client.put("b", ""))
+            await client.put("c", "")
+            self.assertEqual([mutation.opens for mutation in node.mutations], [True, True, False])
+            self.assertEqual([mutation.acknowledged for mutation in node.mutations], [0, 0, 2])
+            self.assertEqual(len({mutation.session for mutation in node.mutations}), 1)
+
+    @asynchronous
+    async def test_an_opening_that_is_too_old_begins_anew(self) -> None:
+        def script(mutation: Mutate) -> bytes:
+            return refusal(43) if len(node.mutations) == 1 else node.done(mutation)
+
+        async with playing(script) as (node, client):
+            await client.put("a", "")
+            first, second = node.mutations
+            self.assertNotEqual(first.session, second.session)
+            self.assertEqual((first.fields, second.sequence), (second.fields, 1))
+
+    @asynchronous
+    async def test_an_expired_session_with_a_mutation_of_unknown_fate(self) -> None:
+        def script(mutation: Mutate) -> Optional[bytes]:
+            if mutation.sequence == 1:
+                return node.done(mutation)
+            return None if len(node.mutations) == 2 else refusal(43)
+
+        async with playing(script) as (node, client):
+            states: List[quorate.SessionState] = []
+            client.on_session_state(states.append)
+            await client.put("a", "")
+            with self.assertRaises(quorate.OutcomeUnknown):
+                await client.put("b", "")
+            self.assertEqual(states, [quorate.SessionState.CONNECTED, quorate.SessionState.LOST])
+
+    @asynchronous
+    async def test_a_keep_alive_says_that_the_session_is_gone(self) -> None:
+        async with playing(lambda mutation: node.done(mutation)) as (node, client):
+            states = client.session_states()
+            await client.put("a", "")
+            self.assertIs(await states.__anext__(), quorate.SessionState.CONNECTED)
+            node.not_open = [node.mutations[0].session]
+            self.assertIs(await states.__anext__(), quorate.SessionState.LOST)
+            node.not_open = []
+            await client.put("b", "")
+            self.assertNotEqual(node.mutations[1].session, node.mutations[0].session)
+            await states.aclose()
+
+    @asynchronous
+    async def test_a_refusal_in_a_pipeline_is_filled_with_nothing(self) -> None:
+        def script(mutation: Mutate) -> bytes:
+            if mutation.kind == 1 and mutation.fields.endswith(b"bad"):
+                return refusal(17)
+            if mutation.sequence > 2 and not any(each.kind == 5 for each in node.mutations):
+                return refusal(40, tags=((2, wire.u64(2)),))
+            return node.done(mutation)
+
+        async with playing(script) as (node, client):
+            calls = [client.put("k", value) for value in ("1", "bad", "3", "4")]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            self.assertIsInstance(results[1], quorate.DiskFull)
+            self.assertTrue(all(isinstance(results[index], int) for index in (0, 2, 3)))
+            filler = next(mutation for mutation in node.mutations if mutation.kind == 5)
+            self.assertEqual((filler.sequence, filler.fields), (2, bytes(6)))
+
+    @asynchronous
+    async def test_a_cancelled_call_that_was_sent_is_sent_until_it_is_answered(self) -> None:
+        def script(mutation: Mutate) -> Optional[bytes]:
+            is_lost = mutation.sequence == 2 and sum(each.sequence == 2 for each in node.mutations) < 3
+            return None if is_lost else node.done(mutation)
+
+        async with playing(script) as (node, client):
+            await client.put("a", "")
+            call = asyncio.ensure_future(client.put("b", ""))
+            while len(node.mutations) < 2:
+                await asyncio.sleep(0.001)
+            call.cancel()
+            revision = await client.put("c", "")
+            second = next(each for each in node.mutations if each.sequence == 2)
+            self.assertLess(int.from_bytes(node.done(second)[2:], "little"), revision)
+
+    @asynchronous
+    async def test_a_read_names_the_highest_revision_seen(self) -> None:
+        async with playing(lambda mutation: node.done(mutation)) as (node, client):
+            revision = await client.put("a", "")
+            await client.get("a", level=quorate.ReadLevel.STALE)
+            await client.get("a", at_least=revision + 5)
+            self.assertEqual([query[0] for query in node.queries], [1, 0])
+            named = [int.from_bytes(query[1:9], "little") for query in node.queries]
+            self.assertEqual(named, [revision, revision + 5])
+
+    @asynchronous
+    async def test_one_shot(self) -> None:
+        async with PlayedNode(lambda mutation: node.done(mutation)) as node:
+            async with quorate.Client(node.address, session_timeout=None) as client:
+                await asyncio.gather(client.put("a", ""), client.put("b", ""))
+                self.assertEqual([mutation.sequence for mutation in node.mutations], [1, 1])
+                self.assertEqual(len({mutation.session for mutation in node.mutations}), 2)
+
+    @asynchronous
+    async def test_another_cluster_at_the_same_address(self) -> None:
+        async with PlayedNode(lambda mutation: None) as node:
+            async with quorate.Client(node.address, timeout=5) as client:
+                node.script = node.done
+                await client.put("a", "")
+                node.identity = wire.Identity(2, 1, 1)
+                node.script = lambda mutation: None
+                with self.assertRaises(quorate.OutcomeUnknown):
+                    await client.put("b", "")
+                with self.assertRaises(quorate.ClusterMismatch):
+                    await client.get("a")
