@@ -68,7 +68,7 @@ struct Faults {
         let new = possible.filter { counts[$0] == nil }
         let kind: Kind =
             !new.isEmpty && chance.happens(percent: 60)
-            ? chance.pick(new) : chance.happens(percent: 25) ? chance.pick(rare) : chance.pick(Array(Self.usual).sorted())
+            ? chance.pick(new) : chance.pick(chance.happens(percent: 25) ? rare : Self.usual.sorted())
         counts[kind, default: 0] += 1
         tell(kind.rawValue)
         recorder.faultBegins(kind.rawValue)
@@ -250,8 +250,8 @@ struct Faults {
             ], outputPath: "\(directory)/restored-\(snapshotCount).log")
         let again = "\(path)-again"
         _ = try await eventually("the restored cluster serves", within: .seconds(30)) {
-            try await nodes.command(["snapshot", "save", again, "--endpoints", client], name: "save-again", .seconds(30))
-                .ending == .exited(0) ? true : nil
+            let arguments = ["snapshot", "save", again, "--endpoints", client]
+            return try await nodes.command(arguments, name: "save-again", .seconds(30)).ending == .exited(0) ? true : nil
         }
         let same = try await nodes.command(["snapshot", "diff", path, again], name: "diff", .seconds(60))
         if same.ending != .exited(0) {
@@ -319,7 +319,12 @@ struct ActorStrikes {
                 actors[struck].send(SIGCONT)
             }
         }
-        for actor in actors { actor.send(SIGKILL) }
+        for actor in actors {
+            if let ending = actor.poll() {
+                recorder.violation("\(actor.outputPath): a process of the run ended by itself: \(ending)")
+            }
+            actor.send(SIGKILL)
+        }
         for actor in actors { try await actor.waitUntilEnded() }
     }
 }

@@ -118,7 +118,8 @@ struct Run {
     }
 
     private func makeStrikes() -> ActorStrikes {
-        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let own =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
         let (settings, seed, directory, endpoints, recorder) = (settings, seed, directory, endpoints, recorder)
         return ActorStrikes(count: settings.actors, ttl: settings.ttl, seed: seed, recorder: recorder) { number in
             try Child(
@@ -188,7 +189,8 @@ struct Run {
     }
 
     private func judge(
-        _ summary: inout Summary, _ watchers: [Watcher], _ holders: HolderLogs, _ last: (revision: UInt64, rows: [Verdict.Row])
+        _ summary: inout Summary, _ watchers: [Watcher], _ holders: HolderLogs,
+        _ last: (revision: UInt64, rows: [Verdict.Row])
     ) {
         let state = recorder.with { $0 }
         let feed = watchers[0].told
