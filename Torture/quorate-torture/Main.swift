@@ -36,11 +36,15 @@ struct Torture: AsyncParsableCommand {
     @Option(help: "Milliseconds between two writes of one holder.") var holderPause = 150
     @Option(help: "Timeout of sessions, in seconds.") var ttl = 3
     @Flag(help: "No faults of nodes and links, only of the processes that campaign.") var sparesNodes = false
+    @Option(help: "Only faults of this kind, as the summary names it; may be given several times.") var only: [String] = []
     @Flag(help: "Print JSON.") var json = false
 
     mutating func validate() throws {
         guard nodes == 3 || nodes == 5 else { throw ValidationError("--nodes is 3 or 5.") }
         guard minutes > 0, minutes <= 24 * 60 else { throw ValidationError("--minutes must be above 0.") }
+        for name in only where Faults.Kind(rawValue: name) == nil {
+            throw ValidationError("--only is one of: \(Faults.Kind.allCases.map(\.rawValue).joined(separator: ", ")).")
+        }
         guard (1...64).contains(clients), (2...32).contains(actors), (1...100).contains(groups),
             (0...100).contains(locks), (1...60).contains(ttl), holderPause >= 10
         else { throw ValidationError("--clients 1…64, --actors 2…32, --groups 1…100, --locks 0…100, --ttl 1…60.") }

@@ -29,7 +29,9 @@ struct Run {
         self.seed = seed
         self.nodes = nodes
         self.directory = directory
-        faults = Faults(nodes: nodes, recorder: recorder, ttl: settings.ttl, seed: seed)
+        faults = Faults(
+            nodes: nodes, recorder: recorder, ttl: settings.ttl, seed: seed,
+            only: settings.only.compactMap { Faults.Kind(rawValue: $0) })
         endpoints = Endpoints()
     }
 

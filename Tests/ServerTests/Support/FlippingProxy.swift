@@ -21,6 +21,9 @@ final class FlippingProxy: Sendable {
         var flipCount = 0
         var lengthensNext = false
         var isHolding = false
+        var connectionCount = 0
+        /// What connections up to this one say is taken and leads nowhere.
+        var swallowedThrough = 0
         var isOver = false
         var open: Set<Int32> = []
 
@@ -86,6 +89,10 @@ final class FlippingProxy: Sendable {
     /// A partition: while it lasts, nothing gets through in either direction, and no connection ends.
     func hold(_ isHolding: Bool) { state.withLock { $0.isHolding = isHolding } }
 
+    /// Every connection that is there now takes what either side says and passes nothing on, for as long as it lasts;
+    /// those made from now on are sound.
+    func swallow() { state.withLock { $0.swallowedThrough = $0.connectionCount } }
+
     var flipCount: Int { state.withLock { $0.flipCount } }
 
     /// Ends every connection; nobody is let in any more.
@@ -107,12 +114,13 @@ final class FlippingProxy: Sendable {
                 Glibc.connect(other, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        let isWelcome = state.withLock { state -> Bool in
-            guard result == 0, !state.isOver else { return false }
+        let number = state.withLock { state -> Int? in
+            guard result == 0, !state.isOver else { return nil }
             state.open.formUnion([caller, other])
-            return true
+            state.connectionCount += 1
+            return state.connectionCount
         }
-        guard isWelcome else {
+        guard let number else {
             close(caller)
             close(other)
             return
@@ -124,7 +132,7 @@ final class FlippingProxy: Sendable {
         let directionsLeft = Counter(2)
         for (source, sink) in [(caller, other), (other, caller)] {
             Self.onThread { [self] in
-                pump(source, sink, isToTarget: sink == other)
+                pump(number, source, sink, isToTarget: sink == other)
                 shutdown(source, Int32(SHUT_RDWR))
                 shutdown(sink, Int32(SHUT_RDWR))
                 guard directionsLeft.countDown() else { return }
@@ -135,11 +143,12 @@ final class FlippingProxy: Sendable {
         }
     }
 
-    private func pump(_ source: Int32, _ sink: Int32, isToTarget: Bool) {
+    private func pump(_ number: Int, _ source: Int32, _ sink: Int32, isToTarget: Bool) {
         var buffer = [UInt8](repeating: 0, count: 64 * 1_024)
         while true {
             let count = recv(source, &buffer, buffer.count, 0)
             guard count > 0 else { return }
+            if state.withLock({ $0.swallowedThrough >= number }) { continue }
             while state.withLock({ $0.isHolding && !$0.isOver }) { usleep(2_000) }
             state.withLock {
                 $0.damage(&buffer, count)
