@@ -108,7 +108,7 @@ struct KeyspaceWorker {
         }
     }
 
-    private func acknowledge(_ revision: UInt64, _ key: [UInt8], _ number: UInt32?) {
+    private func acknowledge(_ revision: UInt64, _ key: [UInt8], _ number: UInt32) {
         recorder.with { $0.acknowledged.append(.init(revision: revision, key: key, number: number)) }
     }
 
@@ -263,7 +263,8 @@ struct KeyspaceWorker {
             for try await row in client.list(prefix: Array(prefix.utf8)) {
                 let place = row.key.last.map { Int($0) - Int(UInt8(ascii: "0")) } ?? -1
                 guard found.indices.contains(place), row.key.count == prefix.utf8.count + 2 else {
-                    return recorder.violation("a list of \(prefix) tells of \(String(decoding: row.key, as: UTF8.self))")
+                    let key = String(decoding: row.key, as: UTF8.self)
+                    return recorder.violation("a list of \(prefix) tells of \(key)")
                 }
                 found[place] = learn(row)
             }

@@ -182,7 +182,9 @@ final class Nodes {
         try await eventually("all nodes follow one leader and have caught up", within: timeout) {
             var reports: [NodeReport] = []
             for name in self.names { reports.append(try await self.status(name)) }
-            guard let leader = reports.first(where: { $0.role == "leader" }) else { throw TortureFailure("nobody leads") }
+            guard let leader = reports.first(where: { $0.role == "leader" }) else {
+                throw TortureFailure("nobody leads")
+            }
             for report in reports {
                 let isInLine =
                     report.term == leader.term && report.leaderName == leader.name && report.state == "ok"

@@ -28,7 +28,8 @@ final class Links: Sendable {
     func delay(_ link: Link) -> Int { rules.withLock { $0.delays[link] ?? 0 } }
 }
 
-/// Stands before the peer port of one node; the others know no other address of it. Who calls stands in the first frame.
+/// Stands before the peer port of one node; the others know no other address of it. Who calls stands in the first
+/// frame.
 final class Proxy: Sendable {
     let node: String
     let port: Int
@@ -189,7 +190,8 @@ final class Proxy: Sendable {
     /// Nil: more of the frame has to come. While a cluster is founded nobody says who he is.
     private static func sender(_ bytes: [UInt8]) -> String? {
         guard let scan = try? FrameHeader.scan(bytes.rawSpan, sizeMax: 1 << 20) else { return nil }
-        guard let received = try? PeerMessage.decode(scan.header, body: scan.body), case .hello(let hello) = received.message
+        guard let received = try? PeerMessage.decode(scan.header, body: scan.body),
+            case .hello(let hello) = received.message
         else { return "" }
         return hello.name
     }

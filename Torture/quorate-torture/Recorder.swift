@@ -4,12 +4,11 @@ internal import Synchronization
 
 /// What clients were told, for the checkers.
 final class Recorder: Sendable {
-    /// A write that was acknowledged.
+    /// A put that was acknowledged.
     struct Acknowledged: Sendable {
         var revision: UInt64
         var key: [UInt8]
-        /// Nil: a delete.
-        var number: UInt32?
+        var number: UInt32
     }
 
     /// A row as a read told it.

@@ -29,7 +29,9 @@ struct Run {
         self.seed = seed
         self.nodes = nodes
         self.directory = directory
-        faults = Faults(nodes: nodes, recorder: recorder, ttl: settings.ttl, seed: seed)
+        faults = Faults(
+            nodes: nodes, recorder: recorder, ttl: settings.ttl, seed: seed,
+            only: settings.only.compactMap { Faults.Kind(rawValue: $0) })
         endpoints = Endpoints()
     }
 
@@ -118,7 +120,8 @@ struct Run {
     }
 
     private func makeStrikes() -> ActorStrikes {
-        let own = (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
+        let own =
+            (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")) ?? CommandLine.arguments[0]
         let (settings, seed, directory, endpoints, recorder) = (settings, seed, directory, endpoints, recorder)
         return ActorStrikes(count: settings.actors, ttl: settings.ttl, seed: seed, recorder: recorder) { number in
             try Child(
@@ -188,7 +191,8 @@ struct Run {
     }
 
     private func judge(
-        _ summary: inout Summary, _ watchers: [Watcher], _ holders: HolderLogs, _ last: (revision: UInt64, rows: [Verdict.Row])
+        _ summary: inout Summary, _ watchers: [Watcher], _ holders: HolderLogs,
+        _ last: (revision: UInt64, rows: [Verdict.Row])
     ) {
         let state = recorder.with { $0 }
         let feed = watchers[0].told

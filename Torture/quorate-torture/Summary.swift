@@ -64,7 +64,8 @@ struct Summary: Encodable {
 
     var text: String {
         func list(_ counts: [String: Int]) -> String {
-            counts.isEmpty ? "none" : counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+            guard !counts.isEmpty else { return "none" }
+            return counts.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
         }
         var lines = [
             "\(nodes) nodes, seed \(seed), \(seconds) s",
@@ -75,11 +76,11 @@ struct Summary: Encodable {
                 + "\(elections) elections, \(fences) fences written under, \(fencedWritesAccepted) writes accepted, "
                 + "\(fencedWritesRefused) refused as fenced",
             "watches: \(watchesBegun) begun, \(revisionsWatched) revisions",
-            "linearizability: \(historiesDecided) histories decided, \(historiesUndecided.count) too long for the search",
+            "linearizability: \(historiesDecided) histories decided, \(historiesUndecided.count) too much for the search",
             "longest time without service: \(longestWithoutServiceMilliseconds) ms (\(longestWithoutServiceDuring))",
         ]
         lines += historiesUndecided.map { "undecided: \($0)" }
-        lines += violations.map { "VIOLATION: \($0)" }
+        lines += violations.prefix(20).map { "VIOLATION: \($0)" }
         lines.append("\(violations.count) violations")
         return lines.joined(separator: "\n")
     }

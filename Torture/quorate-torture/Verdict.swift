@@ -55,13 +55,14 @@ struct Verdict {
                     let number = KeyspaceWorker.number(of: value)
                     places[Place(revision: told.revision, key: key)] = number
                     if let first = numbers.updateValue(told.revision, forKey: number) {
-                        add("value \(number) was written at \(first) and again at \(told.revision), under \(Self.text(key))")
+                        add("value \(number) was written at \(first) and again, \(Self.text(key)), at \(told.revision)")
                     }
                 }
             }
         }
         for write in state.acknowledged where places[Place(revision: write.revision, key: write.key)] != write.number {
-            add("\(Self.text(write.key)) = \(write.number as Any) was acknowledged at \(write.revision); the feed has it not")
+            let name = "\(Self.text(write.key)) = \(write.number)"
+            add("\(name) was acknowledged at \(write.revision); the feed has it not")
         }
         for row in state.seen where places[Place(revision: row.revision, key: row.key)] != row.number {
             add("a read found \(Self.text(row.key)) = \(row.number) of revision \(row.revision); the feed has it not")
@@ -166,8 +167,8 @@ struct Verdict {
                 groupsDecided += 1
                 stuck.append((group, operations))
                 add(
-                    "\(group) is not linearizable: \(placed) of \(operations.count) operations can be placed; then none "
-                        + "of these comes next: \(stuckAt.prefix(6).map(\.description).joined(separator: " | "))")
+                    "\(group) is not linearizable: \(placed) of \(operations.count) operations can be placed; then "
+                        + "none of these comes next: \(stuckAt.prefix(6).map(\.description).joined(separator: " | "))")
             }
         }
     }

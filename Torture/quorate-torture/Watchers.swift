@@ -76,7 +76,7 @@ final class Watcher: Sendable {
         state.withLock { state in
             guard !changes.changes.isEmpty else {
                 guard changes.revision >= state.through else {
-                    state.wrong = state.wrong ?? "it says that it has come to \(changes.revision), after \(state.through)"
+                    state.wrong = state.wrong ?? "it says it has come to \(changes.revision), after \(state.through)"
                     return
                 }
                 state.through = changes.revision

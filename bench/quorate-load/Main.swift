@@ -20,7 +20,8 @@ struct QuorateLoad: AsyncParsableCommand {
 
     @Argument(
         help: """
-            write or read for some seconds; load: put every key once; sessions: open many, keep them alive, let them end.
+            write or read for some seconds; load: put every key once; sessions: open many, keep them alive, let them
+            end.
             """)
     var mode: Mode
     @Option(help: "Client addresses, separated by commas.")
@@ -61,8 +62,12 @@ struct QuorateLoad: AsyncParsableCommand {
         guard tlsFlags == 0 || tlsFlags == 3 else {
             throw ValidationError("--tls-cert, --tls-key and --tls-ca go together")
         }
-        guard sessions >= connections || mode != .sessions, (1...3_600).contains(ttl), (1...4_096).contains(sessionsPerKeepAlive)
-        else { throw ValidationError("--sessions must be --connections or more, --ttl from 1, --sessions-per-keep-alive to 4096") }
+        guard sessions >= connections || mode != .sessions, (1...3_600).contains(ttl) else {
+            throw ValidationError("--sessions must be at least --connections, and --ttl from 1 to 3600")
+        }
+        guard (1...4_096).contains(sessionsPerKeepAlive) else {
+            throw ValidationError("--sessions-per-keep-alive must be from 1 to 4096")
+        }
         guard rate ?? 1 > 0 else { throw ValidationError("--rate must be above 0") }
         guard valueSize <= Limits.valueSizeMaxDefault else { throw ValidationError("--value-size is too large") }
     }

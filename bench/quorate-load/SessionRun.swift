@@ -59,7 +59,9 @@ final class SessionRun {
 
     func ready(_ connection: SessionConnection, leader: String?) {
         guard observer != nil else {
-            guard let leader = leader.flatMap({ HostPort($0) }) else { return abort("\(plan.endpoints[0]) knows no leader") }
+            guard let leader = leader.flatMap({ HostPort($0) }) else {
+                return abort("\(plan.endpoints[0]) knows no leader")
+            }
             observer = connection
             report.bare = figures()
             connectAll(leader)
@@ -160,15 +162,13 @@ final class SessionRun {
         }
         begin { [self] in
             for (number, connection) in connections.enumerated() {
-                for _ in 0..<plan.inFlight { openNext(of: sessions[number], on: connection) { sessions[number].popLast() } }
+                for _ in 0..<plan.inFlight { openNext(on: connection) { sessions[number].popLast() } }
                 connection.send()
             }
         }
     }
 
-    private func openNext(
-        of all: [SessionID], on connection: SessionConnection, _ take: @escaping () -> SessionID?
-    ) {
+    private func openNext(on connection: SessionConnection, _ take: @escaping () -> SessionID?) {
         guard let session = take() else { return }
         let key = Array("load/session/\(session)".utf8)
         connection.put(key, by: session, timeout: sessionPlan.timeout, isOneShot: false) { [self] reply, sentAt in
@@ -176,7 +176,7 @@ final class SessionRun {
             part.latencies.add(UInt64((NIODeadline.now() - sentAt).nanoseconds))
             openedCount += 1
             if openedCount == sessionPlan.sessionCount { return allOpen() }
-            openNext(of: all, on: connection, take)
+            openNext(on: connection, take)
         }
     }
 
