@@ -15,7 +15,6 @@ package enum Mutant: String, CaseIterable, Sendable {
     case truncateMatchingTail
     case commitPastAppend
     case commitByHeartbeat
-    case trustUnsyncedFollower
     // Members (Raft §6).
     case changeMembersEarly
     case forgetOldMajority

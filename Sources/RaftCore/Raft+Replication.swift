@@ -242,7 +242,7 @@ extension Raft {
     }
 
     mutating func advanceFollowerCommit() {
-        let reached = min(leaderCommit, Mutant.trustUnsyncedFollower.isOn ? lastIndex : durableIndex)
+        let reached = min(leaderCommit, durableIndex)
         if reached > commitIndex { setCommit(reached) }
     }
 

@@ -20,8 +20,19 @@ extension World {
                 fail("term \(raft.currentTerm) has two leaders: \(other) and \(node.id)")
             }
             leaders[raft.currentTerm] = node.id
+            checkLeaderCommit(node, raft)
         }
         if settings.changesMembers { checkMembership(node, process) }
+    }
+
+    /// Raft §5.4.2: a leader commits by counting only where an entry of its own term is the last of what it commits. What
+    /// earlier leaders are known to have committed it has from the start.
+    private func checkLeaderCommit(_ node: SimNode, _ raft: Raft) {
+        defer { node.leaderCommit = (raft.currentTerm, raft.commitIndex) }
+        guard let before = node.leaderCommit, before.term == raft.currentTerm, raft.commitIndex > before.index,
+            raft.term(at: raft.commitIndex) != raft.currentTerm
+        else { return }
+        fail("\(node.name) leads term \(raft.currentTerm) and commits \(raft.commitIndex), which is of an earlier one")
     }
 
     // MARK: - What is on disk

@@ -27,7 +27,7 @@ enum MutantHunt {
     /// Where a bug shows soonest.
     private static func profile(for mutant: Mutant) -> WorldProfile {
         switch mutant {
-        case .countOldTermReplicas, .commitPastAppend: .swarm
+        case .commitPastAppend: .swarm
         case .readFromOldRound: .network
         case .changeMembersEarly, .forgetOldMajority, .countLearners: .membership
         case .skipGuard, .lockForTwo, .keepOwnedRows, .expireAtFailover, .expireEarly, .watchSkipsBatch,
