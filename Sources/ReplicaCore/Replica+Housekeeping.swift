@@ -31,6 +31,7 @@ extension Replica {
         counters.reignEnded()
         leases.removeAll()
         tickedFor = nil
+        raisedTo = 0
         ballots.removeAll()
         for position in links.indices { links[position].appends.removeAll() }
     }
@@ -48,6 +49,7 @@ extension Replica {
             nextReport = now + settings.reportInterval
             expireForwarded()
             tellOfMyself()
+            raiseFeatureLevel()
             reviewAlarms()
             rememberAcknowledgements()
             // Cluster time goes on while nothing is written, or the next leader would start from a time long past.
@@ -176,7 +178,7 @@ extension Replica {
     private mutating func tellOfMyself() {
         let report = MemberReport(
             clientAddress: settings.clientAddress, softwareVersion: settings.softwareVersion,
-            featureLevel: Self.featureLevel, lastApplied: appliedIndex, state: state, diskFree: disk.free)
+            featureLevel: settings.featureLevel, lastApplied: appliedIndex, state: state, diskFree: disk.free)
         for position in links.indices { links[position].send(.memberReport(report)) }
         noteMember(id, report)
     }
@@ -202,9 +204,6 @@ extension Replica {
 
     /// Well below the age at which a session is no longer opened (`Limits.sessionOpeningAgeMax`).
     private static var silenceMax: Interval { .seconds(20) }
-
-    /// The highest feature level that this release knows.
-    package static var featureLevel: UInt32 { 1 }
 
     // MARK: - Membership
 

@@ -83,6 +83,10 @@ package struct Replica: ~Copyable {
     var tickedFor: ClusterTime?
     var ballots = DigestBallots()
     var memberInfo: [NodeID: MemberInfo]
+    /// Of the cluster, as far as it is applied here.
+    package internal(set) var featureLevel: UInt32
+    /// The leader has logged a raise to it.
+    var raisedTo: UInt32 = 0
     var touches = SessionTouches()
     var nextReport: Instant
     var members = MemberWork()
@@ -134,6 +138,7 @@ package struct Replica: ~Copyable {
             restored.membershipHistory.isEmpty
             ? [(raft.configurationIndex, restored.membership)] : restored.membershipHistory
         memberInfo = restored.memberInfo
+        featureLevel = restored.featureLevel
         acknowledgedByPeers = restored.acknowledged
         alarms = AlarmBook(node: settings.name, latched: restored.alarms)
         nextReport = now
@@ -264,6 +269,8 @@ package struct ReplicaSettings: Sendable {
     package var clientAddress: String
     package var peerAddress: String
     package var softwareVersion: String
+    /// The highest feature level that this release knows.
+    package var featureLevel = FeatureLevel.known
     package var limits = ConnectionLimits()
     package var requestsPendingMax = Limits.requestsPendingMax
     package var feedBufferSizeMax = Limits.feedBufferSizeMax
@@ -306,6 +313,8 @@ package struct RestoredReplica: Sendable {
     package var joinedAt = LogIndex.zero
     /// The state can tell what entries after this one changed.
     package var feedFloor = LogIndex.zero
+    /// The cluster's, as the state says.
+    package var featureLevel = FeatureLevel.first
     /// How far other nodes have acknowledged committed entries to this one.
     package var acknowledged: [NodeID: LogIndex]
     /// What a person has not cleared yet.

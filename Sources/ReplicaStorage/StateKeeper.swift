@@ -14,22 +14,26 @@ package final class StateKeeper<Home: EngineHome> {
     /// Applying has met damage half-way: what this machine says of itself cannot be trusted until it is replaced.
     package private(set) var isBroken = false
 
-    package init(home: Home, node: NodeID) throws(MachineError) {
+    private let levels: FeatureLevels
+
+    package init(home: Home, node: NodeID, levels: FeatureLevels = FeatureLevels()) throws(MachineError) {
         self.home = home
         self.node = node
+        self.levels = levels
         let engine: Home.StateEngineType
         do throws(EngineError) {
             engine = try home.openLive()
         } catch {
             throw .engine(error)
         }
-        machine = try Machine(engine: engine, node: node)
+        machine = try Machine(engine: engine, node: node, levels: levels)
     }
 
-    init(home: Home, node: NodeID, engine: Home.StateEngineType) throws(MachineError) {
+    init(home: Home, node: NodeID, levels: FeatureLevels, engine: Home.StateEngineType) throws(MachineError) {
         self.home = home
         self.node = node
-        machine = try Machine(engine: engine, node: node)
+        self.levels = levels
+        machine = try Machine(engine: engine, node: node, levels: levels)
     }
 
     /// Damage to rows is an outcome, because the others of the cluster have them; what else goes wrong is thrown.
@@ -126,7 +130,7 @@ package final class StateKeeper<Home: EngineHome> {
         } catch {
             throw .engine(error)
         }
-        machine = try Machine(engine: successor, node: node)
+        machine = try Machine(engine: successor, node: node, levels: levels)
         isBroken = false
     }
 }

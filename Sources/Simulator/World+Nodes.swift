@@ -34,7 +34,8 @@ extension World {
         do {
             let opened = try OpenedNode(
                 fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
-                founding: node.record ?? founding, home: node.home, logSettings: logSettings)
+                founding: node.record ?? founding, home: node.home, logSettings: logSettings,
+                knownLevel: node.featureLevel)
             for note in opened.notes { tell("\(node.name) \(note)") }
             checkReopened(node, opened.log.log)
             let replica = Replica(
@@ -87,6 +88,7 @@ extension World {
         var replica = ReplicaSettings(
             name: node.name, clientAddress: node.clientAddress, peerAddress: node.peerAddress, softwareVersion: "sim")
         replica.tailSizeMax = settings.tailSizeMax
+        replica.featureLevel = node.featureLevel
         return replica
     }
 

@@ -10,6 +10,10 @@ package struct WorldSettings: Sendable {
     package var injectsFaults = true
     /// An operator changes the members all the time.
     package var changesMembers = false
+    /// Some nodes begin with an old release.
+    package var mixesReleases = false
+    /// Nodes that begin with an old release, and stay so until somebody upgrades them.
+    package var oldNodes: [Int] = []
     package var driftsClocks = true
     /// Bytes of log that a node keeps beyond what it needs to start; small, so that followers need snapshots.
     package var logRetention = 0

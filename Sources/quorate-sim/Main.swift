@@ -83,6 +83,9 @@ struct QuorateSim: ParsableCommand {
         case .clients:
             settings.coordinates = true
             settings.watchCount = 4
+        case .releases:
+            settings.mixesReleases = true
+            settings.coordinates = true
         case .default, nil: break
         }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
@@ -121,6 +124,8 @@ enum WorldProfile: String, CaseIterable {
     case membership
     /// Half of what clients do is about elections and locks, and some of them watch.
     case clients
+    /// As `clients`, and some nodes run an old release until they are upgraded.
+    case releases
 
     static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }

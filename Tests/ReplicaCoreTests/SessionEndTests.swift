@@ -7,7 +7,7 @@ import Testing
 import Wire
 
 /// The only member of a cluster, whose disk and state machine answer at once.
-private struct Alone: ~Copyable {
+struct Alone: ~Copyable {
     var replica: Replica
     var now = Instant(nanoseconds: 1_000_000_000)
     var deadline = Instant.zero
@@ -22,18 +22,35 @@ private struct Alone: ~Copyable {
 
     static let epoch: UInt64 = 1_700_000_000_000_000_000
 
-    init(generation: UInt64 = 1, sessions: [OpenSession] = []) {
-        let membership = Membership(
+    var featureLevel: UInt32
+    var slot = ConnectionSlot(position: 0, generation: 0)
+    var refusals: [ReplyError] = []
+
+    /// - Parameter learner: whether `n2` is a member too, without a vote.
+    init(
+        generation: UInt64 = 1, sessions: [OpenSession] = [], learner: Bool = false,
+        featureLevel: UInt32 = FeatureLevel.known, known: UInt32 = FeatureLevel.known
+    ) {
+        var membership = Membership(
             members: [Member(id: NodeID(1), name: "n1", peerAddress: "p:1")], incoming: [NodeID(1)])
+        if learner {
+            membership.members.append(Member(id: NodeID(2), name: "n2", peerAddress: "p:2"))
+            membership.learners = [NodeID(2)]
+        }
+        self.featureLevel = featureLevel
         let configuration = IndexedConfiguration(index: .zero, configuration: membership.configuration)
-        let restored = RestoredReplica(
+        var restored = RestoredReplica(
             identity: ClusterIdentity(id: 7, generation: generation, generationTag: 0), id: NodeID(1),
             raft: RestoredState(
                 hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero, configurations: [configuration]),
             membership: membership, memberInfo: [:], lastTime: .zero, needsState: false)
-        let settings = ReplicaSettings(name: "n1", clientAddress: "c:1", peerAddress: "p:1", softwareVersion: "t")
+        restored.featureLevel = featureLevel
+        var settings = ReplicaSettings(name: "n1", clientAddress: "c:1", peerAddress: "p:1", softwareVersion: "t")
+        settings.featureLevel = known
         self.sessions = sessions
         replica = Replica(restored, settings: settings, seed: 1, now: now, wall: ClusterTime(nanoseconds: Self.epoch))
+        slot = replica.clientConnected()
+        replica.clients.markHello(slot)
         live(.seconds(5))
         logged.removeAll()
     }
@@ -62,8 +79,16 @@ private struct Alone: ~Copyable {
             log = effects.log
             work = effects.apply
             deadline = effects.nextDeadline
+            for (_, bytes) in effects.toClients { noteReply(bytes) }
             for slab in (log?.writes ?? []).compactMap(\.slab) { note(slab) }
         } while log != nil || !work.isEmpty
+    }
+
+    private mutating func noteReply(_ bytes: [UInt8]) {
+        guard let frame = try? FrameHeader.scan(bytes.rawSpan, sizeMax: 65_536) else { return }
+        var reader = ByteReader(frame.body)
+        // What this state machine answers to commands is nothing at all.
+        if case .failure(let error, _)? = try? ReplyHead(decoding: &reader) { refusals.append(error) }
     }
 
     private mutating func note(_ slab: Slab) {
@@ -86,6 +111,8 @@ private struct Alone: ~Copyable {
             if let slab = slabs.last { report.time = slab.record(at: slab.lastIndex).header.time }
             if let due = nextTimer, due <= report.time { nextTimer = nil }
             report.nextTimer = nextTimer
+            for case .featureLevel(let level) in logged { featureLevel = max(featureLevel, level) }
+            report.featureLevel = featureLevel
             report.sessionsKept = kept
             kept = []
             replica.applied(report)
