@@ -44,6 +44,10 @@ extension Replica {
             if !expired.isEmpty { log(.expireSessions(expired)) }
             tickForTimer()
         }
+        for waiting in touches.takeExpired(now: now) {
+            let error = ReplyError(.unavailable, "the leader does not answer \(settings.name)")
+            answer(waiting.slot, waiting.requestID, .keepAlive, error: error)
+        }
         while touches.isGathering { sendTouches() }
         if now >= nextReport {
             nextReport = now + settings.reportInterval
@@ -96,7 +100,10 @@ extension Replica {
     private mutating func sendTouches() {
         if let leader = raft.leader, leader != id, let position = links.position(of: leader), links[position].isUp {
             lastForwardToken += 1
-            let sessions = touches.send(token: lastForwardToken, deadline: now + settings.requestTimeout)
+            // A leader answers these at once. One that does not is silent, or cannot be reached: the client is to try
+            // another node while its session lives.
+            let deadline = now + settings.raft.electionTimeoutMin
+            let sessions = touches.send(token: lastForwardToken, deadline: deadline)
             links[position].send(.sessionTouches(sessions), requestID: lastForwardToken)
         } else {
             for waiting in touches.takeAll() { answerKeepAlive(waiting, notOpen: touch(waiting.sessions)) }

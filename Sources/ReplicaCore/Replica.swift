@@ -198,7 +198,7 @@ package struct Replica: ~Copyable {
 
     private var nextDeadline: Instant {
         min(
-            min(raft.nextDeadline, barriers.nextDeadline, nextReport),
+            min(min(raft.nextDeadline, touches.nextDeadline), barriers.nextDeadline, nextReport),
             // A leader that hands over logs no expiries; who leads next grants every session its whole timeout.
             min(
                 raft.canPropose ? leases.nextDeadline : .never,
