@@ -205,6 +205,7 @@ extension ClientState {
         nodes[place].watchCount = 0
         nodes[place].outbox.removeAll()
         nodes[place].hasPinged = false
+        nodes[place].owesKeepAlive = false
         nodes[place].isLeaving = false
         nodes[place].failure = reason
         nodes[place].failures += 1
@@ -220,7 +221,10 @@ extension ClientState {
             case .call(let id): connectionLost(under: id, requestID: requestID)
             case .watch(let id): watchLost(id, requestID: requestID)
             case .keepAlive:
-                if session?.keepAlive?.requestID == requestID { session?.keepAlive = nil }
+                if session?.keepAlive?.requestID == requestID {
+                    session?.keepAlive = nil
+                    session?.nextKeepAlive = now
+                }
             case .hello, .ping, .members, .mutation, nil: break
             }
         }
@@ -264,20 +268,13 @@ extension ClientState {
                     }
                     continue
                 }
-                if nodes[place].silentSince + silenceMax <= now {
+                if nodes[place].silentSince + settings.silenceMax <= now {
                     giveUp(place, LinkEnd.timedOut.reason)
-                } else if !nodes[place].hasPinged, nodes[place].silentSince + silenceMax / 2 <= now {
+                } else if !nodes[place].hasPinged, nodes[place].silentSince + settings.silenceMax / 2 <= now {
                     ask(place)
                 }
             }
         }
-    }
-
-    /// How long a node may owe a reply and say nothing. A session outlives a node that is cut off: a keep-alive that is
-    /// sent when a third of its timeout has passed finds another node before two thirds have.
-    private var silenceMax: Interval {
-        guard session?.isOpen == true else { return settings.silenceMax }
-        return min(settings.silenceMax, settings.sessionTimeout / 4)
     }
 
     /// Notes that a reply is due from now on.
@@ -306,7 +303,7 @@ extension ClientState {
                     if hello.identity == nil, isNeeded { next = min(next, node.retryAt) }
                     continue
                 }
-                next = min(next, node.silentSince + (node.hasPinged ? silenceMax : silenceMax / 2))
+                next = min(next, node.silentSince + (node.hasPinged ? settings.silenceMax : settings.silenceMax / 2))
             }
         }
         return next

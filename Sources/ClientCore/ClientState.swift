@@ -129,7 +129,9 @@ package struct ClientState: Sendable {
         var next = min(calls.isEmpty ? .never : timers.nextDue, min(nextNodeDeadline, nextWatchDeadline))
         if let session {
             let hasUnsent = !unsent.isEmpty
-            next = min(next, session.nextDeadline(timeout: settings.sessionTimeout, hasUnsent: hasUnsent, after: now))
+            let due = session.nextDeadline(
+                timeout: settings.sessionTimeout, patience: settings.keepAlivePatience, hasUnsent: hasUnsent, after: now)
+            next = min(next, due)
         }
         return next
     }

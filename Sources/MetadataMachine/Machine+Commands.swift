@@ -10,7 +10,7 @@ extension Machine {
         do throws(DecodeError) {
             header = try CommandHeader(decoding: &reader)
         } catch {
-            throw .malformed("entry \(entry.index): \(error)")
+            throw unreadable(entry, error)
         }
         guard header.session != .housekeeping else {
             return try applyHousekeeping(header.kind, &reader, entry, &report)
@@ -50,6 +50,8 @@ extension Machine {
             }
         } catch let error as EngineError {
             throw .engine(error)
+        } catch let error as DecodeError {
+            throw unreadable(entry, error)
         } catch {
             throw .malformed("entry \(entry.index): \(error)")
         }
@@ -234,7 +236,7 @@ extension Machine {
         do throws(DecodeError) {
             command = try Housekeeping(kind: kind, decoding: &reader)
         } catch {
-            throw .malformed("entry \(entry.index): \(error)")
+            throw unreadable(entry, error)
         }
         guard let command else { throw .malformed("entry \(entry.index): a client's command without a session") }
         switch command {
@@ -252,13 +254,25 @@ extension Machine {
             memberInfo[info.node] = info
             report.memberInfo.append(info)
         case .featureLevel(let level):
+            if let refusal = levels.refusal(of: level) { throw .tooNew("entry \(entry.index): \(refusal)") }
             guard level > featureLevel else { return }
-            var writer = ByteWriter()
-            writer.write(level)
-            stage.batch.put(Keyspace.featureLevel, writer.takeBytes())
             featureLevel = level
-            report.featureLevel = level
+            storeFeatureLevel()
         }
+    }
+
+    func storeFeatureLevel() {
+        var writer = ByteWriter()
+        writer.write(featureLevel)
+        stage.batch.put(Keyspace.featureLevel, writer.takeBytes())
+    }
+
+    /// What this release does not know was logged by a newer one; the cluster's level should have kept it out.
+    private func unreadable(_ entry: Entry, _ error: DecodeError) -> MachineError {
+        guard case .unknown(let what, let number) = error else { return .malformed("entry \(entry.index): \(error)") }
+        return .tooNew(
+            "entry \(entry.index) of the log holds what this release does not know (\(what) \(number)): a newer release "
+                + "has logged it. Start the node with that release")
     }
 
     private func judge(_ verdict: DigestVerdict, _ report: inout ApplyReport) {

@@ -17,7 +17,8 @@ package final class Machine<E: Engine> {
     package private(set) var applied: Applied
     package internal(set) var membership: StoredMembership?
     package internal(set) var memberInfo: [NodeID: MemberInfo] = [:]
-    package internal(set) var featureLevel: UInt32 = 1
+    package internal(set) var featureLevel: UInt32
+    let levels: FeatureLevels
     var deleteFloor = LogIndex.zero
     var history = KeptHistory()
     /// What entries after this one changed can be told; outcome rows of earlier ones were never here.
@@ -42,9 +43,11 @@ package final class Machine<E: Engine> {
     package internal(set) var damage: String?
 
     /// Goes on from what `engine` holds.
-    package init(engine: E, node: NodeID) throws(MachineError) {
+    package init(engine: E, node: NodeID, levels: FeatureLevels = FeatureLevels()) throws(MachineError) {
         self.engine = engine
         self.node = node
+        self.levels = levels
+        featureLevel = FeatureLevel.first
         stage = StagedView(engine)
         let found = try Self.load(engine)
         applied = found.applied
@@ -52,7 +55,9 @@ package final class Machine<E: Engine> {
         checkpointed = found.checkpoint?.index ?? .zero
         feedFloor = found.feedFloor ?? found.applied.last.index
         isFeedFloorStored = found.feedFloor != nil
+        if applied == .nothing { featureLevel = levels.founding }
         try loadSystemRows()
+        if let refusal = levels.refusal(of: featureLevel) { throw .tooNew(refusal) }
         (nextTimer, hasTimeMarks) = try onEngine { () throws(EngineError) in
             (try firstTimer(in: engine), try timeMark(from: .zero, through: applied.last.index, isLast: true) != nil)
         }
@@ -97,6 +102,7 @@ package final class Machine<E: Engine> {
         try commit(withCheckpoint: crossed)
         report.replyBytes = replies.takeBytes()
         report.time = applied.time
+        report.featureLevel = featureLevel
         report.nextTimer = nextTimer
         return report
     }
@@ -107,6 +113,8 @@ package final class Machine<E: Engine> {
         let mark = stage.batch.mark
         let entry = Entry(index: header.id.index, time: header.time)
         sessions.prune(at: entry.time)
+        // What the founders knew is a row like any other, or a snapshot would not tell it.
+        if applied == .nothing, featureLevel > FeatureLevel.first { storeFeatureLevel() }
         if nextTimer != nil { try onEngine { () throws(EngineError) in try carryOutTimers(entry) } }
         switch header.type {
         case .noop: break
@@ -363,13 +371,16 @@ struct Entry {
 /// Why a state machine cannot go on; the node stops, or rebuilds its state.
 package enum MachineError: Error, Equatable, Sendable, CustomStringConvertible {
     case engine(EngineError)
-    /// An entry that this release cannot read: made by a newer one, or damaged before it was logged.
+    /// An entry that this release cannot read: damaged before it was logged.
     case malformed(String)
+    /// A state, or an entry, of a newer release.
+    case tooNew(String)
 
     package var description: String {
         switch self {
         case .engine(let error): error.description
         case .malformed(let text): "cannot apply: \(text)"
+        case .tooNew(let text): text
         }
     }
 }

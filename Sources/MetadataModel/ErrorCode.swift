@@ -78,6 +78,8 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     /// What was there before is not kept for these keys, or only from a later revision on; `currentRevision` is that one,
     /// 0: not at all.
     case historyOff = 37
+    /// As many stand in the line of the group or the lock as may; no place in it was taken.
+    case lineFull = 38
 
     // MARK: The session
 
@@ -108,7 +110,8 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
             .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased,
-            .fenced, .notLeading, .lockHeld, .historyOff, .sequenceTooOld, .resultNotKept, .sessionExpired, .noSuchAlarm:
+            .fenced, .notLeading, .lockHeld, .historyOff, .lineFull, .sequenceTooOld, .resultNotKept, .sessionExpired,
+            .noSuchAlarm:
             false
         }
     }
@@ -151,6 +154,7 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .lockHeld: "the lock is not free"
         case .lagged: "the watch has to begin again"
         case .historyOff: "no history is kept for these keys"
+        case .lineFull: "as many stand in the line as may"
         case .sequenceGap: "an earlier mutation of the session is missing"
         case .sequenceTooOld: "the reply was acknowledged before"
         case .resultNotKept: "applied before; the result was too large to keep"

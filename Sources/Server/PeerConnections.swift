@@ -10,6 +10,8 @@ internal import Wire
 protocol PeerHandler: AnyObject {
     /// Which cluster this node belongs to, and where its log ends.
     var ownHello: (ClusterIdentity, LogIndex) { get }
+    /// Of the cluster.
+    var featureLevel: UInt32 { get }
     /// Of the newest change of members that this node knows to be committed, and whether it can tell who was removed.
     var ownConfiguration: (index: LogIndex, tellsOfRemoval: Bool) { get }
     /// One of this cluster, a member or one who speaks from a later change of members. True: it is to be heard.
@@ -174,7 +176,7 @@ final class PeerConnections: FrameConnectionDelegate {
         let hello = PeerHello(
             identity: identity, sender: node, name: configuration.name, expectedReceiver: member.id,
             peerAddress: configuration.peerAddress.description, clientAddress: configuration.clientAddress.description,
-            softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: lastIndex,
+            softwareVersion: Version.current, featureLevel: FeatureLevel.known, lastIndex: lastIndex,
             configurationIndex: handler.ownConfiguration.index)
         var writer = ByteWriter()
         PeerMessage.hello(hello).encode(into: &writer)
@@ -275,7 +277,7 @@ final class PeerConnections: FrameConnectionDelegate {
             refusal: refusal?.0, message: refusal?.1 ?? "",
             version: ProtocolVersion.chosen(from: hello.versions) ?? 0, identity: identity, node: node,
             name: configuration.name, clientAddress: configuration.clientAddress.description,
-            softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: lastIndex,
+            softwareVersion: Version.current, featureLevel: FeatureLevel.known, lastIndex: lastIndex,
             acknowledgedByCaller: refusal == nil ? handler.acknowledged(by: hello.sender) : .zero)
         var writer = ByteWriter()
         PeerMessage.helloReply(reply).encode(into: &writer)
@@ -301,7 +303,8 @@ final class PeerConnections: FrameConnectionDelegate {
         of hello: PeerHello, identity: ClusterIdentity, _ handler: any PeerHandler
     ) -> (PeerRefusal, String)? {
         let greeting = PeerGreeting(
-            identity: identity, node: node, name: configuration.name, configuration: handler.ownConfiguration)
+            identity: identity, node: node, name: configuration.name, configuration: handler.ownConfiguration,
+            featureLevel: handler.featureLevel)
         return greeting.refusal(of: hello) { isNews(hello, handler) || members.contains(hello.sender) }
     }
 

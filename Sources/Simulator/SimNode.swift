@@ -154,6 +154,8 @@ final class SimNode {
     /// It has told its incarnation to others.
     var isKnown = false
     var peerPort = 7101
+    /// The highest that the release knows which runs here.
+    var featureLevel = FeatureLevel.known
 
     var name: String { "n\(number + 1)" }
     var clientAddress: String { "10.0.0.\(number + 1):7001" }

@@ -106,8 +106,11 @@ extension World {
     /// A write that nothing but the end of the cluster can refuse.
     func probeItem(for client: SimClient) -> WorkItem {
         lastValueNumber += 1
+        // Where releases were mixed, one that only the present one knows.
         let content = CommandContent(
-            .put(key: Array("probe/\(client.number)".utf8), value: Workload.value(lastValueNumber, size: 8)))
+            .put(
+                key: Array("probe/\(client.number)".utf8), value: Workload.value(lastValueNumber, size: 8),
+                isOwned: settings.mixesReleases))
         return WorkItem(
             call: .mutate(content), expectation: .mutation(content: [content.kind.rawValue] + content.body), group: nil,
             operation: Operation(client: client.number, called: now.nanoseconds, returned: nil))

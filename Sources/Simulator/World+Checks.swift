@@ -43,6 +43,7 @@ extension World {
         for write in work.writes {
             checkPromise(write.hardState, of: node)
             node.hardState = write.hardState
+            if let slab = write.slab { checkReleases(slab, of: node) }
         }
     }
 

@@ -10,6 +10,10 @@ package struct WorldSettings: Sendable {
     package var injectsFaults = true
     /// An operator changes the members all the time.
     package var changesMembers = false
+    /// Some nodes begin with an old release.
+    package var mixesReleases = false
+    /// Nodes that begin with an old release, and stay so until somebody upgrades them.
+    package var oldNodes: [Int] = []
     package var driftsClocks = true
     /// Which faults strike.
     package var focus = FaultFocus.all
@@ -30,7 +34,8 @@ package struct WorldSettings: Sendable {
     var enabled: [Bool] = []
     var faultPauseMax = Interval.seconds(2)
     var thinkTimeMax = Interval.milliseconds(150)
-    var sessionTimeout = Interval.seconds(10)
+    /// Of all clients; 0: drawn.
+    package var sessionTimeout = Interval.zero
     /// Machines on which no member was founded.
     var spareCount = 0
     var operatorPauseMax = Interval.seconds(1)
@@ -80,7 +85,8 @@ package struct WorldSettings: Sendable {
         drawn.hasVolatileState = hasVolatileState || chance.happens(percent: 15)
         drawn.faultPauseMax = .milliseconds(Int64(chance.pick([300, 1_000, 3_000])))
         drawn.thinkTimeMax = .milliseconds(Int64(chance.pick([40, 100, 300])))
-        drawn.sessionTimeout = .seconds(Int64(chance.pick([2, 5, 10])))
+        let timeout = chance.pick([2, 5, 10])
+        if sessionTimeout == .zero { drawn.sessionTimeout = .seconds(Int64(timeout)) }
         drawn.enabled = Fault.Class.allCases.map { _ in chance.happens(percent: 70) }
         if focus != .all {
             drawn.enabled = Fault.Class.allCases.map(focus.contains)

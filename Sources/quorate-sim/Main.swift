@@ -103,6 +103,9 @@ struct QuorateSim: ParsableCommand {
         case .network: settings.focus = .network
         case .storage: settings.focus = .storage
         case .swarm: settings.isSwarm = true
+        case .releases:
+            settings.mixesReleases = true
+            settings.coordinates = true
         case .default, nil: break
         }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
@@ -148,6 +151,8 @@ enum WorldProfile: String, CaseIterable {
     case storage
     /// Each seed draws what its world goes through: any mixture of the others.
     case swarm
+    /// As `clients`, and some nodes run an old release until they are upgraded.
+    case releases
 
     static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }

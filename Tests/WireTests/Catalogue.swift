@@ -351,7 +351,8 @@ enum Catalogue {
             (.foundingProbe(members), []),
             (
                 .foundingProbeReply(
-                    FoundingProbeReply(isEmpty: true, node: NodeID(0xA2), name: "n2", members: members)), []
+                    FoundingProbeReply(
+                        isEmpty: true, node: NodeID(0xA2), name: "n2", members: members, featureLevel: 1)), []
             ),
             (.foundingCommit, [1]), (.foundingCommitReply(.mismatch), []),
             (.logEntries(from: LogIndex(5), through: LogIndex(9)), []), (.logEntriesReply(from: LogIndex(5)), [1, 2]),
