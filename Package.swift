@@ -4,8 +4,10 @@
 import PackageDescription
 
 let fuzzing = Context.environment["FUZZ"] == "1"
+// Bugs that are planted to see whether the simulator finds them (ops/mutants); no other build contains them.
+let planted: [SwiftSetting] = Context.environment["MUTANTS"] == "1" ? [.define("MUTANTS")] : []
 
-let common: [SwiftSetting] = [
+let common: [SwiftSetting] = planted + [
     .treatAllWarnings(as: .error),
     .enableUpcomingFeature("ExistentialAny"),
     .enableUpcomingFeature("InternalImportsByDefault"),
@@ -172,4 +174,13 @@ if Context.environment["BENCH"] == "1" {
             name: "quorate-load",
             dependencies: ["Basics", "MetadataModel", "Transport", "Wire", nioCore, nioPosix, argumentParser],
             path: "bench/quorate-load", swiftSettings: common))
+}
+
+// Real processes under faults (TORTURE=1), for the checkers of the garden to judge.
+if Context.environment["TORTURE"] == "1" {
+    package.targets.append(
+        .executableTarget(
+            name: "quorate-torture",
+            dependencies: ["Basics", "Client", "MetadataModel", "Simulator", "Wire", argumentParser],
+            path: "Torture/quorate-torture", swiftSettings: common))
 }

@@ -268,6 +268,149 @@ def replace_a_member_under_load(input_path):
     return comes
 
 
+class Holder:
+    """A command of quorate that runs until it is killed and prints lines of JSON."""
+
+    running = []
+
+    def __init__(self, name, endpoints, *arguments):
+        self.path = os.path.join(work, f"{name}.out")
+        with open(self.path, "wb") as output:
+            self.process = subprocess.Popen(
+                [BINARY, *arguments, "--json", "--endpoints", endpoints, "--timeout", "30s"], stdout=output, stderr=output
+            )
+        Holder.running.append(self.process)
+
+    def lines(self):
+        """What it has printed so far, whole lines only."""
+        with open(self.path, "rb") as output:
+            return [json.loads(line) for line in output.read().split(b"\n")[:-1]]
+
+    def fence(self):
+        """The fence under which a candidate leads; None while it does not."""
+        last = next(iter(self.lines()[-1:]), {})
+        return last["fence"] if last.get("state") == "leading" else None
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+
+class Record:
+    """Writes to a cluster, and what each of them changed, by revision."""
+
+    def __init__(self, endpoints):
+        self.endpoints = endpoints
+        self.changes = []
+
+    def command(self, *arguments):
+        """Exit code and what the command said in JSON, be it an error."""
+        result = subprocess.run(
+            [BINARY, *arguments, "--json", "--endpoints", self.endpoints, "--timeout", "30s"],
+            capture_output=True,
+            timeout=60,
+        )
+        text = result.stdout or result.stderr
+        return result.returncode, json.loads(text) if text else {}
+
+    def put(self, key, value, *flags):
+        code, answer = self.command("put", key, value, *flags)
+        if code == 0:
+            self.changes.append({"revision": answer["revision"], "changes": [{"key": key, "value": value}]})
+        return code, answer
+
+    def delete(self, key):
+        code, answer = self.command("delete", key)
+        if code != 0:
+            raise Failure(f"delete: {answer}")
+        self.changes.append({"revision": answer["revision"], "changes": [{"key": key, "deleted": True}]})
+
+
+def changes_of(watcher):
+    return [line for line in watcher.lines() if line["changes"]]
+
+
+def two_masters(record):
+    """The leading one of two masters is killed; the fences tell the old one from the new one."""
+    endpoints = record.endpoints
+    first = Holder("first", endpoints, "elect", "masters", "--value", "first:5050", "--ttl", "2s")
+    old = wait_for("the first master to lead", 30, first.fence)
+    second = Holder("second", endpoints, "elect", "masters", "--value", "second:5050", "--ttl", "2s")
+    wait_for("the second master to wait", 30, lambda: second.lines() == [{"state": "waiting", "fence": None}])
+    check(True, f"the first master leads under fence {old}, the second one waits")
+    watcher = Holder("watcher", endpoints, "watch", "app/")
+    wait_for("the watch to begin", 30, watcher.lines)
+    code, answer = record.put("app/framework", "1", "--guard", f"election:masters={old}")
+    check(code == 0, f"a write under fence {old} is taken, at revision {answer.get('revision')}")
+    wait_for("the watcher to see it", 30, lambda: changes_of(watcher) == record.changes)
+    watcher.kill()
+    check(True, "a watcher saw it, and is killed")
+
+    killed_at = time.monotonic()
+    first.kill()
+    new = wait_for("the second master to lead", 30, second.fence)
+    seconds = time.monotonic() - killed_at
+    check(new > old, f"the first master was killed, and the second one leads under fence {new} after {seconds:.1f} s")
+    code, leader = record.command("leader", "masters")
+    check((leader.get("value"), leader.get("fence")) == ("second:5050", new), "and that is what everybody is told")
+    code, answer = record.put("app/framework", "2", "--guard", f"election:masters={old}")
+    refused = (code, answer.get("error"), answer.get("currentFence")) == (1, "fenced", new)
+    check(refused, f"a write under fence {old} is refused: {answer.get('message')}")
+    code, answer = record.put("app/framework", "3", "--guard", f"election:masters={new}")
+    check(code == 0, f"a write under fence {new} is taken, at revision {answer.get('revision')}")
+    return watcher.lines()[-1]["revision"], new
+
+
+def watcher_that_was_away(record, nodes, seen, fence):
+    """The watcher begins again where it was; the leading node is killed and writes go on meanwhile."""
+    for number in range(20):
+        record.put(f"app/task{number % 7}", str(number))
+    record.delete("app/task3")
+    before = len(record.changes)
+    watcher = Holder("watcher-again", record.endpoints, "watch", "app/", "--from", str(seen + 1))
+    wait_for("the watch to begin again", 30, watcher.lines)
+    leader = wait_for("a leading node", 30, lambda: record.command("status")[1].get("leader"))
+    os.kill(nodes[leader], signal.SIGKILL)
+    for number in range(20):
+        if record.put(f"app/task{number % 7}", f"again {number}", "--guard", f"election:masters={fence}")[0] != 0:
+            raise Failure("a write after the kill of a node failed")
+    record.delete("app/task5")
+    missed = record.changes[1:]
+    check(True, f"{before - 1} changes while nobody watched; {leader}, the leading node, killed; {len(missed) - before + 1} more")
+    wait_for("the watcher to see all", 30, lambda: len(changes_of(watcher)) >= len(missed))
+    # Nothing comes after the last one: a further write shows that.
+    record.put("app/end", "1")
+    wait_for("the watcher to see the end", 30, lambda: changes_of(watcher)[-1] == record.changes[-1])
+    check(changes_of(watcher) == record.changes[1:], f"from revision {seen + 1} on the watcher saw every change once, in order")
+    watcher.kill()
+
+
+def coordination():
+    base = BASE_PORT + 40
+    log = open(os.path.join(work, "masters.log"), "ab")
+    local = subprocess.Popen(
+        [BINARY, "local", "--nodes", "3", "--data", os.path.join(work, "masters"), "--base-port", str(base), "--json"],
+        stdout=subprocess.PIPE,
+        stderr=log,
+    )
+    try:
+        line = local.stdout.readline()
+        if not line:
+            raise Failure(f"the cluster did not start; see {work}/masters.log")
+        ready = json.loads(line)
+        record = Record(",".join(ready["endpoints"]))
+        seen, fence = two_masters(record)
+        watcher_that_was_away(record, {node["name"]: node["pid"] for node in ready["nodes"]}, seen, fence)
+    finally:
+        for process in Holder.running:
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+        # The nodes end when `quorate local` is gone.
+        local.kill()
+        local.wait()
+
+
 def run():
     say(f"the metadata of every file under {ROOT}")
     input_path = os.path.join(work, "input.jsonl")
@@ -328,6 +471,9 @@ def run():
 
     say("a member replaced while writes go on")
     comes = replace_a_member_under_load(input_path)
+
+    say("two masters and a watcher, on a quorum of their own")
+    coordination()
 
     say("stopped")
     for process in (cluster, comes):

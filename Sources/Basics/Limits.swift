@@ -41,6 +41,15 @@ package enum Limits {
     /// Keys of the rows that one entry ends with their sessions, unless it is only one session.
     package static let expiryKeySizeMax = 16 * mebibyte
 
+    /// Previous values that one entry of many rows keeps. A transaction or a range delete above it is refused; of what ends
+    /// with sessions the values beyond it are left out.
+    package static let historyPerEntryMax = 16 * mebibyte
+    /// An apply group with this much to tell besides its rows is written before its end.
+    package static let outcomeSizeMax = 8 * mebibyte
+    /// A stretch of the change feed ends at this size, or with one revision if that is larger. More than a group's entries
+    /// are, so only much history makes a stretch end early.
+    package static let feedStretchSizeMax = 16 * mebibyte
+
     /// A key in the change feed: those of other tables are made of a name and what orders the rows under it.
     package static let changeKeySizeMax = keySizeMax + 64
     /// A value there: rows of other tables are told as they are stored, with a head before the client's value.
@@ -67,12 +76,19 @@ package enum Limits {
     package static let guardsMax = 8
     /// Rows, tickets and locks that go with one session. They end in one entry, so this bounds what an entry does.
     package static let ownedRowsPerSessionMax = 10_000
+    /// Places in the line of one election group or of one lock. When a lock is released, all who wait for it together may
+    /// be granted it in one entry.
+    package static let ticketsPerLineMax = 10_000
     /// Rows that one expiry ends with their sessions; the sessions beyond it are ended by the next.
     package static let rowsPerExpiryMax = 65_536
     /// Delayed releases that one entry carries out; the next entry goes on.
     package static let timersPerEntryMax = 1_024
 
     package static let transactionOperationsMax = 4_096
+    /// Prefixes under which previous values are kept. Every change under any of them is looked up among them.
+    package static let historyPrefixesMax = 256
+    /// Where in the log a moment is, is noted at each multiple of this index.
+    package static let timeMarkInterval: UInt64 = 1_024
     /// Sequences of one session whose replies are kept for a retry.
     package static let sessionWindowMax = 1_024
     package static let sessionsMax = 1_000_000

@@ -104,6 +104,13 @@ final class ClientDriver: @unchecked Sendable {
         }
     }
 
+    /// As of now: a session whose time has passed while nobody looked is over. Nil: there is none.
+    func sessionState() -> SessionState? {
+        state.step(.deadlineReached, now: Self.now)
+        carryOut()
+        return state.sessionState.flatMap { SessionState(rawValue: $0.rawValue) }
+    }
+
     // MARK: Effects
 
     /// One turn for everything that was submitted in this tick of the loop, so that its frames leave in one write.

@@ -8,11 +8,14 @@ public struct KeyValue: Hashable, Sendable {
     public var value: [UInt8]
     /// The revision of the change that wrote it.
     public var revision: UInt64
+    /// The session that the row goes with. Nil in the results of a transaction, which do not tell.
+    public var owner: String?
 
-    public init(key: [UInt8], value: [UInt8], revision: UInt64) {
+    public init(key: [UInt8], value: [UInt8], revision: UInt64, owner: String? = nil) {
         self.key = key
         self.value = value
         self.revision = revision
+        self.owner = owner
     }
 }
 

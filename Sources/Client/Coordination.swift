@@ -72,11 +72,8 @@ extension MetadataClient {
     public func waitToLead(
         _ group: String, _ ticket: Ticket, deadline: Duration? = nil
     ) async throws(ClientError) -> Fence {
-        let number = try await wait(for: ticket, deadline) { () throws(ClientError) in
-            let query = Query.candidates(group: Array(group.utf8), after: LogIndex(ticket.number - 1), limit: 1)
-            let part: ListPart<Candidate> = try await self.list(query, .linearizable, nil)
-            return part.items.first { $0.ticket.rawValue == ticket.number }.map { ElectionCandidate($0).ticket }
-        }
+        let bytes = try Self.name(group)
+        let number = try await turn(of: Candidate.self, ticket, in: bytes, deadline)
         guard let number else { throw ClientError(code: .notLeading, message: "the candidacy is over") }
         return .election(group, number)
     }
@@ -131,43 +128,13 @@ extension MetadataClient {
         _ name: String, _ ticket: Ticket, deadline: Duration? = nil
     ) async throws(ClientError) -> Fence {
         do throws(ClientError) {
-            let number = try await wait(for: ticket, deadline) { () throws(ClientError) in
-                let query = Query.lock(name: Array(name.utf8), after: LogIndex(ticket.number - 1), limit: 1)
-                let part: ListPart<LockTicket> = try await self.list(query, .linearizable, nil)
-                return part.items.first { $0.ticket.rawValue == ticket.number }.map { LockPlace($0).ticket }
-            }
+            let bytes = try Self.name(name)
+            let number = try await turn(of: LockTicket.self, ticket, in: bytes, deadline)
             guard let number else { throw ClientError(code: .lockHeld, message: "the place in the line is gone") }
             return .lock(name, number)
         } catch {
             if error.code == .timeout { try await releaseLock(name) }
             throw error
-        }
-    }
-
-    /// The one place where a client waits for its turn: it asks again, from time to time, where its ticket stands.
-    /// - Returns: the fence; nil: the ticket is gone.
-    private func wait(
-        for ticket: Ticket, _ deadline: Duration?, _ find: () async throws(ClientError) -> Ticket?
-    ) async throws(ClientError) -> UInt64? {
-        if let fence = ticket.fence { return fence }
-        let end = deadline.map { ContinuousClock.now + $0 }
-        while true {
-            do throws(ClientError) {
-                guard let current = try await find() else { return nil }
-                if let fence = current.fence { return fence }
-            } catch where error.isRetryable {
-                // The cluster is without a leader for a moment; the session's own state says when that is too long.
-            }
-            // Drawn at random, so that many who wait for one do not ask in step.
-            let pause = Duration.milliseconds(Int64.random(in: 100...300))
-            if let end, ContinuousClock.now + pause > end {
-                throw ClientError(code: .timeout, message: "others came first for as long as was allowed")
-            }
-            do {
-                try await Task.sleep(for: pause)
-            } catch {
-                throw ClientError(code: .cancelled, message: "cancelled")
-            }
         }
     }
 
@@ -289,7 +256,7 @@ extension MetadataClient {
         return name
     }
 
-    private static func check(_ refusal: ReplyError?) throws(ClientError) {
+    static func check(_ refusal: ReplyError?) throws(ClientError) {
         guard let refusal else { return }
         throw ClientError(code: .init(rawValue: refusal.code.name), message: refusal.message, limit: refusal.limit)
     }

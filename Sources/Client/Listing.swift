@@ -69,7 +69,8 @@ public struct Listing: AsyncSequence, Sendable {
                 query, view == nil ? listing.level : .stale, view?.address, listing.timeout
             ) { _, reader, address throws(DecodeError) in (try Page(decoding: &reader, for: request), address) }
             let found = page.rows.map {
-                KeyValue(key: $0.key, value: $0.value ?? [], revision: $0.revision.rawValue)
+                KeyValue(
+                    key: $0.key, value: $0.value ?? [], revision: $0.revision.rawValue, owner: $0.owner?.description)
             }
             rows = found[...]
             isAtEnd = !page.hasMore || page.cursor.isEmpty

@@ -164,7 +164,9 @@ public final class MetadataClient: Sendable {
     ) async throws(ClientError) -> KeyValue? {
         try checkSize([key])
         return try await query(.get(key: key), level, nil, timeout) { _, reader, _ throws(DecodeError) in
-            try reader.readRowResult().map { KeyValue(key: key, value: $0.value, revision: $0.revision.rawValue) }
+            guard let row = try reader.readRowResult() else { return nil }
+            let owner = try reader.readRowOwner()?.description
+            return KeyValue(key: key, value: row.value, revision: row.revision.rawValue, owner: owner)
         }
     }
 
@@ -264,6 +266,17 @@ public final class MetadataClient: Sendable {
             of: SessionState.self, bufferingPolicy: .bufferingNewest(16))
         driver.eventLoop.execute { [driver] in driver.observe(continuation) }
         return stream
+    }
+
+    /// Whether what goes with the session may be relied on now. A session at risk is waited for until that is decided.
+    func isSessionConnected() async -> Bool {
+        let states = sessionStates
+        let state = await withCheckedContinuation { continuation in
+            driver.eventLoop.execute { [driver] in continuation.resume(returning: driver.sessionState()) }
+        }
+        guard state == .suspended else { return state == .connected }
+        for await state in states where state != .suspended { return state == .connected }
+        return false
     }
 
     /// Ends the session, so that the cluster need not wait for its timeout, and closes the connections. Calls that are

@@ -266,6 +266,7 @@ extension ClientState {
     ) throws(DecodeError) {
         switch target {
         case .hello, .ping, .keepAlive:
+            if case .keepAlive = target { nodes[place].owesKeepAlive = false }
             switch try ControlReply.decode(kind: kind, body: body) {
             case .hello(let hello): greeted(place, hello)
             case .pong(let pong):
@@ -273,7 +274,9 @@ extension ClientState {
                 learnTime(pong.clusterTime)
                 saw(pong.revision)
                 follow(pong.leader)
-            case .keepAlive(let reply): keepAliveAnswered(requestID, reply)
+            case .keepAlive(let reply):
+                guard case .keepAlive(let id, let sentAt) = target else { throw .invalid("reply to another request") }
+                keepAliveAnswered(requestID, id, sentAt: sentAt, reply)
             case .failed(let error, _):
                 switch target {
                 case .hello: refusedAsForeign(place, error, reason: "refused: \(error.message)")

@@ -205,6 +205,7 @@ extension ClientState {
         nodes[place].watchCount = 0
         nodes[place].outbox.removeAll()
         nodes[place].hasPinged = false
+        nodes[place].owesKeepAlive = false
         nodes[place].isLeaving = false
         nodes[place].failure = reason
         nodes[place].failures += 1
@@ -220,7 +221,10 @@ extension ClientState {
             case .call(let id): connectionLost(under: id, requestID: requestID)
             case .watch(let id): watchLost(id, requestID: requestID)
             case .keepAlive:
-                if session?.keepAlive?.requestID == requestID { session?.keepAlive = nil }
+                if session?.keepAlive?.requestID == requestID {
+                    session?.keepAlive = nil
+                    session?.nextKeepAlive = now
+                }
             case .hello, .ping, .members, .mutation, nil: break
             }
         }

@@ -179,27 +179,51 @@ extension ClientState {
     // MARK: Keeping it alive
 
     mutating func sendKeepAlive() {
+        moveKeepAlive()
         guard let id = session?.id, session?.isOpen == true, session?.keepAlive == nil,
-            let due = session?.nextKeepAlive, due <= now, let place = route
+            let due = session?.nextKeepAlive, due <= now, let place = keepAliveRoute
         else { return }
         let requestID = takeRequestID()
-        session?.keepAlive = (requestID, now)
-        expectReply(requestID, from: place, for: .keepAlive)
+        session?.keepAlive = (requestID, now, place)
+        expectReply(requestID, from: place, for: .keepAlive(session: id, sentAt: now))
+        nodes[place].owesKeepAlive = true
         ClientRequest.encodeKeepAlive(
             requestID: requestID, sessions: [id], mayForward: true, into: &nodes[place].outbox)
     }
 
-    mutating func keepAliveAnswered(_ requestID: UInt64, _ reply: KeepAliveReply) {
+    /// One that has brought no answer for a while goes again, to another node: whoever has it may have gone silent, or
+    /// wait for a leader that has, and the session cannot wait until that is certain.
+    private mutating func moveKeepAlive() {
+        guard let sent = session?.keepAlive, sent.sentAt + settings.keepAlivePatience <= now else { return }
+        session?.keepAlive = nil
+        session?.nextKeepAlive = now
+        turnAway(from: sent.place)
+    }
+
+    /// Where the next keep-alive goes; nil while every node that can be reached owes the answer to one.
+    private var keepAliveRoute: Int? {
+        if let route, !nodes[route].owesKeepAlive { return route }
+        for step in 0..<nodes.count {
+            let place = (rotation + step) % nodes.count
+            if nodes[place].isUsable, !nodes[place].owesKeepAlive { return place }
+        }
+        return nil
+    }
+
+    mutating func keepAliveAnswered(
+        _ requestID: UInt64, _ id: SessionID, sentAt: Instant, _ reply: KeepAliveReply
+    ) {
         follow(reply.leader)
-        guard let sent = session?.keepAlive, sent.requestID == requestID, var current = session.take() else { return }
-        current.keepAlive = nil
+        guard session?.id == id, var current = session.take() else { return }
+        // A late answer to one that has gone again elsewhere tells as much.
+        if current.keepAlive?.requestID == requestID { current.keepAlive = nil }
         if reply.notOpen.contains(current.id) {
             session = current
             return sessionIsLost(ReplyError.madeHere(.sessionExpired))
         }
-        current.heardAt = max(current.heardAt, sent.sentAt)
-        current.nextKeepAlive = sent.sentAt + settings.sessionTimeout / 3
-        if current.state == .suspended {
+        current.heardAt = max(current.heardAt, sentAt)
+        current.nextKeepAlive = current.heardAt + settings.sessionTimeout / 3
+        if current.state == .suspended, current.suspendedAt(timeout: settings.sessionTimeout) > now {
             current.state = .connected
             effects.append(.session(SessionEvent(session: current.id, state: .connected)))
         }

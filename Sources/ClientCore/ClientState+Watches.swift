@@ -226,11 +226,15 @@ extension ClientState {
                 watch.next = found.revision.next
                 let part = isLast ? sizeLeft : 0
                 sizeLeft -= part
-                effects.append(.watch(id, .changes(found.revision, changes, size: part)))
+                effects.append(.watch(id, .changes(found.revision, changes, found.origin, size: part)))
             }
         }
         if !goesOn { watch.next = max(watch.next, through.next) }
         watches[id] = watch
+        // A node does not tell again what it has said with changes: who asks for marks gets this one from here.
+        if !goesOn, watch.options.progressInterval > .zero, through > revisions.last?.revision ?? .zero {
+            effects.append(.watch(id, .progress(through, size: 0)))
+        }
         if sizeLeft > 0, watch.partial == nil { watchRead(id, sizeLeft) }
     }
 

@@ -1,5 +1,5 @@
 package import Basics
-internal import MetadataModel
+package import MetadataModel
 package import Wire
 
 /// Every decision of a client, as a value: events and time in, effects out. Whoever drives it (sockets and a clock in
@@ -57,6 +57,10 @@ package struct ClientState: Sendable {
     var addressed: [CallID] = []
     var timers = TimerQueue<CallTimer>()
     var session: Session?
+    /// Its session, and when it sent the last message that is known to have kept it alive.
+    package var sessionHeard: (id: SessionID, at: Instant)? {
+        session.flatMap { $0.heardAt == .never ? nil : ($0.id, $0.heardAt) }
+    }
     /// Mutations without a sequence yet.
     var unsent = Queue<CallID>()
 
@@ -125,10 +129,15 @@ package struct ClientState: Sendable {
         var next = min(calls.isEmpty ? .never : timers.nextDue, min(nextNodeDeadline, nextWatchDeadline))
         if let session {
             let hasUnsent = !unsent.isEmpty
-            next = min(next, session.nextDeadline(timeout: settings.sessionTimeout, hasUnsent: hasUnsent, after: now))
+            let due = session.nextDeadline(
+                timeout: settings.sessionTimeout, patience: settings.keepAlivePatience, hasUnsent: hasUnsent, after: now)
+            next = min(next, due)
         }
         return next
     }
+
+    /// Of the session that is open; nil: there is none. As of the last `takeEffects`.
+    package var sessionState: SessionState? { session?.state }
 
     private mutating func advance(to instant: Instant) {
         // A monotonic clock does not fall; should the caller's do, time stands still here.

@@ -37,6 +37,8 @@ struct Node: Sendable {
     var silentSince = Instant.zero
     /// A ping is among the outstanding requests.
     var hasPinged = false
+    /// A keep-alive is: no other one is sent there before it is answered.
+    var owesKeepAlive = false
     var membersQuestion = MembersQuestion()
     /// Frames on their way out.
     var outbox = ByteWriter()
@@ -94,7 +96,7 @@ struct Node: Sendable {
 enum RequestTarget: Sendable {
     case hello
     case ping
-    case keepAlive
+    case keepAlive(session: SessionID, sentAt: Instant)
     /// A status that the client asks for itself, to learn the members.
     case members
     /// A call without an order.

@@ -29,7 +29,7 @@ struct Session: Sendable {
     /// When the last message was sent that is known to have kept the session alive.
     var heardAt = Instant.never
     /// The keep-alive on its way.
-    var keepAlive: (requestID: UInt64, sentAt: Instant)?
+    var keepAlive: (requestID: UInt64, sentAt: Instant, place: Int)?
     var nextKeepAlive = Instant.never
 
     init(id: SessionID, number: UInt64, opening: SessionOpening) {
@@ -82,12 +82,18 @@ struct Session: Sendable {
 
     /// When something is to be done for the session if nothing happens before. What is due already waits for a node,
     /// and that will be an event of its own.
-    /// - Parameter hasUnsent: mutations that have no sequence yet wait for the end of a pause too.
-    func nextDeadline(timeout: Interval, hasUnsent: Bool, after now: Instant) -> Instant {
+    /// - Parameters:
+    ///   - patience: how long a keep-alive may be without an answer.
+    ///   - hasUnsent: mutations that have no sequence yet wait for the end of a pause too.
+    func nextDeadline(timeout: Interval, patience: Interval, hasUnsent: Bool, after now: Instant) -> Instant {
         var next = Instant.never
         if sentCount < assigned.count || hasUnsent, pausedUntil > now { next = pausedUntil }
         guard isOpen else { return next }
-        if keepAlive == nil, nextKeepAlive > now { next = min(next, nextKeepAlive) }
+        if let keepAlive {
+            next = min(next, keepAlive.sentAt + patience)
+        } else if nextKeepAlive > now {
+            next = min(next, nextKeepAlive)
+        }
         return min(next, state == .connected ? suspendedAt(timeout: timeout) : lostAt(timeout: timeout))
     }
 }

@@ -32,7 +32,7 @@ package enum WatchNews: Sendable {
     case begun(after: LogIndex)
     /// All that one revision changed among what is watched.
     /// - Parameter size: to be given back with `watchRead` once the caller has it.
-    case changes(LogIndex, [Change], size: Int)
+    case changes(LogIndex, [Change], ChangeOrigin?, size: Int)
     /// All changes through this revision have been told.
     case progress(LogIndex, size: Int)
     case ended(CallFailure)

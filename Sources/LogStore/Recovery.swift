@@ -317,6 +317,7 @@ struct Recovery {
     // MARK: What cannot be read
 
     private mutating func confirm(_ number: UInt64) {
+        if Mutant.cutDamagedMiddle.isOn { return }
         acknowledgedThrough = max(acknowledgedThrough, number)
         suspects.removeAll { $0.number <= acknowledgedThrough }
     }

@@ -210,7 +210,8 @@ package final class SegmentedLog: @unchecked Sendable {
             group.start = offset
         }
         // Only now: the header of a new segment speaks of what came before this batch.
-        point.hardState = hardState
+        let vote = Mutant.forgetVote.isOn ? nil : hardState.votedFor
+        point.hardState = HardState(currentTerm: hardState.currentTerm, votedFor: vote)
         let configurations = slab.map(Self.configurations) ?? []
         let header = BatchHeader(
             kind: kind, salt: salt, sequence: current.sequence, offset: UInt64(offset),
@@ -237,7 +238,7 @@ package final class SegmentedLog: @unchecked Sendable {
     private func flush(_ group: inout WriteGroup) throws(DiskError) {
         guard !group.items.isEmpty else { return }
         try current.file.write(group.pieces, at: group.start)
-        try current.file.sync()
+        if !Mutant.skipSync.isOn { try current.file.sync() }
         acknowledgedThrough = point.number - 1
         isSealed = false
         let items = group.items
@@ -318,7 +319,7 @@ package final class SegmentedLog: @unchecked Sendable {
         let name = SegmentName(sequence: header.sequence, firstIndex: header.point.last.index.next)
         let path = "\(directory)/\(name.text)"
         try fileSystem.rename(spare, to: path)
-        try fileSystem.syncDirectory(directory)
+        if !Mutant.skipDirectorySync.isOn { try fileSystem.syncDirectory(directory) }
         return Segment(
             sequence: header.sequence, file: try fileSystem.open(path, .existing), capacity: Int(header.segmentSize),
             lastTime: .zero)

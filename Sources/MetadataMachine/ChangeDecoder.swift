@@ -13,6 +13,8 @@ enum ChangeDecoder {
         var deletedKeys: [[UInt8]] = []
         /// Rows that the command does not show.
         var rows: [ChangedRow] = []
+        /// What was there before, by the row's key with its table's byte first.
+        var before: [[UInt8]: RowBefore] = [:]
     }
 
     struct ChangedRow {
@@ -33,32 +35,36 @@ enum ChangeDecoder {
             guard let effects else { return }
             var rows = Rows()
             for row in effects.rows { try rows.add(row) }
-            return write(revision, into: &writer) { rows.write(into: &$0) }
+            let origin = ChangeOrigin(session: .housekeeping, principal: 0, time: record.header.time)
+            return write(revision, origin, into: &writer) { rows.write(effects.before, into: &$0) }
         }
         var reader = ByteReader(record.payload)
         let header = try CommandHeader(decoding: &reader)
-        guard let effects else { return try appendPlain(header, &reader, revision, into: &writer) }
+        let origin = ChangeOrigin(
+            session: header.session, principal: record.header.principal, time: record.header.time)
+        guard let effects else { return try appendPlain(header, &reader, revision, origin, into: &writer) }
         var rows = Rows()
         for row in effects.rows { try rows.add(row) }
         if effects.form != .noChange {
             try addCommand(header, &reader, revision, effects, to: &rows)
         }
-        write(revision, into: &writer) { rows.write(into: &$0) }
+        write(revision, origin, into: &writer) { rows.write(effects.before, into: &$0) }
     }
 
     /// Without an effect of its own an entry is a plain put or delete that took place: written as it is read.
     private static func appendPlain(
-        _ header: CommandHeader, _ reader: inout ByteReader, _ revision: LogIndex, into writer: inout ByteWriter
+        _ header: CommandHeader, _ reader: inout ByteReader, _ revision: LogIndex, _ origin: ChangeOrigin,
+        into writer: inout ByteWriter
     ) throws(DecodeError) {
         let session = header.session
         switch header.kind {
         case .put:
             let body = try PutBody(decoding: &reader)
             let owner = body.isOwned ? session : nil
-            write(revision, into: &writer) { Self.write(put: body.key, body.value, owner: owner, into: &$0) }
+            write(revision, origin, into: &writer) { Self.write(put: body.key, body.value, owner: owner, into: &$0) }
         case .delete:
             let body = try DeleteBody(decoding: &reader)
-            write(revision, into: &writer) { writer in
+            write(revision, origin, into: &writer) { writer in
                 writer.write(FeedTable.records.rawValue)
                 writer.write(UInt8(0))
                 writer.write(UInt16(body.key.byteCount))
@@ -68,10 +74,10 @@ enum ChangeDecoder {
             let body = try CreateSequentialBody(decoding: &reader)
             let key = Key.sequential(prefix: body.prefix, revision: revision)
             let owner = header.kind == .createOwnedSequential ? session : nil
-            write(revision, into: &writer) { Self.write(put: key.rawSpan, body.value, owner: owner, into: &$0) }
+            write(revision, origin, into: &writer) { Self.write(put: key.rawSpan, body.value, owner: owner, into: &$0) }
         case .deleteRange, .transaction: throw .invalid("entry \(revision), whose effect is not kept")
         // What these change is listed in their outcome, if it is anything.
-        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge: break
+        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge, .setHistory: break
         case .endSession, .expireSessions, .tick, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel: break
         }
     }
@@ -86,16 +92,19 @@ enum ChangeDecoder {
         writer.write(value)
     }
 
-    private static func write(_ revision: LogIndex, into writer: inout ByteWriter, _ body: (inout ByteWriter) -> Void) {
+    private static func write(
+        _ revision: LogIndex, _ origin: ChangeOrigin, into writer: inout ByteWriter, _ body: (inout ByteWriter) -> Void
+    ) {
         let start = writer.count
         writer.write(revision.rawValue)
+        origin.encode(into: &writer)
         writer.write(UInt32(0))
         let bodyStart = writer.count
         body(&writer)
         if writer.count == bodyStart {
             writer.removeAll(after: start)
         } else {
-            writer.overwrite(at: start + 8, with: UInt32(writer.count - bodyStart))
+            writer.overwrite(at: start + 8 + ChangeOrigin.size, with: UInt32(writer.count - bodyStart))
         }
     }
 
@@ -119,10 +128,11 @@ enum ChangeDecoder {
                 throw .invalid("transaction \(revision), whose branch is not kept")
             }
             let transaction = try Transaction(decoding: &reader)
-            rows.add(form == .then ? transaction.then : transaction.otherwise, session)
+            let took = form == .then || Mutant.watchMistakesBranch.isOn
+            rows.add(took ? transaction.then : transaction.otherwise, session)
         case .deleteRange:
             guard effects.form == .rows else { throw .invalid("range delete \(revision), whose rows are not kept") }
-        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge: break
+        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge, .setHistory: break
         case .endSession, .expireSessions, .tick, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel: break
         }
     }
@@ -182,14 +192,17 @@ enum ChangeDecoder {
             }
         }
 
-        func write(into writer: inout ByteWriter) {
+        func write(_ before: [[UInt8]: RowBefore], into writer: inout ByteWriter) {
             let ordered = changed.sorted { left, right in
                 left.key.table == right.key.table
                     ? left.key.key.lexicographicallyPrecedes(right.key.key) : left.key.table < right.key.table
             }
             for (place, content) in ordered {
                 writer.write(place.table)
-                Change(key: place.key, value: content.value, owner: content.owner).encode(into: &writer)
+                Change(
+                    key: place.key, value: content.value, owner: content.owner,
+                    before: before.isEmpty ? nil : before[[place.table] + place.key]
+                ).encode(into: &writer)
             }
         }
     }

@@ -9,6 +9,7 @@ package import StateEngine
 ///     02 u64 node     what a member tells of itself: MemberInfo
 ///     03              feature level: u32
 ///     04              delete floor: u64
+///     05 prefix       history is kept under the prefix: u64 since revision | u64 its cluster time
 ///     10 key          a row of the keyspace: u64 revision of its last change, its top bit set when an owner
 ///                     follows | [16 B owner] | value
 ///     11 key          a tombstone: u64 revision of the delete
@@ -17,11 +18,13 @@ package import StateEngine
 ///     20 group 00 | u64 ticket   Candidate
 ///     21 name 00 | u64 ticket    LockTicket
 ///     22 u64 time | name 00 | u64 ticket   when a lock is released whose session is gone: nothing
+///     23 table | name 00   how many tickets that line has: u32
 ///     30 name         StateEntry
 ///     F0              Applied
 ///     F1 u64 index    outcome of the apply group that ends at this index
 ///     F2              checkpoint of the sessions
 ///     F3              feed floor: u64; what entries after it changed can be told
+///     F4 u64 index    cluster time of the entry: u64
 ///
 /// Tables from F0 on are this node's own: how entries were grouped differs from node to node, so these rows are outside
 /// every digest and snapshot.
@@ -30,17 +33,20 @@ package enum Keyspace {
     static let memberInfoTable: UInt8 = 0x02
     static let featureLevel: [UInt8] = [0x03]
     static let deleteFloor: [UInt8] = [0x04]
+    static let historyTable: UInt8 = 0x05
     static let rowTable: [UInt8] = [0x10]
     static let tombstoneTable: [UInt8] = [0x11]
     static let ownerTable: UInt8 = 0x12
     package static let electionTable: UInt8 = 0x20
     package static let lockTable: UInt8 = 0x21
     static let timerTable: UInt8 = 0x22
+    static let lineSizeTable: UInt8 = 0x23
     package static let stateTable: UInt8 = 0x30
     static let applied: [UInt8] = [0xF0]
     static let outcomeTable: UInt8 = 0xF1
     static let sessions: [UInt8] = [0xF2]
     static let feedFloor: [UInt8] = [0xF3]
+    static let timeMarkTable: UInt8 = 0xF4
 
     /// The rows that every replica has alike.
     package static let replicated = [KeyRange(from: [], to: [0xF0])]
@@ -53,6 +59,8 @@ package enum Keyspace {
 
     static func memberInfo(_ node: NodeID) -> [UInt8] { [memberInfoTable] + bigEndian(node.rawValue) }
     static func outcome(_ last: LogIndex) -> [UInt8] { [outcomeTable] + bigEndian(last.rawValue) }
+    static func history(_ prefix: [UInt8]) -> [UInt8] { [historyTable] + prefix }
+    static func timeMark(_ index: LogIndex) -> [UInt8] { [timeMarkTable] + bigEndian(index.rawValue) }
 
     /// Where everything that `session` owns begins.
     static func owner(_ session: SessionID) -> [UInt8] {
@@ -69,6 +77,9 @@ package enum Keyspace {
 
     /// All tickets of a group or a lock begin with this.
     static func line(_ table: UInt8, _ name: [UInt8]) -> [UInt8] { [table] + name + [0] }
+
+    /// Where it is counted how many tickets a line has.
+    static func size(ofLine line: [UInt8]) -> [UInt8] { [lineSizeTable] + line }
 
     static func ticket(_ ticket: LogIndex, in line: [UInt8]) -> [UInt8] { line + bigEndian(ticket.rawValue) }
 

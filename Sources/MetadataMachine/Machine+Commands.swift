@@ -10,7 +10,7 @@ extension Machine {
         do throws(DecodeError) {
             header = try CommandHeader(decoding: &reader)
         } catch {
-            throw .malformed("entry \(entry.index): \(error)")
+            throw unreadable(entry, error)
         }
         guard header.session != .housekeeping else {
             return try applyHousekeeping(header.kind, &reader, entry, &report)
@@ -50,6 +50,8 @@ extension Machine {
             }
         } catch let error as EngineError {
             throw .engine(error)
+        } catch let error as DecodeError {
+            throw unreadable(entry, error)
         } catch {
             throw .malformed("entry \(entry.index): \(error)")
         }
@@ -97,13 +99,13 @@ extension Machine {
             if body.isOwned {
                 guard try putOwnedIfRoom(body.key, body.value, entry) else { return nil }
             } else {
-                put(body.key, body.value, entry)
+                try put(body.key, body.value, entry)
             }
             Reply.writeSuccess(revision: entry.index, into: &replies)
         case .delete:
             let body = try DeleteBody(decoding: &reader)
             if try refuses(body.expectedRevision, on: body.key, entry) { return nil }
-            delete(body.key, entry)
+            try delete(body.key, entry)
             Reply.writeSuccess(revision: entry.index, into: &replies)
         case .deleteRange: try applyDeleteRange(try DeleteRangeBody(decoding: &reader), entry)
         case .createSequential, .createOwnedSequential:
@@ -114,7 +116,7 @@ extension Machine {
             if kind == .createOwnedSequential {
                 guard try putOwnedIfRoom(key.rawSpan, body.value, entry) else { return nil }
             } else {
-                put(key.rawSpan, body.value, entry)
+                try put(key.rawSpan, body.value, entry)
             }
             Reply.writeSuccess(revision: entry.index, into: &replies)
             replies.writeBytes16(key)
@@ -125,6 +127,7 @@ extension Machine {
         case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge:
             guard let command = try CoordinationCommand(kind: kind, decoding: &reader) else { return nil }
             try apply(command, entry)
+        case .setHistory: setHistory(try SetHistoryBody(decoding: &reader), entry)
         case .tick, .expireSessions, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel:
             throw DecodeError.invalid("housekeeping under a client's session")
         }
@@ -143,16 +146,19 @@ extension Machine {
 
     // MARK: - Rows
 
-    func put(_ key: RawSpan, _ value: RawSpan, _ entry: Entry) {
+    func put(_ key: RawSpan, _ value: RawSpan, _ entry: Entry) throws(EngineError) {
+        if !history.isEmpty { try noteBefore(key) }
         let (table, revision) = (Keyspace.rowTable, Row.head(entry.index))
         stage.batch.put(
             keyHead: table.rawSpan, key: key, valueHead: unsafe revision.span.bytes, value: value)
     }
 
     /// Leaves a tombstone whether there was a row or not: looking would cost more than the tombstone.
-    func delete(_ key: RawSpan, _ entry: Entry) {
+    func delete(_ key: RawSpan, _ entry: Entry) throws(EngineError) {
+        if !history.isEmpty { try noteBefore(key) }
         let (rows, tombstones) = (Keyspace.rowTable, Keyspace.tombstoneTable)
         let revision = Row.head(entry.index)
+        if Mutant.applyDependsOnNode.isOn, node.rawValue % 3 == 0 { return }
         stage.batch.delete(keyHead: rows.rawSpan, key: key)
         stage.batch.put(
             keyHead: tombstones.rawSpan, key: key, valueHead: unsafe revision.span.bytes, value: RawSpan())
@@ -174,7 +180,7 @@ extension Machine {
     private func refuses(_ expected: LogIndex?, on key: RawSpan, _ entry: Entry) throws(EngineError) -> Bool {
         guard let expected else { return false }
         let current = try revision(of: key)
-        guard current != expected else { return false }
+        guard current != expected, !Mutant.ignoreCondition.isOn else { return false }
         refuse(ReplyError(.conflict, currentRevision: current), entry)
         return true
     }
@@ -190,7 +196,21 @@ extension Machine {
             return refuse(ReplyError(.tooLarge, advice, limit: UInt64(limit)), entry)
         }
         if hasMore { keys.removeLast() }
-        for key in keys { delete(key.rawSpan, entry) }
+        if !history.isEmpty {
+            let noted = before.rows.count
+            guard let kept = try keys.firstIndex(where: { try !keepsBefore($0.rawSpan) }) else {
+                return try delete(keys, hasMore: hasMore, entry)
+            }
+            before.cut(to: noted)
+            // With a limit, what the caller does not get now comes with the next part.
+            guard body.limit > 0 else { return refuse(Self.historyRefusal, entry) }
+            return try delete(Array(keys[..<kept]), hasMore: true, entry)
+        }
+        try delete(keys, hasMore: hasMore, entry)
+    }
+
+    private func delete(_ keys: [[UInt8]], hasMore: Bool, _ entry: Entry) throws {
+        for key in keys { try delete(key.rawSpan, entry) }
         outcome.add(Effect(form: .rows, deletedKeys: keys), at: entry.index)
         Reply.writeSuccess(revision: entry.index, into: &replies)
         DeleteRangeResult(rowCount: UInt32(keys.count), hasMore: hasMore).encode(into: &replies)
@@ -216,7 +236,7 @@ extension Machine {
         do throws(DecodeError) {
             command = try Housekeeping(kind: kind, decoding: &reader)
         } catch {
-            throw .malformed("entry \(entry.index): \(error)")
+            throw unreadable(entry, error)
         }
         guard let command else { throw .malformed("entry \(entry.index): a client's command without a session") }
         switch command {
@@ -234,13 +254,25 @@ extension Machine {
             memberInfo[info.node] = info
             report.memberInfo.append(info)
         case .featureLevel(let level):
+            if let refusal = levels.refusal(of: level) { throw .tooNew("entry \(entry.index): \(refusal)") }
             guard level > featureLevel else { return }
-            var writer = ByteWriter()
-            writer.write(level)
-            stage.batch.put(Keyspace.featureLevel, writer.takeBytes())
             featureLevel = level
-            report.featureLevel = level
+            storeFeatureLevel()
         }
+    }
+
+    func storeFeatureLevel() {
+        var writer = ByteWriter()
+        writer.write(featureLevel)
+        stage.batch.put(Keyspace.featureLevel, writer.takeBytes())
+    }
+
+    /// What this release does not know was logged by a newer one; the cluster's level should have kept it out.
+    private func unreadable(_ entry: Entry, _ error: DecodeError) -> MachineError {
+        guard case .unknown(let what, let number) = error else { return .malformed("entry \(entry.index): \(error)") }
+        return .tooNew(
+            "entry \(entry.index) of the log holds what this release does not know (\(what) \(number)): a newer release "
+                + "has logged it. Start the node with that release")
     }
 
     private func judge(_ verdict: DigestVerdict, _ report: inout ApplyReport) {

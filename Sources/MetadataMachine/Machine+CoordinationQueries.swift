@@ -52,7 +52,7 @@ extension Machine {
             }
             writeHead(into: &writer)
             part.encode(into: &writer)
-        case .get, .list, .page, .releaseView: break
+        case .get, .list, .page, .releaseView, .history, .changes, .moment, .historyOf: break
         }
     }
 

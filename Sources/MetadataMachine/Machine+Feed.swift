@@ -5,11 +5,14 @@ internal import StateEngine
 
 /// The change feed: what entries of the log changed, read back from the log and the outcome rows.
 extension Machine {
-    /// All changes of the entries of `range`, which have been applied; `slabs` hold them in order, and may hold more.
-    /// Nil when this state does not know what they did: it was taken from a snapshot that is newer.
-    package func feed(_ slabs: [Slab], in range: ClosedRange<LogIndex>) throws(MachineError) -> FeedBatch? {
+    /// All changes of the entries of `range`, which have been applied; `slabs` hold them in order, and may hold more. When
+    /// they are many bytes, those of its beginning: the batch says how far it goes. Nil when this state does not know what they did: it was taken from a snapshot that is newer.
+    package func feed(
+        _ slabs: [Slab], in range: ClosedRange<LogIndex>, sizeMax: Int = Limits.feedStretchSizeMax
+    ) throws(MachineError) -> FeedBatch? {
         guard range.lowerBound > feedFloor, range.upperBound <= applied.last.index else { return nil }
-        let effects = try effects(in: range)
+        let (effects, end) = try effects(in: range, sizeMax: sizeMax)
+        let range = range.lowerBound...end
         var writer = ByteWriter()
         var next = range.lowerBound
         for slab in slabs {
@@ -24,6 +27,9 @@ extension Machine {
                 } catch {
                     throw .malformed("entry \(index) for the change feed: \(error)")
                 }
+                if writer.count > sizeMax {
+                    return FeedBatch(range: range.lowerBound...index, bytes: writer.takeBytes())
+                }
                 index = index.next
             }
             next = through.next
@@ -34,7 +40,12 @@ extension Machine {
 
     /// Of the entries of `range` that have some. A group's row stands under its last index, so the first one at or
     /// after the end may speak of the range too.
-    private func effects(in range: ClosedRange<LogIndex>) throws(MachineError) -> [UInt64: ChangeDecoder.Effects] {
+    /// - Returns: also how far they go: through the end, or what is `sizeMax` bytes of rows from the beginning.
+    private func effects(
+        in range: ClosedRange<LogIndex>, sizeMax: Int
+    ) throws(MachineError) -> (effects: [UInt64: ChangeDecoder.Effects], through: LogIndex) {
+        var size = 0
+        var through = range.upperBound
         var effects: [UInt64: ChangeDecoder.Effects] = [:]
         var failure: DecodeError?
         let end = Keyspace.outcome(range.upperBound)
@@ -51,11 +62,18 @@ extension Machine {
                     failure = error
                     return .stop
                 }
-                return key.hasBytesAtLeast(end) ? .stop : .next
+                guard !key.hasBytesAtLeast(end) else { return .stop }
+                size += row.byteCount
+                guard size > sizeMax else { return .next }
+                var reader = ByteReader(key.extracting(1..<key.byteCount))
+                do throws(DecodeError) { through = LogIndex(try reader.readUInt64().byteSwapped) } catch {
+                    failure = error
+                }
+                return .stop
             }
         }
         if let failure { throw .engine(.corrupt("an outcome row: \(failure)")) }
-        return effects
+        return (effects, through)
     }
 }
 
@@ -67,6 +85,7 @@ extension RawSpan {
 ///
 ///     u8 5 rows   u64 index | u32 count | (u8 table | u16 size, key | u8 0 deleted, 1 put: u32 size, stored value) each
 ///                 rows that the entry changed and its command does not show
+///     u8 6 before what was there before the entry, where history is kept
 enum OutcomeReader {
     /// Calls `body` with each item that says what an entry did, and with what adds it to the entry's effects.
     static func forEachEffect(
@@ -91,6 +110,15 @@ enum OutcomeReader {
                 var rows: [ChangeDecoder.ChangedRow] = []
                 for _ in 0..<(try reader.readUInt32()) { rows.append(try readRow(&reader)) }
                 body(index) { $0.rows += rows }
+            case 6:
+                let index = try reader.readUInt64()
+                var rows: [[UInt8]: RowBefore] = [:]
+                for _ in 0..<(try reader.readUInt32()) {
+                    let table = try reader.readUInt8()
+                    let key = [table] + [UInt8](try reader.readBytes16())
+                    rows[key] = try readBefore(&reader)
+                }
+                body(index) { $0.before = rows }
             default: try skip(item, &reader)
             }
         }
@@ -102,6 +130,15 @@ enum OutcomeReader {
         let isPut = try reader.readBool()
         let stored = isPut ? [UInt8](try reader.readBytes32(max: Limits.recordPayloadSizeMax)) : nil
         return ChangeDecoder.ChangedRow(table: table, key: key, stored: stored)
+    }
+
+    private static func readBefore(_ reader: inout ByteReader) throws(DecodeError) -> RowBefore {
+        let what = try reader.readUInt8()
+        guard what > 0 else { return .nothing }
+        guard what <= 2 else { throw .unknown("row before a change", UInt64(what)) }
+        let revision = LogIndex(try reader.readUInt64())
+        let value = what == 1 ? [UInt8](try reader.readBytes32(max: Limits.recordPayloadSizeMax)) : nil
+        return .row(revision: revision, value: value)
     }
 
     /// What sessions go through says nothing of rows.

@@ -87,6 +87,7 @@ extension Machine {
 
     /// A put of a record that goes with the session; there is room for it.
     func putOwned(_ key: RawSpan, _ value: RawSpan, _ entry: Entry) throws(EngineError) {
+        if !history.isEmpty { try noteBefore(key) }
         let (table, head) = (Keyspace.rowTable, Row.head(entry.index, owner: entry.session))
         stage.batch.put(keyHead: table.rawSpan, key: key, valueHead: unsafe head.span.bytes, value: value)
         try own(Row.key(key), entry)
@@ -124,7 +125,7 @@ extension Machine {
     }
 
     private func release(_ index: [[UInt8]], of session: SessionID, _ entry: Entry) throws(EngineError) {
-        guard !index.isEmpty else { return }
+        guard !index.isEmpty, !Mutant.keepOwnedRows.isOn else { return }
         stage.batch.delete(Keyspace.owner(session).rawSpan)
         for item in index {
             stage.batch.delete(item.rawSpan)
@@ -132,9 +133,9 @@ extension Machine {
             switch key[0] {
             case Keyspace.rowTable[0]:
                 guard try owner(ofRecordAt: key) == session else { continue }
-                delete(key.rawSpan.extracting(1..<key.count), entry)
+                try delete(key.rawSpan.extracting(1..<key.count), entry)
                 changes.note(key, nil)
-            case Keyspace.electionTable: removeCandidate(at: key)
+            case Keyspace.electionTable: try removeCandidate(at: key)
             case Keyspace.lockTable: try endHolding(ofTicketAt: key, entry)
             default: throw .corrupt("an index of owned rows with table \(key[0])")
             }

@@ -12,9 +12,12 @@ extension Machine {
             let query = try Query(decoding: query)
             switch query {
             case .get(let key):
-                let row = try engine.get(Row.key(key.rawSpan).rawSpan).map { try Row.decode($0.rawSpan) }
+                let stored = try engine.get(Row.key(key.rawSpan).rawSpan)
+                let row = try stored.map { try Row.decode($0.rawSpan) }
+                let owner = try stored.flatMap { try Row.owner($0.rawSpan) }
                 Reply.writeSuccess(revision: applied.last.index, into: &writer)
                 writer.write(row)
+                writer.writeRowOwner(owner)
             case .list(let span, let request):
                 var page = try page(of: engine, span, request)
                 if page.hasMore, request.pinsView {
@@ -35,6 +38,18 @@ extension Machine {
                 Reply.writeSuccess(revision: applied.last.index, into: &writer)
             case .leader, .candidates, .lock, .validate, .stateGet, .stateNames, .sessions:
                 try answerCoordination(query, into: &writer)
+            case .history:
+                Reply.writeSuccess(revision: applied.last.index, into: &writer)
+                ListPart(hasMore: false, items: history.prefixes).encode(into: &writer)
+            case .changes(let request): try answer(request, at: now, into: &writer)
+            case .historyOf(let prefix):
+                let coverage = try history.coverage(of: prefix)
+                Reply.writeSuccess(revision: applied.last.index, into: &writer)
+                coverage.encode(into: &writer)
+            case .moment(let time):
+                let result = try moment(time)
+                Reply.writeSuccess(revision: applied.last.index, into: &writer)
+                result.encode(into: &writer)
             }
         } catch let error as ReplyError {
             error.encode(revision: applied.last.index, into: &writer)
@@ -64,7 +79,9 @@ extension Machine {
             let revision = try Row.revision(stored)
             let value = try Row.value(stored)
             let valueSize = request.isKeysOnly ? 0 : value.byteCount
-            if !request.isCountOnly { size += key.byteCount + valueSize + Self.rowOverhead }
+            let owner = request.isCountOnly ? nil : try Row.owner(stored)
+            let ownerSize = owner == nil ? 0 : Self.ownerSize
+            if !request.isCountOnly { size += key.byteCount + valueSize + Self.rowOverhead + ownerSize }
             // One row is always admitted, however large; it fits a frame, as the put did that brought it.
             guard page.count < limit, size <= Limits.listPageSizeMax || page.count == 0 else {
                 page.hasMore = true
@@ -78,7 +95,7 @@ extension Machine {
             page.rows.append(
                 Page.Row(
                     key: [UInt8](key.extracting(1..<key.byteCount)), revision: revision,
-                    value: request.isKeysOnly ? nil : [UInt8](value)))
+                    value: request.isKeysOnly ? nil : [UInt8](value), owner: owner))
             return .next
         }
         if !page.hasMore {
@@ -91,6 +108,8 @@ extension Machine {
 
     /// Of a row on a page, besides its key and value: their sizes and the revision.
     private static var rowOverhead: Int { 14 }
+    /// Of a row that goes with a session, besides that.
+    private static var ownerSize: Int { 20 }
 
     private func max(_ left: [UInt8], _ right: [UInt8], by precedes: ([UInt8], [UInt8]) -> Bool) -> [UInt8] {
         precedes(left, right) ? right : left

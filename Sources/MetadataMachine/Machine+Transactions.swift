@@ -7,6 +7,7 @@ extension Machine {
     /// - Returns: the branch taken; nil when the transaction is refused, which changes nothing.
     func applyTransaction(_ transaction: Transaction, _ entry: Entry) throws -> Bool? {
         let succeeded: Bool
+        let notedBefore = before.rows.count
         let plan: BranchPlan
         let branch: [Transaction.Operation]
         do {
@@ -15,18 +16,20 @@ extension Machine {
             plan = try self.plan(branch)
             let owned = branch.count { if case .putOwned = $0 { true } else { false } }
             if owned > 0, let refusal = try refusalToOwn(owned, entry) { throw refusal }
+            if !history.isEmpty { try noteBefore(branch, plan) }
         } catch let refusal as ReplyError {
+            before.cut(to: notedBefore)
             refuse(refusal, entry)
             return nil
         }
         var deletions = plan.deletedKeys.makeIterator()
         for operation in branch {
             switch operation {
-            case .put(let key, let value): put(key.rawSpan, value.rawSpan, entry)
+            case .put(let key, let value): try put(key.rawSpan, value.rawSpan, entry)
             case .putOwned(let key, let value): try putOwned(key.rawSpan, value.rawSpan, entry)
-            case .delete(let key): delete(key.rawSpan, entry)
+            case .delete(let key): try delete(key.rawSpan, entry)
             case .get: break
-            case .deletePrefix: for key in deletions.next() ?? [] { delete(key.rawSpan, entry) }
+            case .deletePrefix: for key in deletions.next() ?? [] { try delete(key.rawSpan, entry) }
             }
         }
         let deletedKeys = plan.deletedKeys.flatMap { $0 }
@@ -34,6 +37,18 @@ extension Machine {
         Reply.writeSuccess(revision: entry.index, into: &replies)
         TransactionResult(succeeded: succeeded, results: plan.results).encode(into: &replies)
         return succeeded
+    }
+
+    /// Notes what the branch will replace. Throws `ReplyError` when that is too much, or `EngineError`.
+    private func noteBefore(_ branch: [Transaction.Operation], _ plan: BranchPlan) throws {
+        var keys: [[UInt8]] = []
+        for operation in branch {
+            switch operation {
+            case .put(let key, _), .putOwned(let key, _), .delete(let key): keys.append(key)
+            case .get, .deletePrefix: break
+            }
+        }
+        for key in keys + plan.deletedKeys.joined() where try !keepsBefore(key.rawSpan) { throw Self.historyRefusal }
     }
 
     /// What a branch comes to. Made before anything is staged, so that a refusal leaves nothing behind, and so that

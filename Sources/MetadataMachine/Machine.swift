@@ -17,11 +17,14 @@ package final class Machine<E: Engine> {
     package private(set) var applied: Applied
     package internal(set) var membership: StoredMembership?
     package internal(set) var memberInfo: [NodeID: MemberInfo] = [:]
-    package internal(set) var featureLevel: UInt32 = 1
+    package internal(set) var featureLevel: UInt32
+    let levels: FeatureLevels
     var deleteFloor = LogIndex.zero
+    var history = KeptHistory()
     /// What entries after this one changed can be told; outcome rows of earlier ones were never here.
     package private(set) var feedFloor: LogIndex
     private var isFeedFloorStored: Bool
+    var hasTimeMarks = false
     var sessions: SessionTable
     /// Through here the sessions are in the checkpoint row; outcome rows after it are needed to start.
     private var checkpointed: LogIndex
@@ -30,6 +33,7 @@ package final class Machine<E: Engine> {
     var outcome = OutcomeWriter()
     /// Of the entry that is being applied.
     var changes = RowChanges()
+    var before = RowsBefore()
     var lines = ChangedLines()
     /// When the first delayed release is due.
     package internal(set) var nextTimer: ClusterTime?
@@ -39,9 +43,11 @@ package final class Machine<E: Engine> {
     package internal(set) var damage: String?
 
     /// Goes on from what `engine` holds.
-    package init(engine: E, node: NodeID) throws(MachineError) {
+    package init(engine: E, node: NodeID, levels: FeatureLevels = FeatureLevels()) throws(MachineError) {
         self.engine = engine
         self.node = node
+        self.levels = levels
+        featureLevel = FeatureLevel.first
         stage = StagedView(engine)
         let found = try Self.load(engine)
         applied = found.applied
@@ -49,8 +55,12 @@ package final class Machine<E: Engine> {
         checkpointed = found.checkpoint?.index ?? .zero
         feedFloor = found.feedFloor ?? found.applied.last.index
         isFeedFloorStored = found.feedFloor != nil
+        if applied == .nothing { featureLevel = levels.founding }
         try loadSystemRows()
-        nextTimer = try onEngine { () throws(EngineError) in try firstTimer(in: engine) }
+        if let refusal = levels.refusal(of: featureLevel) { throw .tooNew(refusal) }
+        (nextTimer, hasTimeMarks) = try onEngine { () throws(EngineError) in
+            (try firstTimer(in: engine), try timeMark(from: .zero, through: applied.last.index, isLast: true) != nil)
+        }
     }
 
     /// How far a flush has made the state durable: the log after it is what a start needs.
@@ -80,6 +90,8 @@ package final class Machine<E: Engine> {
             var index = from
             while index <= through {
                 try apply(slab.record(at: index), &report)
+                // What is kept of each entry may be much more than the entry.
+                if outcome.size > Limits.outcomeSizeMax, index < range.upperBound { try commit(withCheckpoint: false) }
                 index = index.next
             }
         }
@@ -90,6 +102,7 @@ package final class Machine<E: Engine> {
         try commit(withCheckpoint: crossed)
         report.replyBytes = replies.takeBytes()
         report.time = applied.time
+        report.featureLevel = featureLevel
         report.nextTimer = nextTimer
         return report
     }
@@ -100,6 +113,8 @@ package final class Machine<E: Engine> {
         let mark = stage.batch.mark
         let entry = Entry(index: header.id.index, time: header.time)
         sessions.prune(at: entry.time)
+        // What the founders knew is a row like any other, or a snapshot would not tell it.
+        if applied == .nothing, featureLevel > FeatureLevel.first { storeFeatureLevel() }
         if nextTimer != nil { try onEngine { () throws(EngineError) in try carryOutTimers(entry) } }
         switch header.type {
         case .noop: break
@@ -107,10 +122,15 @@ package final class Machine<E: Engine> {
         case .command: try applyCommand(record.payload, entry, &report)
         }
         if !changes.isEmpty { outcome.add(changes.takeAll(), at: entry.index) }
+        if !before.isEmpty {
+            outcome.add(before.rows, at: entry.index)
+            before.removeAll()
+        }
         report.replyEnds.append(replies.count)
         applied.fold(stage.checksum(since: mark), at: entry.index)
         applied.last = header.id
         applied.time = header.time
+        markTime(entry)
         if entry.index.rawValue % Limits.digestInterval == 0 {
             let digest = IndexedDigest(index: entry.index, digest: applied.changeDigest)
             report.digests.append(digest)
@@ -120,7 +140,7 @@ package final class Machine<E: Engine> {
     }
 
     private func commit(withCheckpoint: Bool) throws(MachineError) {
-        stage.batch.put(Keyspace.applied, applied.encoded())
+        if !Mutant.applyBehindState.isOn { stage.batch.put(Keyspace.applied, applied.encoded()) }
         if withCheckpoint {
             stage.batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions.encoded())
             checkpointed = applied.last.index
@@ -134,6 +154,7 @@ package final class Machine<E: Engine> {
             outcome.removeAll()
         }
         try onEngine { () throws(EngineError) in try stage.commit() }
+        if Mutant.applyBehindState.isOn { stage.batch.put(Keyspace.applied, applied.encoded()) }
     }
 
     private func applyMembership(
@@ -149,12 +170,18 @@ package final class Machine<E: Engine> {
 
     /// The log at or below `index` is gone; so is the need for what explains it, but for what the sessions start from.
     package func forgetOutcomes(through index: LogIndex) throws(MachineError) {
-        let last = min(index, checkpointed)
+        let last = Mutant.forgetOutcomesEarly.isOn ? index : min(index, checkpointed)
         guard last > .zero else { return }
         feedFloor = max(feedFloor, last)
         var batch = WriteBatch()
         batch.deleteRange(from: Keyspace.outcome(.zero), to: Keyspace.outcome(last.next))
-        try onEngine { () throws(EngineError) in try engine.write(batch) }
+        try onEngine { () throws(EngineError) in
+            // The last mark before what is left says how far back that goes.
+            if let mark = try timeMark(from: .zero, through: last, isLast: true) {
+                batch.deleteRange(from: Keyspace.timeMark(.zero), to: Keyspace.timeMark(mark.index))
+            }
+            try engine.write(batch)
+        }
     }
 
     // MARK: - Snapshots
@@ -179,8 +206,10 @@ package final class Machine<E: Engine> {
             batch.put(Keyspace.memberInfo(info.node), writer.takeBytes())
         }
         batch.put(Keyspace.applied, applied.encoded())
+        let sessions = Mutant.snapshotForgetsSessions.isOn ? SessionTable().encoded() : sessions
         batch.put(Keyspace.sessions, Keyspace.littleEndian(applied.last.index.rawValue) + sessions)
         batch.put(Keyspace.feedFloor, Keyspace.littleEndian(applied.last.index.rawValue))
+        batch.put(Keyspace.timeMark(applied.last.index), Keyspace.littleEndian(applied.time.nanoseconds))
         do throws(EngineError) {
             try engine.write(batch)
             try engine.flush()
@@ -260,7 +289,13 @@ package final class Machine<E: Engine> {
             )
         }
         var rows: [[UInt8]] = []
+        var historyRows: [(prefix: [UInt8], value: [UInt8])] = []
         try onEngine { () throws(EngineError) in
+            let histories = KeyRange(prefix: [Keyspace.historyTable])
+            try engine.scan(from: histories.from, to: histories.to, reversed: false) { key, value in
+                historyRows.append(([UInt8](key.extracting(1..<key.byteCount)), [UInt8](value)))
+                return .next
+            }
             let range = KeyRange(prefix: [Keyspace.memberInfoTable])
             try engine.scan(from: range.from, to: range.to, reversed: false) { _, value in
                 rows.append([UInt8](value))
@@ -276,6 +311,12 @@ package final class Machine<E: Engine> {
             if let floor {
                 var reader = ByteReader(floor.rawSpan)
                 deleteFloor = LogIndex(try reader.readUInt64())
+            }
+            for row in historyRows {
+                var reader = ByteReader(row.value.rawSpan)
+                let since = LogIndex(try reader.readUInt64())
+                let time = ClusterTime(nanoseconds: try reader.readUInt64())
+                history.insert(HistoryPrefix(prefix: row.prefix, since: since, time: time))
             }
             for row in rows {
                 var reader = ByteReader(row.rawSpan)
@@ -330,13 +371,16 @@ struct Entry {
 /// Why a state machine cannot go on; the node stops, or rebuilds its state.
 package enum MachineError: Error, Equatable, Sendable, CustomStringConvertible {
     case engine(EngineError)
-    /// An entry that this release cannot read: made by a newer one, or damaged before it was logged.
+    /// An entry that this release cannot read: damaged before it was logged.
     case malformed(String)
+    /// A state, or an entry, of a newer release.
+    case tooNew(String)
 
     package var description: String {
         switch self {
         case .engine(let error): error.description
         case .malformed(let text): "cannot apply: \(text)"
+        case .tooNew(let text): text
         }
     }
 }

@@ -17,10 +17,15 @@ internal import MetadataModel
 ///                    a change without flags whose reply is success at that revision and nothing else
 ///     u8 5 rows      u64 index | u32 count | u8 table | u16 size, key | u8 0 deleted, 1 put: u32 size, stored value
 ///                    each: what the entry changed besides what its command shows; of a typed command all that it did
+///     u8 6 before    u64 index | u32 count | u8 table | u16 size, key | u8 0 no row, 1 a row: u64 revision | u32 size,
+///                    value, 2 a row whose value is left out: u64 revision, each: what was there before the entry,
+///                    where history is kept
 struct OutcomeWriter {
     private var writer = ByteWriter()
 
     var isEmpty: Bool { writer.count == 0 }
+
+    var size: Int { writer.count }
 
     var bytes: [UInt8] { writer.bytes }
 
@@ -78,6 +83,23 @@ struct OutcomeWriter {
         }
     }
 
+    mutating func add(_ rows: [(key: [UInt8], before: RowBefore)], at index: LogIndex) {
+        writer.write(UInt8(6))
+        writer.write(index.rawValue)
+        writer.write(UInt32(clamping: rows.count))
+        for (key, before) in rows {
+            writer.write(key[0])
+            writer.writeBytes16(Array(key[1...]))
+            switch before {
+            case .nothing: writer.write(UInt8(0))
+            case .row(let revision, let value):
+                writer.write(UInt8(value == nil ? 2 : 1))
+                writer.write(revision.rawValue)
+                if let value { writer.writeBytes32(value) }
+            }
+        }
+    }
+
     /// Carries the session changes of a row over into `sessions`.
     static func replay(_ row: RawSpan, into sessions: inout SessionTable) throws(DecodeError) {
         var reader = ByteReader(row)
@@ -105,6 +127,15 @@ struct OutcomeWriter {
                     _ = try reader.readUInt8()
                     _ = try reader.readBytes16()
                     if try reader.readBool() { _ = try reader.readBytes32(max: .max) }
+                }
+            case 6:
+                _ = try reader.readBytes(8)
+                for _ in 0..<(try reader.readUInt32()) {
+                    _ = try reader.readUInt8()
+                    _ = try reader.readBytes16()
+                    let what = try reader.readUInt8()
+                    if what > 0 { _ = try reader.readUInt64() }
+                    if what == 1 { _ = try reader.readBytes32(max: .max) }
                 }
             default: throw .unknown("outcome item", UInt64(form))
             }

@@ -80,11 +80,13 @@ struct SessionTable: ~Copyable {
         let acknowledged = slots[slot].acknowledgedThrough
         if header.sequence <= acknowledged { return .refuse(.tooOld) }
         let expected = slots[slot].expected
-        if header.sequence < expected {
+        if header.sequence < expected, !Mutant.applyRetryAgain.isOn {
             return .answer(slots[slot].replies[Int(header.sequence - acknowledged - 1)])
         }
         if slots[slot].endedAt != nil { return .refuse(.expired) }
-        guard header.sequence == expected else { return .refuse(.gap(expected: expected)) }
+        guard header.sequence == expected || Mutant.applyRetryAgain.isOn else {
+            return .refuse(.gap(expected: expected))
+        }
         let dropped = header.acknowledgedThrough > acknowledged ? header.acknowledgedThrough - acknowledged : 0
         guard slots[slot].replies.count - Int(clamping: dropped) < Limits.sessionWindowMax else {
             return .refuse(.tooManyReplies)
@@ -98,6 +100,10 @@ struct SessionTable: ~Copyable {
     /// outcome row.
     mutating func record(_ change: SessionChange, in slot: Int) {
         slots[slot].replies.append(change.reply)
+        if Mutant.windowForgetsEarly.isOn {
+            slots[slot].replies.removeFirst(1)
+            slots[slot].acknowledgedThrough += 1
+        }
         if change.acknowledgedThrough > slots[slot].acknowledgedThrough {
             let acknowledged = Int(clamping: change.acknowledgedThrough - slots[slot].acknowledgedThrough)
             let dropped = min(acknowledged, slots[slot].replies.count)

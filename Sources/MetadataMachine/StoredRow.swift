@@ -31,7 +31,7 @@ package enum StoredRow: Hashable, Sendable {
         case Keyspace.featureLevel[0]:
             _ = try reader.readUInt32()
             self = .system
-        case Keyspace.deleteFloor[0], Keyspace.feedFloor[0]:
+        case Keyspace.deleteFloor[0], Keyspace.feedFloor[0], Keyspace.historyTable, Keyspace.timeMarkTable:
             _ = try reader.readUInt64()
             self = .system
         case Keyspace.electionTable:
@@ -42,6 +42,9 @@ package enum StoredRow: Hashable, Sendable {
             self = .system
         case Keyspace.stateTable:
             _ = try StateEntry(decodingRow: &reader)
+            self = .system
+        case Keyspace.lineSizeTable:
+            _ = try reader.readUInt32()
             self = .system
         case Keyspace.ownerTable, Keyspace.timerTable, Keyspace.outcomeTable, Keyspace.sessions[0]: self = .system
         default: throw .unknown("table", UInt64(table))

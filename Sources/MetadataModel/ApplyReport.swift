@@ -23,7 +23,8 @@ package struct ApplyReport: Sendable {
     package var membership: Membership?
     /// Members that told something new of themselves.
     package var memberInfo: [MemberInfo] = []
-    package var featureLevel: UInt32?
+    /// The cluster's, after the last entry.
+    package var featureLevel = FeatureLevel.first
     /// Cluster time of the last entry.
     package var time: ClusterTime = .zero
 

@@ -19,6 +19,9 @@ package enum CommandKind: UInt8, Hashable, Sendable, CaseIterable {
     case stateSet = 21
     case stateExpunge = 22
 
+    /// Keeps previous values under a prefix from here on, or no longer.
+    case setHistory = 23
+
     // The leader's own housekeeping; a client may not send these.
     case expireSessions = 128
     /// Moves cluster time on while nothing else is logged.

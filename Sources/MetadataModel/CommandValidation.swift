@@ -2,31 +2,34 @@ package import Basics
 
 /// What a node checks before it logs a client's command, so that the log holds well-formed commands only.
 package enum Command {
-    /// Checks the whole of `bytes` without keeping any of it; a put allocates nothing. Answers the header.
+    /// Checks the whole of `bytes` without keeping any of it; a put allocates nothing. Answers the header, and the feature
+    /// level that the command needs.
     /// - Throws: `invalidRequest`, `tooLarge`, `unimplemented`, as the reply to send.
     @discardableResult
     package static func validate(
         _ bytes: RawSpan, valueSizeMax: Int = Limits.valueSizeMaxDefault
-    ) throws(ReplyError) -> CommandHeader {
+    ) throws(ReplyError) -> (header: CommandHeader, featureLevel: UInt32) {
         let header: CommandHeader
         let refusal: ReplyError?
+        var ownsRows = false
         do throws(DecodeError) {
             var reader = ByteReader(bytes)
             header = try CommandHeader(decoding: &reader)
-            refusal = try Self.refusal(of: header, decoding: &reader, valueSizeMax: valueSizeMax)
+            refusal = try Self.refusal(of: header, decoding: &reader, valueSizeMax: valueSizeMax, ownsRows: &ownsRows)
         } catch {
             throw reply(to: error)
         }
         if let refusal { throw refusal }
-        return header
+        return (header, FeatureLevel.needed(by: header, ownsRows: ownsRows))
     }
 
     private static func refusal(
-        of header: CommandHeader, decoding reader: inout ByteReader, valueSizeMax: Int
+        of header: CommandHeader, decoding reader: inout ByteReader, valueSizeMax: Int, ownsRows: inout Bool
     ) throws(DecodeError) -> ReplyError? {
         switch header.kind {
         case .put:
             let body = try PutBody(decoding: &reader)
+            ownsRows = body.isOwned
             if body.isOwned, header.isOneShot { return ownerlessRefusal }
             return Key.refusal(of: body.key) ?? refusal(ofValueSize: body.value.byteCount, max: valueSizeMax)
         case .delete:
@@ -42,7 +45,8 @@ package enum Command {
                 ?? refusal(ofValueSize: body.value.byteCount, max: valueSizeMax)
         case .transaction:
             let transaction = try Transaction(decoding: &reader)
-            if header.isOneShot, transaction.hasOwnedPuts { return ownerlessRefusal }
+            ownsRows = transaction.hasOwnedPuts
+            if header.isOneShot, ownsRows { return ownerlessRefusal }
             return transaction.refusal(valueSizeMax: valueSizeMax)
         case .endSession:
             return nil
@@ -50,6 +54,9 @@ package enum Command {
             guard let command = try CoordinationCommand(kind: header.kind, decoding: &reader) else { return nil }
             if header.isOneShot, command.isOwned { return ownerlessRefusal }
             return command.refusal(valueSizeMax: valueSizeMax)
+        case .setHistory:
+            let body = try SetHistoryBody(decoding: &reader)
+            return Key.refusal(ofPrefix: body.prefix.rawSpan)
         case .tick, .expireSessions, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel:
             return ReplyError(.invalidRequest, "housekeeping is the leader's own")
         }

@@ -64,7 +64,8 @@ package enum Housekeeping: Hashable, Sendable {
         case .memberInfo: self = .memberInfo(try MemberInfo(decoding: &reader))
         case .featureLevel: self = .featureLevel(try reader.readUInt32())
         case .put, .delete, .deleteRange, .createSequential, .createOwnedSequential, .transaction, .endSession,
-            .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge:
+            .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge,
+            .setHistory:
             return nil
         }
     }

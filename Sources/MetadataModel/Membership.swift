@@ -114,6 +114,10 @@ package struct Membership: Hashable, Sendable {
 /// A node that joins later gets the members as they were when it was added, and version 2, at whose end stands
 ///
 ///     u64 index of the log entry that this membership is of
+///
+/// Where the cluster was founded at another feature level than the first it is version 3, at whose end stand
+///
+///     u64 index, 0 for a founder | u32 feature level
 package struct FoundingRecord: Hashable, Sendable {
     package var identity: ClusterIdentity
     /// The wall clock of the node that founded, for people.
@@ -121,10 +125,14 @@ package struct FoundingRecord: Hashable, Sendable {
     package var membership: Membership
     /// Of a founder 0; of a node that joined, the log entry that made it a member or a later one.
     package var membershipIndex: LogIndex
+    /// That of the state before the first entry: what all founders knew.
+    package var featureLevel: UInt32
 
     package init(
-        identity: ClusterIdentity, createdAt: ClusterTime, membership: Membership, membershipIndex: LogIndex = .zero
+        identity: ClusterIdentity, createdAt: ClusterTime, membership: Membership, membershipIndex: LogIndex = .zero,
+        featureLevel: UInt32 = FeatureLevel.first
     ) {
+        self.featureLevel = featureLevel
         self.identity = identity
         self.createdAt = createdAt
         self.membership = membership
@@ -137,28 +145,36 @@ package struct FoundingRecord: Hashable, Sendable {
         if membershipIndex == .zero, membership.member(member) != nil { return self }
         guard let settled, settled.membership.member(member) != nil else { return nil }
         return FoundingRecord(
-            identity: identity, createdAt: createdAt, membership: settled.membership, membershipIndex: settled.index)
+            identity: identity, createdAt: createdAt, membership: settled.membership, membershipIndex: settled.index,
+            featureLevel: featureLevel)
     }
 
     private static let version: UInt8 = 1
     private static let versionOfJoined: UInt8 = 2
+    private static let versionWithLevel: UInt8 = 3
+
+    private var version: UInt8 {
+        guard featureLevel == FeatureLevel.first else { return Self.versionWithLevel }
+        return membershipIndex == .zero ? Self.version : Self.versionOfJoined
+    }
 
     package func encoded() -> [UInt8] {
         var writer = ByteWriter()
-        writer.write(membershipIndex == .zero ? Self.version : Self.versionOfJoined)
+        writer.write(version)
         writer.write(identity.id)
         writer.write(identity.generation)
         writer.write(identity.generationTag)
         writer.write(createdAt.nanoseconds)
         membership.encode(into: &writer)
-        if membershipIndex != .zero { writer.write(membershipIndex.rawValue) }
+        if version != Self.version { writer.write(membershipIndex.rawValue) }
+        if version == Self.versionWithLevel { writer.write(featureLevel) }
         return writer.takeBytes()
     }
 
     package init(decoding bytes: RawSpan) throws(DecodeError) {
         var reader = ByteReader(bytes)
         let version = try reader.readUInt8()
-        guard version == Self.version || version == Self.versionOfJoined else {
+        guard (Self.version...Self.versionWithLevel).contains(version) else {
             throw .unknown("founding record version", UInt64(version))
         }
         let id = try reader.readUInt64()
@@ -166,7 +182,8 @@ package struct FoundingRecord: Hashable, Sendable {
         identity = ClusterIdentity(id: id, generation: generation, generationTag: try reader.readUInt64())
         createdAt = ClusterTime(nanoseconds: try reader.readUInt64())
         membership = try Membership(decoding: &reader)
-        membershipIndex = version == Self.versionOfJoined ? LogIndex(try reader.readUInt64()) : .zero
+        membershipIndex = version == Self.version ? .zero : LogIndex(try reader.readUInt64())
+        featureLevel = version == Self.versionWithLevel ? try reader.readUInt32() : FeatureLevel.first
         guard !membership.incoming.isEmpty, membership.outgoing.isEmpty else { throw .invalid("founding voters") }
     }
 }

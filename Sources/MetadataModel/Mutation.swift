@@ -16,6 +16,8 @@ package enum Mutation: Hashable, Sendable {
     /// The session is over once this is applied.
     case endSession
     case coordination(CoordinationCommand)
+    /// Keeps previous values for the keys that begin with the prefix; those of all keys when it is empty.
+    case setHistory(prefix: [UInt8], isOn: Bool)
 
     package var kind: CommandKind {
         switch self {
@@ -26,6 +28,7 @@ package enum Mutation: Hashable, Sendable {
         case .transaction: .transaction
         case .endSession: .endSession
         case .coordination(let command): command.kind
+        case .setHistory: .setHistory
         }
     }
 
@@ -38,6 +41,7 @@ package enum Mutation: Hashable, Sendable {
     ///     createSequential  u16 size, prefix | u32 size, value, as in createOwnedSequential
     ///     transaction       `Transaction`
     ///     endSession        nothing
+    ///     setHistory        `SetHistoryBody`
     ///     the others        `CoordinationCommand`
     ///
     /// Keys must have passed `Key.refusal(of:)`; `Command.validate` is the judge of the whole.
@@ -63,6 +67,9 @@ package enum Mutation: Hashable, Sendable {
             break
         case .coordination(let command):
             command.encode(into: &writer)
+        case .setHistory(let prefix, let isOn):
+            writer.write(isOn)
+            writer.writeBytes16(prefix)
         }
     }
 }

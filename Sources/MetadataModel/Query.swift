@@ -13,6 +13,10 @@ package import Basics
 ///     u8 9 stateGet      u16 size, name
 ///     u8 10 stateNames   u16 size, after name | u32 limit
 ///     u8 11 sessions     16 B after session | u32 limit
+///     u8 12 history
+///     u8 13 changes      u64 view, 0: none | `KeySpan` | u64 since | u16 size, cursor | u32 limit | u8 flags: 4 pin a view
+///     u8 14 moment       u64 cluster time, ns
+///     u8 15 historyOf    u16 size, prefix or key
 ///
 /// Lists are in order and go on after what is named; limit 0, or above `Limits.listPageCountMax`: that many.
 package enum Query: Hashable, Sendable {
@@ -33,6 +37,14 @@ package enum Query: Hashable, Sendable {
     case stateNames(after: [UInt8], limit: UInt32)
     /// The open sessions, ordered by id.
     case sessions(after: SessionID, limit: UInt32)
+    /// The prefixes under which history is kept, in order: all of them, for they are few.
+    case history
+    /// What changed under some keys since a revision, in its last form.
+    case changes(DeltaRequest)
+    /// Where in the log a moment is.
+    case moment(ClusterTime)
+    /// Since when history is kept for all keys with this prefix, or else for some of them; `historyOff` when for none.
+    case historyOf(prefix: [UInt8])
 
     package func encode(into writer: inout ByteWriter) {
         switch self {
@@ -73,6 +85,16 @@ package enum Query: Hashable, Sendable {
             writer.write(UInt8(11))
             writer.write(after)
             writer.write(limit)
+        case .history: writer.write(UInt8(12))
+        case .changes(let request):
+            writer.write(UInt8(13))
+            request.encode(into: &writer)
+        case .moment(let time):
+            writer.write(UInt8(14))
+            writer.write(time.nanoseconds)
+        case .historyOf(let prefix):
+            writer.write(UInt8(15))
+            writer.writeBytes16(prefix)
         }
     }
 
@@ -111,6 +133,10 @@ package enum Query: Hashable, Sendable {
         case 11:
             let after = try reader.readSessionID()
             self = .sessions(after: after, limit: try reader.readUInt32())
+        case 12: self = .history
+        case 13: self = .changes(try DeltaRequest(decoding: &reader))
+        case 14: self = .moment(ClusterTime(nanoseconds: try reader.readUInt64()))
+        case 15: self = .historyOf(prefix: [UInt8](try reader.readBytes16(max: Limits.keySizeMax)))
         default: throw .unknown("query", UInt64(form))
         }
     }
@@ -155,6 +181,51 @@ package struct PageRequest: Hashable, Sendable {
         guard flags & ~7 == 0 else { throw .invalid("listing flags") }
         isKeysOnly = flags & 1 != 0
         isCountOnly = flags & 2 != 0
+        pinsView = flags & 4 != 0
+    }
+}
+
+/// Which part of what changed since a revision.
+package struct DeltaRequest: Hashable, Sendable {
+    /// That an earlier part has pinned; 0: the live state.
+    package var view: UInt64
+    package var span: KeySpan
+    /// Changes after this revision are wanted.
+    package var since: LogIndex
+    /// Of the part before; empty: from the start.
+    package var cursor: [UInt8]
+    /// Items at most; 0 or more than `Limits.listPageCountMax`: that many.
+    package var limit: UInt32
+    package var pinsView: Bool
+
+    package init(
+        view: UInt64 = 0, span: KeySpan, since: LogIndex, cursor: [UInt8] = [], limit: UInt32 = 0, pinsView: Bool = true
+    ) {
+        self.view = view
+        self.span = span
+        self.since = since
+        self.cursor = cursor
+        self.limit = limit
+        self.pinsView = pinsView
+    }
+
+    fileprivate func encode(into writer: inout ByteWriter) {
+        writer.write(view)
+        span.encode(into: &writer)
+        writer.write(since.rawValue)
+        writer.writeBytes16(cursor)
+        writer.write(limit)
+        writer.write(UInt8(pinsView ? 4 : 0))
+    }
+
+    fileprivate init(decoding reader: inout ByteReader) throws(DecodeError) {
+        view = try reader.readUInt64()
+        span = try KeySpan(decoding: &reader)
+        since = LogIndex(try reader.readUInt64())
+        cursor = [UInt8](try reader.readBytes16(max: Limits.keySizeMax + 1))
+        limit = try reader.readUInt32()
+        let flags = try reader.readUInt8()
+        guard flags & ~4 == 0 else { throw .invalid("flags of a question for changes") }
         pinsView = flags & 4 != 0
     }
 }

@@ -22,7 +22,11 @@ package import Basics
 ///     leader             u8 found | [`Candidate`, as a list item]
 ///     validate           `GuardResult`
 ///     stateGet           u8 found | [`StateEntry`, as in its row]
-///     candidates, lock, stateNames, sessions   `ListPart`
+///     candidates, lock, stateNames, sessions, history   `ListPart`
+///     setHistory         `SetHistoryResult`
+///     changes            `DeltaPage`
+///     moment             `MomentResult`
+///     historyOf          `HistoryCoverage`
 ///
 /// Bytes after what is described are to be ignored: a later release may add fields.
 package enum Reply {
@@ -96,12 +100,28 @@ extension ByteWriter {
     }
 }
 
+extension ByteWriter {
+    /// `u8` 1 and the session that the row goes with; nothing where it goes with none.
+    package mutating func writeRowOwner(_ owner: SessionID?) {
+        guard let owner else { return }
+        write(true)
+        write(owner)
+    }
+}
+
 extension ByteReader {
     @_lifetime(self: copy self)
     package mutating func readRowResult() throws(DecodeError) -> RowResult? {
         guard try readBool() else { return nil }
         let revision = LogIndex(try readUInt64())
         return RowResult(revision: revision, value: [UInt8](try readBytes32(max: Limits.valueSizeMaxCeiling)))
+    }
+
+    /// What follows a row in the answer to a get, where the row goes with a session.
+    @_lifetime(self: copy self)
+    package mutating func readRowOwner() throws(DecodeError) -> SessionID? {
+        guard !isAtEnd, try readBool() else { return nil }
+        return try readSessionID()
     }
 
     /// What a sequential create answers.
@@ -169,11 +189,14 @@ package struct Page: Hashable, Sendable {
         package var revision: LogIndex
         /// Nil in a listing of keys only.
         package var value: [UInt8]?
+        /// The session that it goes with.
+        package var owner: SessionID?
 
-        package init(key: [UInt8], revision: LogIndex, value: [UInt8]?) {
+        package init(key: [UInt8], revision: LogIndex, value: [UInt8]?, owner: SessionID? = nil) {
             self.key = key
             self.revision = revision
             self.value = value
+            self.owner = owner
         }
     }
 
@@ -208,6 +231,12 @@ package struct Page: Hashable, Sendable {
             let value = request.isKeysOnly ? nil : [UInt8](try reader.readBytes32(max: Limits.valueSizeMaxCeiling))
             rows.append(Row(key: key, revision: revision, value: value))
         }
+        guard !reader.isAtEnd else { return }
+        for _ in 0..<(try reader.readCount32(itemSizeMin: 20)) {
+            let row = Int(try reader.readUInt32())
+            guard row < rows.count else { throw .invalid("owner of a row that is not on the page") }
+            rows[row].owner = try reader.readSessionID()
+        }
     }
 
     package func encode(into writer: inout ByteWriter) {
@@ -219,6 +248,14 @@ package struct Page: Hashable, Sendable {
             writer.writeBytes16(row.key)
             writer.write(row.revision.rawValue)
             if let value = row.value { writer.writeBytes32(value) }
+        }
+        // At the end, where clients of an earlier release do not look.
+        let owned = rows.enumerated().compactMap { row in row.element.owner.map { (row.offset, $0) } }
+        guard !owned.isEmpty else { return }
+        writer.write(UInt32(owned.count))
+        for (row, owner) in owned {
+            writer.write(UInt32(row))
+            writer.write(owner)
         }
     }
 }

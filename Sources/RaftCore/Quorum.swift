@@ -7,15 +7,19 @@ enum Quorum {
     /// Compares each voter with each other instead of sorting: a half has a handful of voters, and nothing is
     /// allocated.
     static func reached<Value: Comparable>(in configuration: Configuration, _ value: (NodeID) -> Value) -> Value? {
-        guard let incoming = majority(of: configuration.incoming, value) else { return nil }
-        guard let outgoing = majority(of: configuration.outgoing, value) else { return incoming }
+        let asked = Mutant.countLearners.isOn ? configuration.incoming + configuration.learners : configuration.incoming
+        guard let incoming = majority(of: asked, value) else { return nil }
+        guard let outgoing = majority(of: configuration.outgoing, value), !Mutant.forgetOldMajority.isOn else {
+            return incoming
+        }
         return min(incoming, outgoing)
     }
 
     /// True when a majority of every half satisfies `predicate`.
     static func isReached(in configuration: Configuration, by predicate: (NodeID) -> Bool) -> Bool {
         !configuration.incoming.isEmpty && isMajority(of: configuration.incoming, predicate)
-            && (configuration.outgoing.isEmpty || isMajority(of: configuration.outgoing, predicate))
+            && (configuration.outgoing.isEmpty || isMajority(of: configuration.outgoing, predicate)
+                || Mutant.forgetOldMajority.isOn)
     }
 
     private static func majority<Value: Comparable>(of voters: [NodeID], _ value: (NodeID) -> Value) -> Value? {

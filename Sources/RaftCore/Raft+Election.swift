@@ -184,7 +184,7 @@ extension Raft {
                 peers: peers, termStart: lastIndex.next, heartbeatDeadline: clock + settings.heartbeatInterval,
                 quorumDeadline: clock + settings.electionTimeoutMin))
         // Commits what earlier terms left behind, which counting alone must not (Raft §5.4.2, §8).
-        appendGenerated(.noop)
+        if !Mutant.dropNoOp.isOn { appendGenerated(.noop) }
     }
 
     // MARK: - Asking for votes
@@ -253,7 +253,7 @@ extension Raft {
     /// Raft §5.4.1: last term, then last index, and nothing else. Entries that are still on their way to this disk
     /// count here: their acknowledgements are on the way too and cannot be called back, so a vote that overlooked them
     /// could elect a leader without an entry that they commit.
-    private func isUpToDate(_ candidate: EntryID) -> Bool { candidate >= log.last }
+    private func isUpToDate(_ candidate: EntryID) -> Bool { candidate >= log.last || Mutant.voteForStaleLog.isOn }
 
     /// Whether the voter is a member is not asked, here and below: a candidate's newer configuration may have made it
     /// one (Raft §6).
@@ -286,6 +286,7 @@ extension Raft {
         }
         hardState.votedFor = sender
         electionTimerStart = clock
+        if Mutant.voteBeforeSync.isOn { send(.requestVoteResponse(response), to: sender) }
         sendAfterPersist(.requestVoteResponse(response), to: sender)
     }
 }

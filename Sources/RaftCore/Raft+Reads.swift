@@ -48,13 +48,13 @@ extension Raft {
 
     /// Starts the next round with all that waits, unless one is under way.
     mutating func startReadRound() {
-        guard hasCommittedInTerm, leading.reads.underWay == nil, !leading.reads.waiting.isEmpty else { return }
+        guard hasCommittedInTerm || Mutant.readBeforeNoOp.isOn, leading.reads.underWay == nil, !leading.reads.waiting.isEmpty else { return }
         leading.reads.lastNumber += 1
         let round = ReadRounds.Round(
             number: leading.reads.lastNumber, readIndex: commitIndex, reads: leading.reads.waiting)
         leading.reads.waiting = []
         leading.reads.underWay = round
-        guard !isConfirmed(round) else {
+        guard !isConfirmed(round), !Mutant.readWithoutRound.isOn else {
             finishReadRound()
             return
         }
@@ -64,7 +64,8 @@ extension Raft {
     }
 
     mutating func confirmReadRound(_ number: UInt64, by peer: NodeID) {
-        guard isLeader, let round = leading.reads.underWay, round.number == number, !round.confirmedBy.contains(peer)
+        guard isLeader, let round = leading.reads.underWay, round.number == number || Mutant.readFromOldRound.isOn,
+            !round.confirmedBy.contains(peer)
         else { return }
         leading.reads.underWay?.confirmedBy.append(peer)
         if let round = leading.reads.underWay, isConfirmed(round) { finishReadRound() }

@@ -96,9 +96,11 @@ extension Raft {
     mutating func advanceLeaderCommit() {
         let leader = leading
         let reached = Quorum.reached(in: configuration) { voter in
-            voter == id ? durableIndex : leader.position(of: voter).map { leader.peers[$0].matchIndex } ?? .zero
+            voter == id ? (Mutant.countUnsyncedLeader.isOn ? lastIndex : durableIndex) : leader.position(of: voter).map { leader.peers[$0].matchIndex } ?? .zero
         }
-        guard let reached, reached > commitIndex, log.term(at: reached) == currentTerm else { return }
+        guard let reached, reached > commitIndex,
+            log.term(at: reached) == currentTerm || Mutant.countOldTermReplicas.isOn
+        else { return }
         let wasCommittedInTerm = hasCommittedInTerm
         setCommit(reached)
         if !wasCommittedInTerm { startReadRound() }
@@ -117,7 +119,7 @@ extension Raft {
 
     mutating func sendHeartbeat(to position: Int) {
         let peer = leading.peers[position]
-        let commit = min(commitIndex, peer.matchIndex)
+        let commit = Mutant.commitByHeartbeat.isOn ? commitIndex : min(commitIndex, peer.matchIndex)
         let round = leading.reads.underWay?.number ?? 0
         send(.heartbeat(Heartbeat(term: currentTerm, commitIndex: commit, readRound: round)), to: peer.id)
         leading.peers[position].commitSent = max(peer.commitSent, commit)
@@ -179,9 +181,12 @@ extension Raft {
                 reportConflictBelowCommit(leader)
                 return
             }
-            take(append, from: conflict ?? max(first, lastIndex.next), truncating: conflict != nil)
+            let late = Mutant.truncateMatchingTail.isOn && entries.upperBound < lastIndex ? first : nil
+            take(
+                append, from: conflict ?? late ?? max(first, lastIndex.next), truncating: conflict != nil || late != nil)
         }
-        leaderCommit = max(leaderCommit, min(append.leaderCommit, append.lastIndex))
+        let shared = Mutant.commitPastAppend.isOn ? lastIndex : append.lastIndex
+        leaderCommit = max(leaderCommit, min(append.leaderCommit, shared))
         advanceFollowerCommit()
         acknowledge(through: append.lastIndex, to: leader)
     }
@@ -224,6 +229,7 @@ extension Raft {
 
     private mutating func acknowledge(through index: LogIndex, to leader: NodeID) {
         let response = AppendEntriesResponse(term: currentTerm, outcome: .accepted(matchIndex: index))
+        if Mutant.acknowledgeBeforeSync.isOn { return send(.appendEntriesResponse(response), to: leader) }
         sendAfterPersist(.appendEntriesResponse(response), to: leader)
     }
 

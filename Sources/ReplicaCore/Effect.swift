@@ -151,6 +151,8 @@ package enum Notice: Sendable {
     case snapshotInstalled(last: EntryID)
     case snapshotFailed(reason: String)
     case membershipChanged
+    /// The cluster is at it from now on.
+    case featureLevel(UInt32)
     /// A person has seen the alarms of that name.
     case alarmCleared(String)
     /// "removed by …"

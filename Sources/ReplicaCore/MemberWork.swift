@@ -56,7 +56,7 @@ package struct MemberProbe: Sendable {
 }
 
 package enum MemberProbeAnswer: Sendable {
-    case answered(isEmpty: Bool, node: NodeID, name: String)
+    case answered(isEmpty: Bool, node: NodeID, name: String, featureLevel: UInt32)
     /// "refused the connection"
     case failed(String)
 }

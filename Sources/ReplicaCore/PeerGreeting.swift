@@ -9,11 +9,14 @@ package struct PeerGreeting: Sendable {
     package var name: String
     /// Of the newest change of members that this node knows to be committed, and whether it can tell by it who was removed.
     package var configuration: (index: LogIndex, tellsOfRemoval: Bool)
+    /// Of the cluster.
+    package var featureLevel: UInt32
 
     package init(
         identity: ClusterIdentity, node: NodeID, name: String,
-        configuration: (index: LogIndex, tellsOfRemoval: Bool)
+        configuration: (index: LogIndex, tellsOfRemoval: Bool), featureLevel: UInt32
     ) {
+        self.featureLevel = featureLevel
         self.identity = identity
         self.node = node
         self.name = name
@@ -27,6 +30,7 @@ package struct PeerGreeting: Sendable {
             return (.unsupportedVersion, "\(name) speaks protocol \(ProtocolVersion.supported)")
         }
         guard let theirs = hello.identity else {
+            if hello.featureLevel < featureLevel { return (.unsupportedVersion, levelText(hello)) }
             return (
                 .notMember,
                 "\(name) belongs to cluster \(identity), in which \(hello.name), whose directory is empty, does not take "
@@ -50,11 +54,19 @@ package struct PeerGreeting: Sendable {
                 "\(hello.name) expected incarnation \(expected); this is \(node): one data directory was replaced"
             )
         }
-        guard !isHeard() else { return nil }
+        guard !isHeard() else {
+            // It would meet in its log what it does not know.
+            return hello.featureLevel < featureLevel ? (.unsupportedVersion, levelText(hello)) : nil
+        }
         // Whoever takes part was given the change that names him, or a later one, and knows it to be committed.
         if configuration.tellsOfRemoval, hello.configurationIndex <= configuration.index {
             return (.removed, "the change of members at index \(configuration.index)")
         }
         return (.notMember, "incarnation \(hello.sender) of \(hello.name) is no member of the cluster")
+    }
+
+    private func levelText(_ hello: PeerHello) -> String {
+        "the cluster is at feature level \(featureLevel), and the release that \(hello.name) runs "
+            + "(\(hello.softwareVersion)) knows \(hello.featureLevel): start it with a newer one"
     }
 }

@@ -11,6 +11,7 @@ extension Replica {
         raft.step(.applied(through: group.range.upperBound), now: now)
         counters.applied(through: group.range.upperBound, at: now)
         nextTimer = group.nextTimer
+        noteFeatureLevel(group.featureLevel)
         answerRequesters(of: group)
         if raft.isLeader {
             for session in group.sessionsOpened { leases.opened(session, now: now) }
@@ -78,7 +79,7 @@ extension Replica {
         // What a rebuilt state has to go on from stays.
         guard !isQuarantined else { return .zero }
         // A state that was taken from a peer is durable a moment before the log is reset to go on from it.
-        let floor = min(durableApplied, raft.lastApplied)
+        let floor = Mutant.compactPastFlush.isOn ? raft.lastApplied : min(durableApplied, raft.lastApplied)
         guard raft.isLeader, !isLogFull else { return floor }
         let needed = raft.peers.filter(\.isActive).map(\.matchIndex).min() ?? floor
         return min(floor, needed)

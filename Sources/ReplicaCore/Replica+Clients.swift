@@ -163,9 +163,9 @@ extension Replica {
     // MARK: - Mutations
 
     mutating func mutate(_ command: RawSpan, requester: Requester, principal: UInt64, mayForward: Bool = false) {
-        let header: CommandHeader
+        let (header, level): (CommandHeader, UInt32)
         do {
-            header = try Command.validate(command, valueSizeMax: Int(settings.limits.valueSizeMax))
+            (header, level) = try Command.validate(command, valueSizeMax: Int(settings.limits.valueSizeMax))
         } catch {
             answer(requester, error)
             return
@@ -174,7 +174,7 @@ extension Replica {
         if isStopping {
             answer(requester, ReplyError(.shuttingDown, "this node is stopping: ask another one"))
         } else if raft.isLeader {
-            if let refusal = refusalForSpace(header.kind) {
+            if let refusal = refusalForSpace(header.kind) ?? refusal(ofLevel: level) {
                 answer(requester, refusal)
             } else if pending.count + openRequesters.count >= settings.requestsPendingMax {
                 answer(requester, overloadedError)
@@ -207,7 +207,7 @@ extension Replica {
         case .linearizable: barriers.gather(query, slot: slot, requestID: requestID)
         case .stale:
             barriers.wait(
-                for: header.atLeast, query, slot: slot, requestID: requestID, deadline: now + settings.requestTimeout)
+                for: Mutant.ignoreReadRevision.isOn ? .zero : header.atLeast, query, slot: slot, requestID: requestID, deadline: now + settings.requestTimeout)
         }
     }
 

@@ -27,10 +27,14 @@ extension Replica {
 
     /// Requests whose entries may or may not survive under the next leader are told so; a retry gets the first reply.
     private mutating func reignEnded() {
-        for requester in pending.takeAll() { answer(requester, outcomeUnknownError) }
+        for requester in pending.takeAll() {
+            answer(requester, Mutant.answerLostAsRefused.isOn ? ReplyError(.invalidRequest) : outcomeUnknownError)
+        }
         counters.reignEnded()
         leases.removeAll()
         tickedFor = nil
+        raisedTo = 0
+        decided.removeAll()
         ballots.removeAll()
         for position in links.indices { links[position].appends.removeAll() }
     }
@@ -39,15 +43,21 @@ extension Replica {
 
     mutating func keepHouse() {
         if raft.isLeader, raft.canPropose {
+            logWhatWasDecided()
             let expired = leases.takeExpired(now: now)
             if !expired.isEmpty { log(.expireSessions(expired)) }
             tickForTimer()
+        }
+        for waiting in touches.takeExpired(now: now) {
+            let error = ReplyError(.unavailable, "the leader does not answer \(settings.name)")
+            answer(waiting.slot, waiting.requestID, .keepAlive, error: error)
         }
         while touches.isGathering { sendTouches() }
         if now >= nextReport {
             nextReport = now + settings.reportInterval
             expireForwarded()
             tellOfMyself()
+            raiseFeatureLevel()
             reviewAlarms()
             rememberAcknowledgements()
             // Cluster time goes on while nothing is written, or the next leader would start from a time long past.
@@ -76,9 +86,31 @@ extension Replica {
         log(.deleteFloor(LogIndex(last - Limits.tombstoneRevisionsMax)))
     }
 
+    /// What the leader decides is logged, now or when it can: while leadership is being handed over, which may fail, or
+    /// too much is uncommitted, it waits. The next leader decides for itself.
     mutating func log(_ command: Housekeeping) {
-        guard raft.canPropose else { return }
+        guard raft.isLeader else { return }
+        guard raft.canPropose else { return decided.append(command) }
         propose(command.encoded().rawSpan, requester: nil)
+    }
+
+    private mutating func logWhatWasDecided() {
+        guard !decided.isEmpty else { return }
+        var waiting: [Housekeeping] = []
+        swap(&waiting, &decided)
+        for command in waiting { log(command) }
+    }
+
+    /// Of a slab that is not logged: this node's own commands wait on.
+    mutating func keepDecided(in slab: Slab, of requesters: [Requester?]) {
+        guard raft.isLeader, raft.currentTerm == slab.term else { return }
+        for (offset, requester) in requesters.enumerated() where requester == nil {
+            var reader = ByteReader(slab.record(at: slab.firstIndex + offset).payload)
+            guard let header = try? CommandHeader(decoding: &reader),
+                let command = try? Housekeeping(kind: header.kind, decoding: &reader)
+            else { continue }
+            decided.append(command)
+        }
     }
 
     // MARK: - Sessions
@@ -94,7 +126,10 @@ extension Replica {
     private mutating func sendTouches() {
         if let leader = raft.leader, leader != id, let position = links.position(of: leader), links[position].isUp {
             lastForwardToken += 1
-            let sessions = touches.send(token: lastForwardToken, deadline: now + settings.requestTimeout)
+            // A leader answers these at once. One that does not is silent, or cannot be reached: the client is to try
+            // another node while its session lives.
+            let deadline = now + settings.raft.electionTimeoutMin
+            let sessions = touches.send(token: lastForwardToken, deadline: deadline)
             links[position].send(.sessionTouches(sessions), requestID: lastForwardToken)
         } else {
             for waiting in touches.takeAll() { answerKeepAlive(waiting, notOpen: touch(waiting.sessions)) }
@@ -141,7 +176,7 @@ extension Replica {
             guard !isQuarantined else { return }
             effects.notices.append(.quarantined(index: index, own: own, majority: majority))
             raise(.diverged, "its state at entry \(index) was not that of the majority; it was taken out of service")
-            quarantine()
+            quarantine(because: .diverged)
         case .noMajority(let index):
             effects.notices.append(.digestsDiffer(index: index))
             raise(.statesDiffer, "at entry \(index) no state was that of a majority")
@@ -155,7 +190,7 @@ extension Replica {
         raise(.damage, "state: \(reason)")
         if membership.members.contains(where: { $0.id != id }) {
             effects.notices.append(.stateDamaged(reason: reason, isRebuilt: true))
-            quarantine()
+            quarantine(because: .damage)
         } else {
             servesDamagedRows = true
             effects.notices.append(
@@ -163,8 +198,9 @@ extension Replica {
         }
     }
 
-    private mutating func quarantine() {
+    private mutating func quarantine(because cause: AlarmName) {
         isQuarantined = true
+        quarantineCause = cause
         endWatches { _ in ReplyError(.quarantined, "this node does not trust its state any more: watch at another one") }
         snapshots.askForStateAt = now
         reviewCampaigning()
@@ -176,7 +212,7 @@ extension Replica {
     private mutating func tellOfMyself() {
         let report = MemberReport(
             clientAddress: settings.clientAddress, softwareVersion: settings.softwareVersion,
-            featureLevel: Self.featureLevel, lastApplied: appliedIndex, state: state, diskFree: disk.free)
+            featureLevel: settings.featureLevel, lastApplied: appliedIndex, state: state, diskFree: disk.free)
         for position in links.indices { links[position].send(.memberReport(report)) }
         noteMember(id, report)
     }
@@ -202,9 +238,6 @@ extension Replica {
 
     /// Well below the age at which a session is no longer opened (`Limits.sessionOpeningAgeMax`).
     private static var silenceMax: Interval { .seconds(20) }
-
-    /// The highest feature level that this release knows.
-    package static var featureLevel: UInt32 { 1 }
 
     // MARK: - Membership
 

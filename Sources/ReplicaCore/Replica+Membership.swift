@@ -251,7 +251,7 @@ extension Replica {
                 .memberUnreachable,
                 "\(address) \(reason). Start the node with `quorate serve --name \(wanted.name) --data DIR --client "
                     + "HOST:PORT --peer \(address) --join \(settings.peerAddress)`, then run this again")
-        case .answered(let isEmpty, let node, let name):
+        case .answered(let isEmpty, let node, let name, let level):
             guard name == wanted.name else {
                 throw ReplyError(.memberUnreachable, "the node at \(address) is called \(name), not \(wanted.name)")
             }
@@ -261,6 +261,7 @@ extension Replica {
                     "\(name) at \(address) belongs to a cluster already: only a node with an empty data directory can "
                         + "be added")
             }
+            if let refusal = refusal(ofMember: name, knowing: level) { throw refusal }
             return node
         }
     }

@@ -133,9 +133,6 @@ extension Replica {
 
     /// What was passed on and has not been answered in time.
     mutating func expireForwarded() {
-        for waiting in touches.takeExpired(now: now) {
-            answer(waiting.slot, waiting.requestID, .keepAlive, error: unavailableError)
-        }
         for (token, request) in forwarded.filter({ $0.value.deadline <= now }).sorted(by: { $0.key < $1.key }) {
             forwarded[token] = nil
             answer(request.slot, request.requestID, .mutate, error: outcomeUnknownError)

@@ -65,7 +65,8 @@ extension Replica {
     func refusalForSpace(_ kind: CommandKind) -> ReplyError? {
         guard let spaceShortage else { return nil }
         switch kind {
-        case .delete, .deleteRange, .endSession, .withdraw, .releaseLock, .stateExpunge:
+        // History too: it may be what fills the disks.
+        case .delete, .deleteRange, .endSession, .withdraw, .releaseLock, .stateExpunge, .setHistory:
             return diskLevel == .exhausted ? spaceShortage : nil
         default: return spaceShortage
         }

@@ -64,7 +64,8 @@ extension Replica {
             answer(slot, requestID, .watch, error: compactedError)
             return
         }
-        let begunAfter = request.from == .zero ? hub.buffer.end : request.from.previous
+        var begunAfter = request.from == .zero ? hub.buffer.end : request.from.previous
+        if Mutant.watchRepeatsRevision.isOn, request.from > feedFloor { begunAfter = begunAfter.previous }
         let window = min(Int(request.credit), Limits.watchCreditMax)
         let interval = request.progressInterval
         _ = hub.add(
@@ -172,6 +173,12 @@ extension Replica {
                 let error = ReplyError(.unavailable, "\(settings.name) cannot read what changed at \(range)")
                 return endWatches { _ in error }
             }
+            guard batch.range == range else {
+                // More than is held at once: those at the end read it back, part by part.
+                hub.everyoneFallsBehind(at: range.lowerBound)
+                hub.buffer = FeedBuffer(after: range.upperBound)
+                return beginWaiting()
+            }
             deliverLive(batch)
             hub.buffer.append(batch, sizeMax: settings.feedBufferSizeMax)
             beginWaiting()
@@ -182,7 +189,8 @@ extension Replica {
                 feedBase = max(feedBase, range.upperBound)
                 return endWatchesBelowFloor()
             }
-            for place in hub.runnable where hub.watches[place]?.next.map(range.contains) == true {
+            hub.readCursor = batch.range.upperBound.next
+            for place in hub.runnable where hub.watches[place]?.next.map(batch.range.contains) == true {
                 deliver(batch, to: place)
             }
         }
@@ -205,10 +213,10 @@ extension Replica {
                             continue
                         }
                         if hub.watches[place]?.frame == nil { written.append(place) }
-                        open(revision, for: place)
+                        open(revision, changes.origin, for: place)
                         concerned.append(place)
                     }
-                    append(change, of: revision, to: place)
+                    append(change, of: revision, changes.origin, to: place)
                 }
             }
             for place in concerned { close(revision, of: place) }
@@ -235,46 +243,56 @@ extension Replica {
                         stoppedAt = revision
                         return
                     }
-                    open(revision, for: place)
+                    open(revision, changes.origin, for: place)
                     isOpen = true
                 }
-                append(change, of: revision, to: place)
+                append(change, of: revision, changes.origin, to: place)
             }
             if isOpen { close(revision, of: place) }
             return stoppedAt == nil
         }
-        let next = stoppedAt ?? batch.range.upperBound.next
+        let next = stoppedAt.map { Mutant.watchSkipsBatch.isOn ? $0.next : $0 } ?? batch.range.upperBound.next
         hub.watches[place]?.next = next
         if hub.watches[place]?.frame != nil { sendFrame(of: place, through: next.previous) }
     }
 
     // MARK: - Frames
 
-    private mutating func open(_ revision: LogIndex, for place: Int) {
-        guard var frame = hub.watches[place]?.frame ?? hub.watches[place].map({ WatchFrame(requestID: $0.requestID) })
+    private mutating func open(_ revision: LogIndex, _ origin: ChangeOrigin, for place: Int) {
+        guard
+            var frame = hub.watches[place]?.frame
+                ?? hub.watches[place].map({
+                    WatchFrame(requestID: $0.requestID, hasOrigins: $0.filter.contains(.origins))
+                })
         else { return }
         hub.watches[place]?.frame = nil
-        frame.begin(revision)
+        frame.begin(revision, origin)
         hub.watches[place]?.frame = frame
         hub.watches[place]?.openRevision = revision
     }
 
     /// A frame that is large enough goes out, also in the middle of a revision: the next one goes on with it.
-    private mutating func append(_ change: borrowing ChangeView, of revision: LogIndex, to place: Int) {
+    private mutating func append(
+        _ change: borrowing ChangeView, of revision: LogIndex, _ origin: ChangeOrigin, to place: Int
+    ) {
         // The frame is not held here: it grows in place.
-        guard let keysOnly = hub.watches[place]?.filter.contains(.keysOnly),
-            let size = hub.watches[place]?.frame?.byteCount, let hasChanges = hub.watches[place]?.frame?.hasOpenChanges
+        guard var detail = hub.watches[place]?.filter.detail, let size = hub.watches[place]?.frame?.byteCount,
+            let hasChanges = hub.watches[place]?.frame?.hasOpenChanges
         else { return }
-        if size + change.encodedSize(isKeyOnly: keysOnly) > Limits.watchFrameSizeMax {
+        // Two large values together may be more than a frame: then the newer one is told, and that there was one before.
+        if change.encodedSize(detail) > Int(settings.limits.valueSizeMax) + Limits.frameEnvelopeSize / 2 {
+            detail.remove(.valueBefore)
+        }
+        if size + change.encodedSize(detail) > Limits.watchFrameSizeMax {
             if hasChanges {
                 sendFrame(of: place, through: revision, goesOn: true)
             } else if hub.watches[place]?.frame?.takeBack() == true {
                 // A large change goes alone: with others it might be more than a frame may be.
                 sendFrame(of: place, through: revision.previous)
             }
-            open(revision, for: place)
+            open(revision, origin, for: place)
         }
-        hub.watches[place]?.frame?.append(change, keysOnly: keysOnly)
+        hub.watches[place]?.frame?.append(change, detail)
         // At once: others of this turn are to see what it takes.
         hub.spend(frameSize: hub.watches[place]?.frame?.byteCount ?? 0, of: place, now: now)
     }
@@ -364,6 +382,17 @@ extension Replica {
         hub.reading = nil
         feedBase = max(feedBase, min(index, appliedIndex))
         endWatchesBelowFloor()
+    }
+
+    /// The disk has not given what some watches need, and may the next time: they end, and go on here or elsewhere.
+    package mutating func feedFailed(_ range: ClosedRange<LogIndex>, reason: String) {
+        guard hub.isActive, hub.reading == range else { return }
+        hub.reading = nil
+        let error = ReplyError(.unavailable, "\(settings.name) cannot read what changed: \(reason)")
+        for place in hub.watches.indices {
+            guard let next = hub.watches[place]?.next, range.contains(next) else { continue }
+            endWatch(place) { _ in error }
+        }
     }
 
     private mutating func feed(_ slabs: [Slab], in range: ClosedRange<LogIndex>) {

@@ -81,8 +81,14 @@ package struct Replica: ~Copyable {
     var nextTimer: ClusterTime?
     /// The leader has logged a tick for it.
     var tickedFor: ClusterTime?
+    /// What the leader has decided while it could log nothing; logged as soon as it can.
+    var decided: [Housekeeping] = []
     var ballots = DigestBallots()
     var memberInfo: [NodeID: MemberInfo]
+    /// Of the cluster, as far as it is applied here.
+    package internal(set) var featureLevel: UInt32
+    /// The leader has logged a raise to it.
+    var raisedTo: UInt32 = 0
     var touches = SessionTouches()
     var nextReport: Instant
     var members = MemberWork()
@@ -96,6 +102,8 @@ package struct Replica: ~Copyable {
     // MARK: How this node is
     /// Its state differs from the majority's: nothing is served from it until it is rebuilt.
     package internal(set) var isQuarantined = false
+    /// Why it has to be rebuilt, where that is an alarm of its own: it is not over before then.
+    var quarantineCause: AlarmName?
     var isStopping = false
     package internal(set) var diskLevel = DiskLevel.ample
     package var isDiskLow: Bool { diskLevel != .ample }
@@ -134,6 +142,7 @@ package struct Replica: ~Copyable {
             restored.membershipHistory.isEmpty
             ? [(raft.configurationIndex, restored.membership)] : restored.membershipHistory
         memberInfo = restored.memberInfo
+        featureLevel = restored.featureLevel
         acknowledgedByPeers = restored.acknowledged
         alarms = AlarmBook(node: settings.name, latched: restored.alarms)
         nextReport = now
@@ -144,6 +153,8 @@ package struct Replica: ~Copyable {
         linkToMembers()
         if restored.needsState {
             isQuarantined = true
+            // The opening has found it damaged, or a start before this one has, and nobody has given another yet.
+            if restored.alarms.contains(where: { $0.name == AlarmName.damage.rawValue }) { quarantineCause = .damage }
             snapshots.askForStateAt = now
             reviewCampaigning()
         }
@@ -193,7 +204,7 @@ package struct Replica: ~Copyable {
 
     private var nextDeadline: Instant {
         min(
-            min(raft.nextDeadline, barriers.nextDeadline, nextReport),
+            min(min(raft.nextDeadline, touches.nextDeadline), barriers.nextDeadline, nextReport),
             // A leader that hands over logs no expiries; who leads next grants every session its whole timeout.
             min(
                 raft.canPropose ? leases.nextDeadline : .never,
@@ -264,6 +275,8 @@ package struct ReplicaSettings: Sendable {
     package var clientAddress: String
     package var peerAddress: String
     package var softwareVersion: String
+    /// The highest feature level that this release knows.
+    package var featureLevel = FeatureLevel.known
     package var limits = ConnectionLimits()
     package var requestsPendingMax = Limits.requestsPendingMax
     package var feedBufferSizeMax = Limits.feedBufferSizeMax
@@ -306,6 +319,8 @@ package struct RestoredReplica: Sendable {
     package var joinedAt = LogIndex.zero
     /// The state can tell what entries after this one changed.
     package var feedFloor = LogIndex.zero
+    /// The cluster's, as the state says.
+    package var featureLevel = FeatureLevel.first
     /// How far other nodes have acknowledged committed entries to this one.
     package var acknowledged: [NodeID: LogIndex]
     /// What a person has not cleared yet.

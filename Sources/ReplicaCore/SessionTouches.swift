@@ -14,6 +14,9 @@ struct SessionTouches: ~Copyable {
     private var gathering: [Waiting] = []
     private var sent: [(token: UInt64, waiting: [Waiting], deadline: Instant)] = []
 
+    /// When the first of those who wait has waited long enough.
+    var nextDeadline: Instant { sent.first?.deadline ?? .never }
+
     var isGathering: Bool { !gathering.isEmpty }
 
     mutating func gather(_ waiting: Waiting) { gathering.append(waiting) }

@@ -226,6 +226,13 @@ struct WatchHub: ~Copyable {
         watches[place]?.next = next
     }
 
+    mutating func everyoneFallsBehind(at next: LogIndex) {
+        for place in watches.indices where watches[place] != nil && watches[place]?.next == nil {
+            fallBehind(place, at: next)
+            if maySend(place) { enqueue(place) }
+        }
+    }
+
     mutating func becomeLive(_ place: Int) {
         guard let watch = watches[place], watch.next != nil else { return }
         watches[place]?.next = nil

@@ -1,8 +1,8 @@
 internal import Basics
 internal import MetadataModel
 
-/// Finds the watches that a key concerns. A change costs a look-up for each length that a watched prefix has, and
-/// then only the watches that it concerns.
+/// Finds the watches that a key concerns. A change costs a look-up for each length that a watched prefix has, one way
+/// down a tree of the watched ranges, and then only the watches that it concerns.
 ///
 /// Dictionaries are looked up in only; what is found comes in an order that depends on the calls alone.
 struct WatchIndex: ~Copyable {
@@ -11,16 +11,7 @@ struct WatchIndex: ~Copyable {
         /// Lengths of watched prefixes, ascending, with how many prefixes have it.
         var lengths: [(length: Int, count: Int)] = []
         var keys: [[UInt8]: [Int]] = [:]
-        var ranges: [(range: KeyStretch, watch: Int)] = []
-    }
-    fileprivate struct KeyStretch {
-        var from: [UInt8]
-        var to: [UInt8]?
-
-        func contains(_ key: [UInt8]) -> Bool {
-            guard !key.lexicographicallyPrecedes(from) else { return false }
-            return to.map { key.lexicographicallyPrecedes($0) } ?? true
-        }
+        var ranges = RangeTree()
     }
     private var tables: [Table] = Array(repeating: Table(), count: FeedTable.allCases.count)
     private(set) var count = 0
@@ -40,7 +31,7 @@ struct WatchIndex: ~Copyable {
             if to == from + [0] {
                 tables[place].keys[from, default: []].append(watch)
             } else {
-                tables[place].ranges.append((KeyStretch(from: from, to: to), watch))
+                tables[place].ranges.insert(watch, from: from, to: to)
             }
         }
     }
@@ -60,13 +51,13 @@ struct WatchIndex: ~Copyable {
                 tables[place].keys[from]?.removeAll { $0 == watch }
                 if tables[place].keys[from]?.isEmpty == true { tables[place].keys[from] = nil }
             } else {
-                tables[place].ranges.removeAll { $0.watch == watch }
+                tables[place].ranges.remove(watch)
             }
         }
     }
 
     /// Calls `body` with each watch that the key concerns.
-    func forEach(table: UInt8, key: RawSpan, _ body: (Int) -> Void) {
+    mutating func forEach(table: UInt8, key: RawSpan, _ body: (Int) -> Void) {
         guard count > 0, let place = Self.place(of: table) else { return }
         let key = [UInt8](key)
         for (length, _) in tables[place].lengths {
@@ -74,7 +65,7 @@ struct WatchIndex: ~Copyable {
             for watch in tables[place].prefixes[Array(key[..<length])] ?? [] { body(watch) }
         }
         for watch in tables[place].keys[key] ?? [] { body(watch) }
-        for (range, watch) in tables[place].ranges where range.contains(key) { body(watch) }
+        tables[place].ranges.forEach(containing: key, body)
     }
 }
 

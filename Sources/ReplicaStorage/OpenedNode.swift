@@ -26,13 +26,17 @@ package struct OpenedNode<Home: EngineHome> {
     /// Found while opening and set right: what, and where.
     package let damages: [String]
 
-    /// - Parameter verifiesWholeLog: also what the state does not need any more.
+    /// - Parameters:
+    ///   - verifiesWholeLog: also what the state does not need any more.
+    ///   - knownLevel: the highest feature level that this release knows.
     package init(
         fileSystem: any FileSystem, directory: String, identity: ClusterIdentity, node: NodeID,
-        founding: FoundingRecord, home: Home, logSettings: LogSettings, verifiesWholeLog: Bool = false
+        founding: FoundingRecord, home: Home, logSettings: LogSettings, verifiesWholeLog: Bool = false,
+        knownLevel: UInt32 = FeatureLevel.known
     ) throws {
         var notes: [String] = []
-        let found = try Self.openState(home, node: node)
+        let levels = FeatureLevels(known: knownLevel, founding: founding.featureLevel)
+        let found = try Self.openState(home, node: node, levels)
         let appliedBefore = found.state?.machine.applied.last ?? .zero
         let snapshots = try SnapshotKeeper(fileSystem: fileSystem, dataDirectory: directory, cluster: identity)
         let logDirectory = "\(directory)/log"
@@ -47,7 +51,8 @@ package struct OpenedNode<Home: EngineHome> {
         if let torn = report.tornTail { notes.append("a write that a crash interrupted was cut off: \(torn)") }
         if let damage = found.damage { notes.append("the state is damaged and will be made anew: \(damage)") }
         var damages = found.damage.map { ["state: \($0)"] } ?? []
-        let state = try Self.completeState(found, home, node: node, log, snapshots, founding, &notes, &damages)
+        let state = try Self.completeState(
+            found, home, node: node, levels, log, snapshots, founding, &notes, &damages)
         let applied = state.machine.applied.last
         let needsState = applied.index < log.previous.index
         // Until a peer has given a state, a damaged one is all there is of it; the installed one takes its place.
@@ -76,10 +81,10 @@ package struct OpenedNode<Home: EngineHome> {
 
     /// The live state, or what is damaged about it.
     private static func openState(
-        _ home: Home, node: NodeID
+        _ home: Home, node: NodeID, _ levels: FeatureLevels
     ) throws(MachineError) -> (state: StateKeeper<Home>?, damage: EngineError?) {
         do throws(MachineError) {
-            return (try StateKeeper(home: home, node: node), nil)
+            return (try StateKeeper(home: home, node: node, levels: levels), nil)
         } catch {
             guard case .engine(let damage) = error, case .corrupt = damage else { throw error }
             return (nil, damage)
@@ -90,13 +95,14 @@ package struct OpenedNode<Home: EngineHome> {
     /// nothing at all while the log still holds its first entry. A damaged one is replaced in any case, and what nobody
     /// else can have is not thrown away.
     private static func completeState(
-        _ found: (state: StateKeeper<Home>?, damage: EngineError?), _ home: Home, node: NodeID, _ log: SegmentedLog,
-        _ snapshots: SnapshotKeeper, _ founding: FoundingRecord, _ notes: inout [String], _ damages: inout [String]
+        _ found: (state: StateKeeper<Home>?, damage: EngineError?), _ home: Home, node: NodeID,
+        _ levels: FeatureLevels, _ log: SegmentedLog, _ snapshots: SnapshotKeeper, _ founding: FoundingRecord, _ notes: inout [String], _ damages: inout [String]
     ) throws -> StateKeeper<Home> {
         if let live = found.state, live.machine.applied.last.index >= log.previous.index { return live }
         var damage = found.damage
         if log.previous.index > .zero {
-            let kept = try restoreSnapshot(home, node: node, through: log.previous.index, snapshots, &notes, &damages)
+            let kept = try restoreSnapshot(
+                home, node: node, levels, through: log.previous.index, snapshots, &notes, &damages)
             if let state = kept.state { return state }
             damage = damage ?? kept.damage
             if let damage {
@@ -108,13 +114,13 @@ package struct OpenedNode<Home: EngineHome> {
         if let live = found.state { return live }
         let engine = try home.makeSuccessor()
         try home.adoptSuccessor()
-        return try StateKeeper(home: home, node: node, engine: engine)
+        return try StateKeeper(home: home, node: node, levels: levels, engine: engine)
     }
 
     /// The state of the newest snapshot that is sound and reaches through `index`, as the live one.
     private static func restoreSnapshot(
-        _ home: Home, node: NodeID, through index: LogIndex, _ snapshots: SnapshotKeeper, _ notes: inout [String],
-        _ damages: inout [String]
+        _ home: Home, node: NodeID, _ levels: FeatureLevels, through index: LogIndex, _ snapshots: SnapshotKeeper,
+        _ notes: inout [String], _ damages: inout [String]
     ) throws -> (state: StateKeeper<Home>?, membership: StoredMembership?, damage: EngineError?) {
         var reasons: [String] = []
         defer {
@@ -128,7 +134,7 @@ package struct OpenedNode<Home: EngineHome> {
                 try snapshots.restore(newest, into: engine)
                 try home.adoptSuccessor()
                 notes.append("state restored from the snapshot at \(newest.head.revision)")
-                return (try StateKeeper(home: home, node: node, engine: engine), nil, nil)
+                return (try StateKeeper(home: home, node: node, levels: levels, engine: engine), nil, nil)
             } catch let error as SnapshotKeeperError {
                 guard case .damaged = error else { throw error }
                 reasons.append(error.description)
@@ -174,6 +180,7 @@ package struct OpenedNode<Home: EngineHome> {
             membership: membership.membership, memberInfo: machine.memberInfo, lastTime: lastTime,
             needsState: needsState)
         restored.feedFloor = machine.feedFloor
+        restored.featureLevel = machine.featureLevel
         restored.membershipHistory = history
         if founding.membershipIndex != .zero {
             restored.contacts = founding.membership.members.filter { $0.id != node }

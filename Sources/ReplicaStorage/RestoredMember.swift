@@ -103,11 +103,12 @@ package struct RestoredMember<Home: EngineHome> {
         let members = SnapshotMembership(
             stored: StoredMembership(index: cluster.base.index, membership: cluster.membership), info: [])
         try Machine.prepare(engine, applied: applied, members: members, sessions: NoSessions.encoded)
+        // A snapshot of a newer release is refused here, not when the node starts.
+        let machine = try Machine(engine: engine, node: member.id)
         guard home.isVolatile else { return }
         // What is kept in memory comes back from a snapshot of our own.
         let keeper = try SnapshotKeeper(
             fileSystem: fileSystem, dataDirectory: directory, cluster: cluster.identity)
-        let machine = try Machine(engine: engine, node: member.id)
         _ = try keeper.build(try machine.snapshotSource(), founding: cluster.membership)
     }
 

@@ -14,22 +14,26 @@ package final class StateKeeper<Home: EngineHome> {
     /// Applying has met damage half-way: what this machine says of itself cannot be trusted until it is replaced.
     package private(set) var isBroken = false
 
-    package init(home: Home, node: NodeID) throws(MachineError) {
+    private let levels: FeatureLevels
+
+    package init(home: Home, node: NodeID, levels: FeatureLevels = FeatureLevels()) throws(MachineError) {
         self.home = home
         self.node = node
+        self.levels = levels
         let engine: Home.StateEngineType
         do throws(EngineError) {
             engine = try home.openLive()
         } catch {
             throw .engine(error)
         }
-        machine = try Machine(engine: engine, node: node)
+        machine = try Machine(engine: engine, node: node, levels: levels)
     }
 
-    init(home: Home, node: NodeID, engine: Home.StateEngineType) throws(MachineError) {
+    init(home: Home, node: NodeID, levels: FeatureLevels, engine: Home.StateEngineType) throws(MachineError) {
         self.home = home
         self.node = node
-        machine = try Machine(engine: engine, node: node)
+        self.levels = levels
+        machine = try Machine(engine: engine, node: node, levels: levels)
     }
 
     /// Damage to rows is an outcome, because the others of the cluster have them; what else goes wrong is thrown.
@@ -78,7 +82,7 @@ package final class StateKeeper<Home: EngineHome> {
             let found = try machine.findOrphans(after: after, limit: Self.ownersPerSearch)
             return .orphansFound(found.orphans, next: found.lookedThrough, term: term)
         case .feed(let slabs, let range, let isLive):
-            return try feed(slabs, in: range, isLive: isLive)
+            return feed(slabs, in: range, isLive: isLive)
         case .forgetOutcomes(let index):
             try machine.forgetOutcomes(through: index)
             return .nothing
@@ -91,14 +95,17 @@ package final class StateKeeper<Home: EngineHome> {
     /// Nil when this state does not know what the entries did. Watches are not worth a node's life.
     private func feed(
         _ slabs: [Slab], in range: ClosedRange<LogIndex>, isLive: Bool
-    ) throws(MachineError) -> StateOutcome {
+    ) -> StateOutcome {
         do throws(MachineError) {
             return .fed(try machine.feed(slabs, in: range), range: range, isLive: isLive)
         } catch .malformed {
             return .fed(nil, range: range, isLive: isLive)
-        } catch .engine(.corrupt(let reason)) where !isLive {
-            // Rows that only a watch has asked for.
-            return .feedDamaged(reason, range: range)
+        } catch .engine(.corrupt(let reason)) {
+            // Rows that only a watch has asked for: what is applied stays as good as it was.
+            return .feedDamaged(reason, range: range, isLive: isLive)
+        } catch {
+            // They may be read the next time.
+            return .feedFailed("\(error)", range: range, isLive: isLive)
         }
     }
 
@@ -126,7 +133,7 @@ package final class StateKeeper<Home: EngineHome> {
         } catch {
             throw .engine(error)
         }
-        machine = try Machine(engine: successor, node: node)
+        machine = try Machine(engine: successor, node: node, levels: levels)
         isBroken = false
     }
 }
@@ -143,8 +150,10 @@ package enum StateOutcome: Sendable {
     case orphansFound([SessionID], next: SessionID?, term: Term)
     /// What the entries of the range changed; nil when this state cannot tell.
     case fed(FeedBatch?, range: ClosedRange<LogIndex>, isLive: Bool)
-    /// What entries of long ago changed cannot be told, because rows are damaged; says which.
-    case feedDamaged(String, range: ClosedRange<LogIndex>)
+    /// What entries changed cannot be told, because rows are damaged; says which.
+    case feedDamaged(String, range: ClosedRange<LogIndex>, isLive: Bool)
+    /// What entries changed could not be read this time; says why.
+    case feedFailed(String, range: ClosedRange<LogIndex>, isLive: Bool)
     case nothing
 
     package func deliver(to replica: inout Replica) {
@@ -159,9 +168,11 @@ package enum StateOutcome: Sendable {
             replica.sessionsListed(sessions, nextTimer: nextTimer, term: term)
         case .orphansFound(let orphans, let next, let term): replica.orphansFound(orphans, next: next, term: term)
         case .fed(let batch, let range, let isLive): replica.fed(batch, range: range, isLive: isLive)
-        case .feedDamaged(let reason, let range):
+        case .feedDamaged(let reason, let range, let isLive):
             replica.stateDamaged(reason: reason, isUsable: true)
-            replica.fed(nil, range: range, isLive: false)
+            replica.fed(nil, range: range, isLive: isLive)
+        case .feedFailed(let reason, let range, let isLive):
+            if isLive { replica.fed(nil, range: range, isLive: true) } else { replica.feedFailed(range, reason: reason) }
         case .nothing: break
         }
     }

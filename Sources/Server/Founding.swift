@@ -78,7 +78,7 @@ final class Founding: FrameConnectionDelegate {
             refusal: .noCluster, message: "\(configuration.name) belongs to no cluster: its data directory is empty",
             version: ProtocolVersion.chosen(from: hello.versions) ?? 0, identity: nil, node: incarnation,
             name: configuration.name, clientAddress: configuration.clientAddress.description,
-            softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: .zero,
+            softwareVersion: Version.current, featureLevel: FeatureLevel.known, lastIndex: .zero,
             acknowledgedByCaller: .zero)
         var writer = ByteWriter()
         PeerMessage.helloReply(helloReply).encode(into: &writer)
@@ -91,6 +91,10 @@ final class Founding: FrameConnectionDelegate {
     private func commit(_ payload: RawSpan) -> FoundingOutcome {
         guard let record = try? FoundingRecord(decoding: payload) else { return .mismatch }
         guard !isFounded else { return .notEmpty }
+        if let refusal = FeatureLevels().refusal(of: record.featureLevel) {
+            logger.error("\(refusal)")
+            return .mismatch
+        }
         guard let own = record.membership.member(incarnation), own.name == configuration.name else { return .mismatch }
         let isMeant = record.membershipIndex == .zero ? matchesConfiguration(record.membership)
             : joining?.expects(record.identity) == true
@@ -203,7 +207,8 @@ final class Founding: FrameConnectionDelegate {
         var random = SystemRandomNumberGenerator()
         return FoundingRecord(
             identity: ClusterIdentity(id: random.next(), generation: 1, generationTag: random.next()),
-            createdAt: wallClock(), membership: Membership(members: list, incoming: list.map(\.id)))
+            createdAt: wallClock(), membership: Membership(members: list, incoming: list.map(\.id)),
+            featureLevel: probes.values.map(\.featureLevel).min() ?? FeatureLevel.first)
     }
 
     private func check(_ reply: FoundingProbeReply, at position: Int) -> ReplyError? {

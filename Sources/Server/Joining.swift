@@ -22,6 +22,8 @@ final class Joining: FrameConnectionDelegate, @unchecked Sendable {
     /// What each address last said.
     private var found: [HostPort: ClusterIdentity] = [:]
     private var addressOf: [UInt64: HostPort] = [:]
+    /// Refusals that were logged, so that each is once.
+    private var said: [HostPort: String] = [:]
 
     private static let interval = Interval.seconds(1)
     /// Rounds between two lines in the log.
@@ -87,7 +89,7 @@ final class Joining: FrameConnectionDelegate, @unchecked Sendable {
         let hello = PeerHello(
             identity: nil, sender: incarnation, name: configuration.name, expectedReceiver: nil,
             peerAddress: configuration.peerAddress.description, clientAddress: configuration.clientAddress.description,
-            softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: .zero,
+            softwareVersion: Version.current, featureLevel: FeatureLevel.known, lastIndex: .zero,
             configurationIndex: .zero)
         var writer = ByteWriter()
         PeerMessage.hello(hello).encode(into: &writer)
@@ -105,6 +107,11 @@ final class Joining: FrameConnectionDelegate, @unchecked Sendable {
             let address = addressOf[connection.id]
         {
             found[address] = reply.identity
+            // What keeps this node from ever becoming a member of that cluster.
+            if reply.refusal == .unsupportedVersion, said[address] != reply.message {
+                said[address] = reply.message
+                logger.warning("a member refuses this node", metadata: ["reason": "\(reply.message)"])
+            }
         }
         connection.close()
     }

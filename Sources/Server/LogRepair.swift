@@ -125,6 +125,8 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     // MARK: - PeerHandler
 
     var ownHello: (ClusterIdentity, LogIndex) { (identity, log.lastIndex) }
+    /// It cannot tell; its replica, and those that it asks, can.
+    var featureLevel: UInt32 { FeatureLevel.first }
     func acknowledged(by node: NodeID) -> LogIndex { .zero }
     func peerSaysLastIndex(_ last: LogIndex, _ node: NodeID) {}
     // It takes no part in elections anyhow; its replica is told on connections of its own.

@@ -52,7 +52,9 @@ final class MemberQuestion: FrameConnectionDelegate {
 
     func received(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {
         if case .foundingProbeReply(let reply)? = (try? PeerMessage.decode(header, body: body))?.message {
-            finish(.answered(isEmpty: reply.isEmpty, node: reply.node, name: reply.name))
+            finish(
+                .answered(
+                    isEmpty: reply.isEmpty, node: reply.node, name: reply.name, featureLevel: reply.featureLevel))
         } else {
             finish(.failed("answers what no node of this service says"))
         }

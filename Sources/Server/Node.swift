@@ -290,6 +290,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
             logger.notice("fetching a snapshot", metadata: ["from": "\(name(from))", "last": "\(last)"])
         case .snapshotInstalled(let last): logger.notice("snapshot installed", metadata: ["last": "\(last)"])
         case .snapshotFailed(let reason): logger.warning("snapshot transfer failed", metadata: ["reason": "\(reason)"])
+        case .featureLevel(let level): logger.notice("feature level", metadata: ["level": "\(level)"])
         case .membershipChanged: peers.setMembers(replica.linkedMembers)
         case .removedFromCluster(let cause):
             logger.error("\(Replica.removedText(by: cause))")
@@ -335,6 +336,7 @@ extension Node: PeerHandler {
             metadata: ["known": "\(own.peerAddress)", "own": "\(configuration.peerAddress)"])
     }
 
+    var featureLevel: UInt32 { replica.featureLevel }
     var ownHello: (ClusterIdentity, LogIndex) { (replica.identity, replica.raft.lastIndex) }
 
     func acknowledged(by node: NodeID) -> LogIndex { replica.acknowledged(by: node) }

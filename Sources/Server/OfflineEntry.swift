@@ -113,6 +113,9 @@ package struct OfflineEntry: Sendable {
                 Field("then", .list(transaction.then.map(Self.fields(of:)))),
                 Field("else", .list(transaction.otherwise.map(Self.fields(of:)))),
             ]
+        case .setHistory:
+            let body = try SetHistoryBody(decoding: &reader)
+            fields += [Field("prefix", .bytes(body.prefix)), Field("on", .flag(body.isOn))]
         default: break
         }
         return fields

@@ -10,6 +10,8 @@ internal import Wire
 protocol PeerHandler: AnyObject {
     /// Which cluster this node belongs to, and where its log ends.
     var ownHello: (ClusterIdentity, LogIndex) { get }
+    /// Of the cluster.
+    var featureLevel: UInt32 { get }
     /// Of the newest change of members that this node knows to be committed, and whether it can tell who was removed.
     var ownConfiguration: (index: LogIndex, tellsOfRemoval: Bool) { get }
     /// One of this cluster, a member or one who speaks from a later change of members. True: it is to be heard.
@@ -41,6 +43,12 @@ final class PeerConnections: FrameConnectionDelegate {
         var isUp = false
         var failures = 0
         var isDialing = false
+        /// Bytes sent on the connection so far; those before the newest ping, and before the newest that was answered.
+        var sentSize = 0
+        var sizeBeforePing = 0
+        var sizeAnswered = 0
+        /// Turns of the watch since the ping that has no answer yet.
+        var turnsWaiting: Int?
     }
 
     weak var handler: (any PeerHandler)?
@@ -64,6 +72,10 @@ final class PeerConnections: FrameConnectionDelegate {
     private static let dialTimeout = Interval.seconds(2)
     private static let redialMin = Interval.milliseconds(50)
     private static let redialMax = Interval.seconds(1)
+    /// A connection is asked whether it still leads anywhere, this often.
+    private static let pingInterval = Interval.seconds(1)
+    /// And is given up when it has not answered for so many times that long.
+    private static let turnsMax = 3
 
     init(
         context: TransportContext, configuration: ServerConfiguration, node: NodeID, security: WireSecurity,
@@ -89,6 +101,7 @@ final class PeerConnections: FrameConnectionDelegate {
 
     func send(_ bytes: [UInt8], to node: NodeID) {
         guard let position = position(of: node), outgoing[position].isUp else { return }
+        outgoing[position].sentSize += bytes.count
         outgoing[position].connection?.send(bytes)
     }
 
@@ -163,7 +176,7 @@ final class PeerConnections: FrameConnectionDelegate {
         let hello = PeerHello(
             identity: identity, sender: node, name: configuration.name, expectedReceiver: member.id,
             peerAddress: configuration.peerAddress.description, clientAddress: configuration.clientAddress.description,
-            softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: lastIndex,
+            softwareVersion: Version.current, featureLevel: FeatureLevel.known, lastIndex: lastIndex,
             configurationIndex: handler.ownConfiguration.index)
         var writer = ByteWriter()
         PeerMessage.hello(hello).encode(into: &writer)
@@ -190,8 +203,56 @@ final class PeerConnections: FrameConnectionDelegate {
             frameSizeMax: configuration.peerFrameSizeMax, frameRateMin: Limits.peerFrameRateMin)
         outgoing[position].isUp = true
         outgoing[position].failures = 0
+        outgoing[position].sentSize = 0
+        outgoing[position].sizeAnswered = 0
+        outgoing[position].turnsWaiting = nil
+        watch(connection, to: member.id)
         handler?.toldOfAcknowledgement(reply.acknowledgedByCaller, by: member.id)
         handler?.peerUp(member.id)
+    }
+
+    // MARK: - Connections that lead nowhere
+
+    /// What this node sends is answered on other connections. So it would not notice that the other side of this one is
+    /// gone, without a word, while something between them still takes the bytes, or TCP waits ever longer to send them
+    /// again. Turns are counted, not the time: a process that stood still has not listened.
+    private func watch(_ connection: FrameConnection, to node: NodeID) {
+        context.eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(Self.pingInterval.nanoseconds)) {
+            [weak self] in self?.watchTurn(connection, to: node)
+        }
+    }
+
+    private func watchTurn(_ connection: FrameConnection, to node: NodeID) {
+        guard !isStopped, let position = position(of: node), outgoing[position].connection === connection,
+            outgoing[position].isUp
+        else { return }
+        if let turns = outgoing[position].turnsWaiting {
+            // The answer may have to wait for all that was sent before the question.
+            let size = outgoing[position].sizeBeforePing - outgoing[position].sizeAnswered
+            guard turns < Self.turnsMax + size / Limits.peerFrameRateMin else {
+                let name = outgoing[position].member.name
+                logger.info("a connection to a peer leads nowhere", metadata: ["peer": "\(name)"])
+                return connection.close()
+            }
+            outgoing[position].turnsWaiting = turns + 1
+        } else {
+            outgoing[position].sizeBeforePing = outgoing[position].sentSize
+            outgoing[position].turnsWaiting = 0
+            connection.send(Self.frame(.ping))
+        }
+        watch(connection, to: node)
+    }
+
+    private func answeredPing(_ node: NodeID) {
+        guard let position = position(of: node), outgoing[position].turnsWaiting != nil else { return }
+        outgoing[position].turnsWaiting = nil
+        outgoing[position].sizeAnswered = outgoing[position].sizeBeforePing
+    }
+
+    private static func frame(_ message: PeerMessage) -> [UInt8] {
+        var writer = ByteWriter()
+        message.encode(into: &writer)
+        return writer.takeBytes()
     }
 
     /// A certificate speaks for the nodes that it names and for no other.
@@ -216,7 +277,7 @@ final class PeerConnections: FrameConnectionDelegate {
             refusal: refusal?.0, message: refusal?.1 ?? "",
             version: ProtocolVersion.chosen(from: hello.versions) ?? 0, identity: identity, node: node,
             name: configuration.name, clientAddress: configuration.clientAddress.description,
-            softwareVersion: Version.current, featureLevel: Version.featureLevel, lastIndex: lastIndex,
+            softwareVersion: Version.current, featureLevel: FeatureLevel.known, lastIndex: lastIndex,
             acknowledgedByCaller: refusal == nil ? handler.acknowledged(by: hello.sender) : .zero)
         var writer = ByteWriter()
         PeerMessage.helloReply(reply).encode(into: &writer)
@@ -242,7 +303,8 @@ final class PeerConnections: FrameConnectionDelegate {
         of hello: PeerHello, identity: ClusterIdentity, _ handler: any PeerHandler
     ) -> (PeerRefusal, String)? {
         let greeting = PeerGreeting(
-            identity: identity, node: node, name: configuration.name, configuration: handler.ownConfiguration)
+            identity: identity, node: node, name: configuration.name, configuration: handler.ownConfiguration,
+            featureLevel: handler.featureLevel)
         return greeting.refusal(of: hello) { isNews(hello, handler) || members.contains(hello.sender) }
     }
 
@@ -260,6 +322,11 @@ final class PeerConnections: FrameConnectionDelegate {
 
     func received(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {
         if let entry = incoming[connection.id] {
+            guard header.kind != PeerFrameKind.ping.rawValue else {
+                // Where it was asked, not on the connection that this node dialled: that may be in another state.
+                if header.isReply { answeredPing(entry.node) } else { connection.send(Self.frame(.pong)) }
+                return
+            }
             if handler?.peerReceived(header, body: body, from: entry.node) != true { connection.close() }
             return
         }
@@ -269,6 +336,8 @@ final class PeerConnections: FrameConnectionDelegate {
             case .hello(let hello): receiveHello(hello, on: connection)
             case .helloReply(let reply): answered(reply, on: connection)
             case .foundingCommitReply: connection.close()
+            case .pong:
+                if let entry = outgoing.first(where: { $0.connection === connection }) { answeredPing(entry.member.id) }
             default:
                 guard onFoundingFrame?(header, body, connection) == true else {
                     throw .invalid("peer message before hello")

@@ -27,6 +27,8 @@ struct BelievedPlace {
 enum CoordinationAsk {
     case take(line: Int, isShared: Bool)
     case leave(line: Int)
+    /// The leader tells others something else.
+    case tell(line: Int)
     case find(line: Int, ticket: LogIndex)
     case write(line: Int)
     case putOwned
@@ -50,6 +52,11 @@ extension World {
             return item(client, .putOwned, .put(key: key, value: value, isOwned: true))
         case 8..<16 where place.ticket != nil: return leaveItem(client, line)
         case 16..<24: return takeItem(client, line)
+        case 24..<34 where place.fence != nil && !CoordinationWorkload.isLock(line):
+            lastValueNumber += 1
+            let data = Workload.value(lastValueNumber, size: 8)
+            let name = CoordinationWorkload.name(line)
+            return item(client, .tell(line: line), .coordination(.setCandidateData(group: name, data: data)))
         default:
             if let fence = place.fence { return writeItem(client, line, fence, isShared: place.isShared) }
             if let ticket = place.ticket { return findItem(client, line, ticket) }
@@ -137,7 +144,7 @@ extension World {
                 return
             }
             if fence > 0 { client.places[line].fence = fence }
-        case .write, .putOwned, .endSession: break
+        case .tell, .write, .putOwned, .endSession: break
         }
     }
 
@@ -146,6 +153,7 @@ extension World {
             unknownOutcomes += 1
             counters.add(.unknownOutcome)
         }
+        if failure.error.code == .notLeading, case .tell(let line) = ask { client.places[line] = BelievedPlace() }
         guard failure.error.code == .fenced, case .write(let line) = ask else { return }
         fencedRefusals += 1
         client.places[line] = BelievedPlace()

@@ -241,6 +241,7 @@ extension World {
     /// Every fault ends, every node runs, and the clients want nothing more.
     func heal() {
         isFaulty = false
+        for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)
         waysFreed()
         for node in nodes {
@@ -258,6 +259,8 @@ extension World {
     var awakeAt: Instant { nodes.map(\.pausedUntil).max().map { max($0, now) } ?? now }
 
     var isSettled: Bool {
+        // Once all know it, the level rises by itself.
+        guard membersAreAtKnownLevel else { return false }
         guard !settings.changesMembers else { return areMembersSettled }
         guard clients.allSatisfy({ $0.items.isEmpty }), nodes.allSatisfy({ $0.process != nil }) else { return false }
         guard nodes.contains(where: { $0.process?.replica.raft.isLeader == true }) else { return false }

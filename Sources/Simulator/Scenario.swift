@@ -53,6 +53,18 @@ extension World {
         waysBlocked()
     }
 
+    /// What the node says gets to nobody; it hears everybody.
+    package func mute(node: Int) {
+        for host in 0..<nodes.count + clients.count where host != node { reachability.block(node, host) }
+        waysBlocked()
+    }
+
+    /// Nothing gets to the node; what it says is heard.
+    package func deafen(node: Int) {
+        for host in 0..<nodes.count + clients.count where host != node { reachability.block(host, node) }
+        waysBlocked()
+    }
+
     package func reconnect() {
         reachability = Reachability(hosts: settings.hostCount)
         waysFreed()

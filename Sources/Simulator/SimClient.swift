@@ -45,6 +45,7 @@ extension World {
         schedule(
             .clientThinks(client: client.number), after: workChance.interval(.milliseconds(1), settings.thinkTimeMax))
         watchersGoOn(of: client)
+        if !observers.isEmpty { observersGoOn(of: client) }
         guard client.items.count < Self.callsAtOnceMax else { return }
         let isAboutPlaces = settings.coordinates && coordinationChance.happens(percent: 50)
         let item = isAboutPlaces ? nextCoordinationItem(for: client) : nextItem(for: client)
@@ -108,7 +109,7 @@ extension World {
     func carryOut(_ client: SimClient) {
         carryOutEffects(of: client)
         // What a watch told may have been read at once.
-        if !watchers.isEmpty { carryOutEffects(of: client) }
+        if !watchers.isEmpty || !observers.isEmpty { carryOutEffects(of: client) }
         let due = client.state.nextDeadline
         guard due != client.deadline else { return }
         client.deadline = due
@@ -126,7 +127,10 @@ extension World {
             case .send(let id, let bytes):
                 if let connection = client.connections[id] { send(bytes, over: connection, toCalled: true) }
             case .complete(let id, let outcome): finish(id, outcome, of: client)
-            case .watch(let id, let news): watchTold(id, news)
+            case .watch(let id, let news):
+                // Its reads see at least what it was told: each is held against this.
+                client.revisionSeen = max(client.revisionSeen, news.revision ?? .zero)
+                watchTold(id, news)
             case .session(let event):
                 client.sessionState = event.state
                 if event.state == .lost { counters.add(.abandonSession) }
@@ -205,6 +209,9 @@ extension World {
                 }
                 if let group = item.group { note(page, in: &item, group, client) }
             case .members: break
+            case .observer(let number):
+                answeredReads += 1
+                try observerRead(number, &reader, at: revision)
             case .coordination(.endSession, _):
                 // Where there is no session to end, the client itself has answered.
                 ackedMutations += 1
@@ -235,7 +242,7 @@ extension World {
                 fail("client \(client.number)'s mutation is of \(revision), after \(item.realTimeFloor) was answered")
             }
         case .members: break
-        case .get, .list, .coordination:
+        case .get, .list, .coordination, .observer:
             if revision < item.realTimeFloor {
                 fail("client \(client.number) reads revision \(revision), after \(item.realTimeFloor) was answered")
             }
@@ -290,6 +297,7 @@ extension World {
         tell("client \(client.number) call failed: \(failure.error.code.name) \(failure.error.message)")
         switch item.expectation {
         case .get, .list: return
+        case .observer(let number): observerReadFailed(number)
         case .members(let request): changeFailed(request, failure)
         case .coordination(let ask, _): refused(ask, failure, client)
         case .mutation(let content), .transaction(_, let content):

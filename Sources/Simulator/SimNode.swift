@@ -136,6 +136,8 @@ final class SimNode {
     /// What this node's disk is known to hold, whoever runs: its log as of the last finished write.
     var log: SegmentedLog?
     var hardState = HardState.initial
+    /// Its commit index when it was last seen to lead, and in which term.
+    var leaderCommit: (term: Term, index: LogIndex)?
     var lastRevision = LogIndex.zero
     /// What was damaged while the node was down, and how to undo it.
     var repairs: [() -> Void] = []
@@ -152,6 +154,8 @@ final class SimNode {
     /// It has told its incarnation to others.
     var isKnown = false
     var peerPort = 7101
+    /// The highest that the release knows which runs here.
+    var featureLevel = FeatureLevel.known
 
     var name: String { "n\(number + 1)" }
     var clientAddress: String { "10.0.0.\(number + 1):7001" }

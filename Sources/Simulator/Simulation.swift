@@ -27,6 +27,10 @@ package enum Simulation {
         package var fencesUsed: Int
         /// Told to watches.
         package var watchedChanges: Int
+        /// Of these, what was told rightly of the row before.
+        package var historyChecked: Int
+        /// Told to observers of elections.
+        package var leadersSeen: Int
         package var faults: FaultCounters
     }
 
@@ -47,13 +51,17 @@ package enum Simulation {
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
             outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
             fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed,
-            watchedChanges: world.watchedChanges, faults: world.counters)
+            watchedChanges: world.watchedChanges, historyChecked: world.historyChecked, leadersSeen: world.leadersSeen,
+            faults: world.counters)
     }
 
     /// The second phase: everything is healed, and the cluster has to get well.
     static func finish(_ world: World) {
         world.heal()
-        for client in world.clients { world.watchersGoOn(of: client) }
+        for client in world.clients {
+            world.watchersGoOn(of: client)
+            world.observersGoOn(of: client)
+        }
         world.run(until: world.awakeAt)
         world.operatorFinishes()
         settle(world, "ten election timeouts after the last fault")
@@ -62,6 +70,7 @@ package enum Simulation {
         rest(world)
         world.checkEnd()
         world.checkWatches()
+        world.checkObservers()
     }
 
     private static func settle(_ world: World, _ when: String) {
@@ -97,8 +106,11 @@ extension World {
     /// A write that nothing but the end of the cluster can refuse.
     func probeItem(for client: SimClient) -> WorkItem {
         lastValueNumber += 1
+        // Where releases were mixed, one that only the present one knows.
         let content = CommandContent(
-            .put(key: Array("probe/\(client.number)".utf8), value: Workload.value(lastValueNumber, size: 8)))
+            .put(
+                key: Array("probe/\(client.number)".utf8), value: Workload.value(lastValueNumber, size: 8),
+                isOwned: settings.mixesReleases))
         return WorkItem(
             call: .mutate(content), expectation: .mutation(content: [content.kind.rawValue] + content.body), group: nil,
             operation: Operation(client: client.number, called: now.nanoseconds, returned: nil))

@@ -42,6 +42,8 @@ struct WorkItem {
         /// By its place among the operator's requests.
         case members(request: Int)
         case coordination(CoordinationAsk, content: [UInt8])
+        /// Who leads, for the observer of that number.
+        case observer(Int)
     }
 
     var call: Call
@@ -59,6 +61,7 @@ struct WorkItem {
 extension World {
     /// The next thing that `client` does.
     func nextItem(for client: SimClient) -> WorkItem {
+        if let item = historyItem(for: client) { return item }
         let group = workChance.number(in: 0...Workload.groupCount - 1)
         let place = workChance.number(in: 0...Workload.keysPerGroup - 1)
         let key = Workload.key(group, place)

@@ -1,4 +1,5 @@
 internal import Basics
+internal import ClientCore
 internal import LogFormat
 internal import LogStore
 internal import MetadataMachine
@@ -19,8 +20,19 @@ extension World {
                 fail("term \(raft.currentTerm) has two leaders: \(other) and \(node.id)")
             }
             leaders[raft.currentTerm] = node.id
+            checkLeaderCommit(node, raft)
         }
         if settings.changesMembers { checkMembership(node, process) }
+    }
+
+    /// Raft §5.4.2: a leader commits by counting only where an entry of its own term is the last of what it commits. What
+    /// earlier leaders are known to have committed it has from the start.
+    private func checkLeaderCommit(_ node: SimNode, _ raft: Raft) {
+        defer { node.leaderCommit = (raft.currentTerm, raft.commitIndex) }
+        guard let before = node.leaderCommit, before.term == raft.currentTerm, raft.commitIndex > before.index,
+            raft.term(at: raft.commitIndex) != raft.currentTerm
+        else { return }
+        fail("\(node.name) leads term \(raft.currentTerm) and commits \(raft.commitIndex), which is of an earlier one")
     }
 
     // MARK: - What is on disk
@@ -31,6 +43,7 @@ extension World {
         for write in work.writes {
             checkPromise(write.hardState, of: node)
             node.hardState = write.hardState
+            if let slab = write.slab { checkReleases(slab, of: node) }
         }
     }
 
@@ -93,6 +106,7 @@ extension World {
             let copies = nodes.count { holds($0, id) }
             if copies <= nodes.count / 2 { fail("\(node.name) applies \(id), which is on \(copies) disks") }
         }
+        checkExpiries()
         checkState(node, process)
         let applied = process.state.machine.applied.last
         if applied.index > process.log.log.lastIndex {
@@ -111,6 +125,31 @@ extension World {
             let violation = oracle.digest(applied.changeDigest, at: applied.last.index)
         {
             fail("\(node.name): \(violation)")
+        }
+    }
+
+    /// A session ends by its silence only, and not before that has lasted for its timeout.
+    private func checkExpiries() {
+        for id in oracle.takeExpired() {
+            guard let heard = clients.compactMap(\.state.sessionHeard).first(where: { $0.id == id }),
+                now < heard.at + settings.sessionTimeout
+            else { continue }
+            fail("session \(id) has expired, and was heard at \(heard.at)")
+        }
+    }
+
+    /// What a session owns is there as long as the session is.
+    private func checkOwners(_ node: SimNode) {
+        guard let machine = node.process?.state.machine else { return }
+        do {
+            var from: SessionID?
+            repeat {
+                let found = try machine.findOrphans(after: from, limit: 100)
+                if let orphan = found.orphans.first { fail("session \(orphan) is over, and still owns rows") }
+                from = found.lookedThrough
+            } while from != nil && violation == nil
+        } catch {
+            fail("the owners of \(node.name) cannot be read: \(error)")
         }
     }
 
@@ -157,6 +196,7 @@ extension World {
             fail("the states of \(machines[0].name) and \(node.name) differ: \(states)")
         }
         checkChanges()
+        if let node = nodes.first(where: { $0.process != nil }) { checkOwners(node) }
         for node in nodes where node.process?.replica.isDrained == false {
             if node.process?.replica.raft.isLeader != true { fail("\(node.name) still has requests pending") }
         }

@@ -133,8 +133,8 @@ extension World {
     ) {
         let hello = PeerHello(
             identity: identity, sender: node.id, name: node.name, expectedReceiver: receiver,
-            peerAddress: node.peerAddress, clientAddress: node.clientAddress, softwareVersion: "sim", featureLevel: 1,
-            lastIndex: last, configurationIndex: configuration)
+            peerAddress: node.peerAddress, clientAddress: node.clientAddress, softwareVersion: "sim",
+            featureLevel: node.featureLevel, lastIndex: last, configurationIndex: configuration)
         say(.hello(hello), over: connection, toCalled: true)
     }
 
@@ -246,7 +246,9 @@ extension World {
         switch message {
         case .hello(let hello): receive(hello, node, connection)
         case .foundingProbe:
-            let reply = FoundingProbeReply(isEmpty: node.process == nil, node: node.id, name: node.name, members: [])
+            let reply = FoundingProbeReply(
+                isEmpty: node.process == nil, node: node.id, name: node.name, members: [],
+                featureLevel: node.featureLevel)
             say(.foundingProbeReply(reply), over: connection, toCalled: false, requestID: requestID)
         case .foundingCommit:
             let outcome = takePart(node, payload)
@@ -262,14 +264,14 @@ extension World {
         var reply = PeerHelloReply(
             refusal: .noCluster, message: "\(node.name) belongs to no cluster: its data directory is empty",
             version: ProtocolVersion.chosen(from: hello.versions) ?? 0, identity: nil, node: node.id, name: node.name,
-            clientAddress: node.clientAddress, softwareVersion: "sim", featureLevel: 1, lastIndex: .zero,
-            acknowledgedByCaller: .zero)
+            clientAddress: node.clientAddress, softwareVersion: "sim", featureLevel: node.featureLevel,
+            lastIndex: .zero, acknowledgedByCaller: .zero)
         guard let process = node.process else {
             return say(.helloReply(reply), over: connection, toCalled: false)
         }
         let greeting = PeerGreeting(
             identity: identity, node: node.id, name: node.name,
-            configuration: process.replica.configurationToGreetWith)
+            configuration: process.replica.configurationToGreetWith, featureLevel: process.replica.featureLevel)
         let refusal = greeting.refusal(of: hello) {
             let member = Member(id: hello.sender, name: hello.name, peerAddress: hello.peerAddress)
             var isMet = false
@@ -300,7 +302,10 @@ extension World {
         switch (connection.purpose, message) {
         case (.member(let id), .helloReply(let reply)): answered(node, connection, id, reply)
         case (.question(let token), .foundingProbeReply(let reply)):
-            questionEnds(node, token, .answered(isEmpty: reply.isEmpty, node: reply.node, name: reply.name))
+            questionEnds(
+                node, token,
+                .answered(
+                    isEmpty: reply.isEmpty, node: reply.node, name: reply.name, featureLevel: reply.featureLevel))
         case (.joining, .helloReply(let reply)):
             if let address = connection.address { node.joining?.found[address] = reply.identity }
             hangUp(connection, atCalled: false)

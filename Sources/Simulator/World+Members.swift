@@ -53,6 +53,9 @@ extension World {
             fail("\(node.name) was removed, knows it, and leads")
         }
         guard raft.isLeader else { return }
+        if raft.term(at: raft.configurationIndex) == raft.currentTerm, !raft.status.hasCommittedInTerm {
+            fail("\(node.name) changes the members at \(raft.configurationIndex) before it has committed in its term")
+        }
         if raft.configurationIndex <= raft.commitIndex, !raft.configuration.isJoint,
             !raft.configuration.isVoter(node.id)
         {

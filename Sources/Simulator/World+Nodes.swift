@@ -34,7 +34,8 @@ extension World {
         do {
             let opened = try OpenedNode(
                 fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
-                founding: node.record ?? founding, home: node.home, logSettings: logSettings)
+                founding: node.record ?? founding, home: node.home, logSettings: logSettings,
+                knownLevel: node.featureLevel)
             for note in opened.notes { tell("\(node.name) \(note)") }
             checkReopened(node, opened.log.log)
             let replica = Replica(
@@ -87,6 +88,9 @@ extension World {
         var replica = ReplicaSettings(
             name: node.name, clientAddress: node.clientAddress, peerAddress: node.peerAddress, softwareVersion: "sim")
         replica.tailSizeMax = settings.tailSizeMax
+        if settings.entriesPerAppendMax > 0 { replica.raft.entriesPerAppendMax = settings.entriesPerAppendMax }
+        if settings.inflightMessagesMax > 0 { replica.raft.inflightMessagesMax = settings.inflightMessagesMax }
+        replica.featureLevel = node.featureLevel
         return replica
     }
 
@@ -320,7 +324,8 @@ extension World {
         case .applied(let report):
             if case .entries(let slabs, _) = work { checkApplied(slabs, report, by: node, process) }
             turn(node) { $0.applied(report) }
-        case .answered, .answeredWithDamage, .damaged, .sessionsListed, .orphansFound, .fed, .feedDamaged:
+        case .answered, .answeredWithDamage, .damaged, .sessionsListed, .orphansFound, .fed, .feedDamaged,
+            .feedFailed:
             turn(node) { outcome.deliver(to: &$0) }
         case .nothing: break
         }

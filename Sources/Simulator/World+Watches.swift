@@ -12,23 +12,27 @@ final class SimWatcher {
         /// What it has told, or said that there is no more than that.
         var through: LogIndex
         var told: [(revision: LogIndex, changes: [Change])] = []
+        var origins: [ChangeOrigin?] = []
     }
 
     let number: Int
     let client: Int
     let prefix: [UInt8]
     let beginsAtOne: Bool
+    /// It asks what was there before.
+    let asksBefore: Bool
     var stretches: [Stretch] = []
     /// The watch at present; each new beginning is another one.
     var id: WatchID
     /// Bytes that came and were not read.
     var unread = 0
 
-    init(number: Int, client: Int, prefix: [UInt8], beginsAtOne: Bool) {
+    init(number: Int, client: Int, prefix: [UInt8], beginsAtOne: Bool, asksBefore: Bool) {
         self.number = number
         self.client = client
         self.prefix = prefix
         self.beginsAtOne = beginsAtOne
+        self.asksBefore = asksBefore
         id = WatchID(UInt64(number) << 32)
     }
 }
@@ -40,7 +44,8 @@ extension World {
         for number in 0..<settings.watchCount {
             let prefix = [[], Workload.prefix(of: 0), Workload.prefix(of: 1), Workload.queuePrefix][number % 4]
             let watcher = SimWatcher(
-                number: number + 1, client: number % clients.count, prefix: prefix, beginsAtOne: number % 3 == 0)
+                number: number + 1, client: number % clients.count, prefix: prefix, beginsAtOne: number % 3 == 0,
+                asksBefore: number % 5 != 4)
             watchers.append(watcher)
             beginWatch(watcher, from: watcher.beginsAtOne ? LogIndex(1) : .zero)
         }
@@ -53,21 +58,24 @@ extension World {
         // Small enough that it is used up.
         options.window = UInt32(watchChance.pick([600, 4_000, 64_000]))
         options.progressInterval = .milliseconds(500)
+        if watcher.asksBefore { options.filter = [.before, .valuesBefore, .origins] }
         clients[watcher.client].state.step(
             .watchBegun(watcher.id, options, deadline: now + .seconds(3_600)), now: now)
         carryOut(clients[watcher.client])
     }
 
     func watchTold(_ id: WatchID, _ news: WatchNews) {
+        if observerTold(id, news) { return }
         guard let watcher = watchers.first(where: { $0.id == id }) else { return }
         switch news {
         case .begun(let revision):
             watcher.stretches.append(SimWatcher.Stretch(first: revision.next, through: revision))
-        case .changes(let revision, let changes, let size):
+        case .changes(let revision, let changes, let origin, let size):
             watcher.unread += size
             watchedChanges += changes.count
             note(revision, of: watcher)
             watcher.stretches[watcher.stretches.count - 1].told.append((revision, changes))
+            watcher.stretches[watcher.stretches.count - 1].origins.append(origin)
         case .progress(let revision, let size):
             watcher.unread += size
             guard let last = watcher.stretches.last, revision >= last.through else {
@@ -144,6 +152,11 @@ extension World {
                 let expected = oracle.model.changes(prefix: watcher.prefix).filter {
                     $0.revision >= stretch.first && $0.revision <= stretch.through
                 }
+                for (told, origin) in zip(stretch.told, stretch.origins) {
+                    let fault = fault(
+                        ofHistory: told.changes, origin, at: told.revision, isAsked: watcher.asksBefore)
+                    if let fault { fail("watch \(watcher.number) tells at \(told.revision) \(fault)") }
+                }
                 let found = stretch.told.compactMap(withoutEndedSessions)
                 guard found.map(\.revision) == expected.map(\.revision) else {
                     let told = Set(found.map(\.revision))
@@ -157,6 +170,16 @@ extension World {
                     fail("watch \(watcher.number) tells of revision \(told.revision) something else than happened")
                 }
             }
+        }
+    }
+}
+
+extension WatchNews {
+    /// Everything through it is in the state that the watch tells of.
+    var revision: LogIndex? {
+        switch self {
+        case .begun(let revision), .changes(let revision, _, _), .progress(let revision, _): revision
+        case .ended: nil
         }
     }
 }

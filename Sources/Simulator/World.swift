@@ -47,12 +47,13 @@ package final class World {
         case operatorActs
         case leaderIsStruck
         case retire(node: Int, id: NodeID)
+        case upgrade(node: Int)
     }
 
     package let seed: UInt64
     let settings: WorldSettings
     let identity: ClusterIdentity
-    let founding: FoundingRecord
+    private(set) var founding: FoundingRecord
     var now = Instant.zero
     var queue = EventQueue<Event>()
     var nodes: [SimNode] = []
@@ -70,6 +71,7 @@ package final class World {
     var adminChance: Chance
     var coordinationChance: Chance
     var watchChance: Chance
+    var releaseChance: Chance
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -93,6 +95,11 @@ package final class World {
     /// Those whose feed was lost, until they begin again.
     var lostWatches: [Int] = []
     var watchedChanges = 0
+    var observers: [SimObserver] = []
+    /// By all observers together.
+    package internal(set) var leadersSeen = 0
+    /// Changes whose row before was told, and right.
+    var historyChecked = 0
     /// Connections whose bytes this world has damaged.
     var damagedConnections: [SimConnection] = []
 
@@ -120,7 +127,8 @@ package final class World {
     package init(seed: UInt64, settings given: WorldSettings = WorldSettings()) {
         self.seed = seed
         var shape = Chance(seed: seed, stream: 1)
-        settings = given.drawn(&shape)
+        var swarmChance = Chance(seed: seed, stream: 9)
+        settings = given.drawn(&shape, swarm: &swarmChance)
         networkChance = Chance(seed: seed, stream: 2)
         nodeChance = Chance(seed: seed, stream: 3)
         workChance = Chance(seed: seed, stream: 4)
@@ -128,6 +136,7 @@ package final class World {
         adminChance = Chance(seed: seed, stream: 6)
         coordinationChance = Chance(seed: seed, stream: 7)
         watchChance = Chance(seed: seed, stream: 8)
+        releaseChance = Chance(seed: seed, stream: 9)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -155,12 +164,15 @@ package final class World {
                     number: number, endpoints: founders, identity: identity, chance: &shape, settings: settings))
         }
         if settings.changesMembers { prepareChanges(founders) }
+        drawReleases()
+        founding.featureLevel = foundingLevel
         for node in nodes { schedule(.start(node: node.number), after: nodeChance.interval(.zero, .milliseconds(200))) }
         for client in clients {
             schedule(.clientThinks(client: client.number), after: nodeChance.interval(.zero, .milliseconds(500)))
         }
         if settings.injectsFaults { schedule(.nextFault, after: .seconds(2)) }
         startWatchers()
+        startObservers()
     }
 
     // MARK: - Time
@@ -219,6 +231,7 @@ package final class World {
         case .operatorActs: operatorActs()
         case .leaderIsStruck: strikeLeader()
         case .retire(let node, let id): retire(nodes[node], id)
+        case .upgrade(let node): upgrade(node)
         }
     }
 
@@ -237,7 +250,7 @@ package final class World {
             .joinRound(let node, _):
             return node
         case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
-            .operatorActs, .leaderIsStruck, .retire:
+            .operatorActs, .leaderIsStruck, .retire, .upgrade:
             return nil
         }
     }
@@ -277,6 +290,7 @@ package final class World {
         case .operatorActs: mix(24)
         case .leaderIsStruck: mix(25)
         case .retire(let node, _): mix(UInt64(node) << 8 | 26)
+        case .upgrade(let node): mix(UInt64(node) << 8 | 27)
         }
     }
 

@@ -10,7 +10,15 @@ package struct WorldSettings: Sendable {
     package var injectsFaults = true
     /// An operator changes the members all the time.
     package var changesMembers = false
+    /// Some nodes begin with an old release.
+    package var mixesReleases = false
+    /// Nodes that begin with an old release, and stay so until somebody upgrades them.
+    package var oldNodes: [Int] = []
     package var driftsClocks = true
+    /// Which faults strike.
+    package var focus = FaultFocus.all
+    /// Everything else about the world is drawn too: who does what, which faults strike, how much goes into a message.
+    package var isSwarm = false
     /// Bytes of log that a node keeps beyond what it needs to start; small, so that followers need snapshots.
     package var logRetention = 0
     package var segmentSize = 0
@@ -19,23 +27,47 @@ package struct WorldSettings: Sendable {
     package var hasVolatileState = false
     /// Watches among the clients; none unless asked for.
     package var watchCount = 0
+    /// Clients that want to know who leads; none unless asked for.
+    package var observerCount = 0
     package var networkDelayMax = Interval.zero
     /// Of a hundred times that a fault is due, how often which one; 0 switches a class off for this seed.
     var enabled: [Bool] = []
     var faultPauseMax = Interval.seconds(2)
     var thinkTimeMax = Interval.milliseconds(150)
-    var sessionTimeout = Interval.seconds(10)
+    /// Of all clients; 0: drawn.
+    package var sessionTimeout = Interval.zero
     /// Machines on which no member was founded.
     var spareCount = 0
     var operatorPauseMax = Interval.seconds(1)
     /// Half of what clients do is about elections and locks (CoordinationWorkload).
     package var coordinates = false
+    /// Bounds of what the core sends; 0: those that ship.
+    var entriesPerAppendMax = 0
+    var inflightMessagesMax = 0
 
     package init() {}
 
+    /// What a swarm's world is about.
+    private func drawnAsSwarm(_ chance: inout Chance) -> WorldSettings {
+        var drawn = self
+        drawn.focus = chance.pick([.all, .all, .network, .storage])
+        drawn.coordinates = chance.happens(percent: 60)
+        drawn.watchCount = chance.pick([0, 2, 4])
+        drawn.observerCount = chance.pick([0, 2])
+        drawn.changesMembers = chance.happens(percent: 35)
+        drawn.entriesPerAppendMax = chance.pick([1, 3, 64, 4_096])
+        drawn.inflightMessagesMax = chance.pick([1, 4, 64])
+        return drawn
+    }
+
     /// Each optional class of faults is on or off for a whole seed, so that rare mixtures come up as well as all at
     /// once.
-    func drawn(_ chance: inout Chance) -> WorldSettings {
+    func drawn(_ chance: inout Chance, swarm: inout Chance) -> WorldSettings {
+        guard !isSwarm else {
+            var world = drawnAsSwarm(&swarm)
+            world.isSwarm = false
+            return world.drawn(&chance, swarm: &swarm)
+        }
         var drawn = self
         let isFive = chance.happens(percent: 25)
         if nodeCount == 0 { drawn.nodeCount = isFive ? 5 : 3 }
@@ -53,8 +85,13 @@ package struct WorldSettings: Sendable {
         drawn.hasVolatileState = hasVolatileState || chance.happens(percent: 15)
         drawn.faultPauseMax = .milliseconds(Int64(chance.pick([300, 1_000, 3_000])))
         drawn.thinkTimeMax = .milliseconds(Int64(chance.pick([40, 100, 300])))
-        drawn.sessionTimeout = .seconds(Int64(chance.pick([2, 5, 10])))
+        let timeout = chance.pick([2, 5, 10])
+        if sessionTimeout == .zero { drawn.sessionTimeout = .seconds(Int64(timeout)) }
         drawn.enabled = Fault.Class.allCases.map { _ in chance.happens(percent: 70) }
+        if focus != .all {
+            drawn.enabled = Fault.Class.allCases.map(focus.contains)
+            drawn.faultPauseMax = min(drawn.faultPauseMax, .milliseconds(500))
+        }
         if changesMembers {
             // There are more nodes, and more is to happen among them; the clients are as many, and slower.
             drawn.thinkTimeMax = max(drawn.thinkTimeMax, .milliseconds(150))
@@ -66,4 +103,19 @@ package struct WorldSettings: Sendable {
 
     /// Machines and clients, the operator's among them.
     var hostCount: Int { nodeCount + spareCount + clientCount + (changesMembers ? 1 : 0) }
+}
+
+/// Which classes of faults a world has. Fewer of them leave more time for what only they bring about.
+package enum FaultFocus: Sendable {
+    case all
+    case network
+    case storage
+
+    func contains(_ fault: Fault.Class) -> Bool {
+        switch fault {
+        case .crash: true
+        case .partition, .cut, .clog, .pause, .wireDamage, .clock, .transfer: self != .storage
+        case .crashAll, .slowDisk, .diskError, .fullDisk, .bitFlip: self != .network
+        }
+    }
 }

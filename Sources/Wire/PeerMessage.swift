@@ -226,8 +226,14 @@ package struct FoundingProbeReply: Hashable, Sendable {
     package var name: String
     /// The list in the node's own configuration; all must be the same.
     package var members: [FoundingMember]
+    /// The highest that the node's release knows.
+    package var featureLevel: UInt32
 
-    package init(isEmpty: Bool, node: NodeID, name: String, members: [FoundingMember]) {
+    package init(
+        isEmpty: Bool, node: NodeID, name: String, members: [FoundingMember],
+        featureLevel: UInt32 = FeatureLevel.known
+    ) {
+        self.featureLevel = featureLevel
         self.isEmpty = isEmpty
         self.node = node
         self.name = name

@@ -213,6 +213,7 @@ extension FoundingProbeReply {
         writer.write(node.rawValue)
         writer.writeText(name)
         writer.write(members)
+        if featureLevel != FeatureLevel.first { writer.write(featureLevel) }
     }
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -220,6 +221,8 @@ extension FoundingProbeReply {
         node = NodeID(try reader.readUInt64())
         name = try reader.readText()
         members = try reader.readFoundingMembers()
+        // Nodes that know only the first level do not say so.
+        featureLevel = reader.isAtEnd ? FeatureLevel.first : try reader.readUInt32()
     }
 }
 

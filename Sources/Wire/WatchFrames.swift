@@ -10,6 +10,24 @@ package struct WatchFilter: OptionSet, Hashable, Sendable {
     package static let noDeletes = WatchFilter(rawValue: 2)
     /// Puts come without their values.
     package static let keysOnly = WatchFilter(rawValue: 4)
+
+    // Not filters: what is told besides. Without these bits the frames are as they were before there was any of it.
+
+    /// Where history is kept: whether there was a row before, and its revision.
+    package static let before = WatchFilter(rawValue: 8)
+    /// With `before`: its value too.
+    package static let valuesBefore = WatchFilter(rawValue: 16)
+    /// Of each revision, who made it and when.
+    package static let origins = WatchFilter(rawValue: 32)
+
+    package var detail: ChangeDetail {
+        var detail: ChangeDetail = contains(.keysOnly) ? [] : .value
+        if contains(.before) {
+            detail.insert(.before)
+            if contains(.valuesBefore) { detail.insert(.valueBefore) }
+        }
+        return detail
+    }
 }
 
 /// Asks for the changes under some keys, from a revision on. The request's id names the watch on its connection;
@@ -85,8 +103,8 @@ extension ClientRequest {
 /// A frame of a watch. After code 0 and a revision:
 ///
 ///     u8 1 created    u64 feed floor, the oldest revision that a watch could begin with here
-///     u8 2 changes    u8 flags: 1 the last revision goes on in the next frame
-///                     | u64 revision | u32 count | count × `Change`, to the end of the body
+///     u8 2 changes    u8 flags: 1 the last revision goes on in the next frame; 2 with origins
+///                     | u64 revision | [`ChangeOrigin`] | u32 count | count × `Change`, to the end of the body
 ///     u8 3 progress
 ///
 /// *Created*: changes after the revision follow. *Changes*, *progress*: those of all revisions through this one have
@@ -100,10 +118,13 @@ package enum WatchEvent: Hashable, Sendable {
 
     package struct RevisionChanges: Hashable, Sendable {
         package var revision: LogIndex
+        /// Nil where it was not asked for.
+        package var origin: ChangeOrigin?
         package var changes: [Change]
 
-        package init(revision: LogIndex, changes: [Change]) {
+        package init(revision: LogIndex, origin: ChangeOrigin? = nil, changes: [Change]) {
             self.revision = revision
+            self.origin = origin
             self.changes = changes
         }
     }
@@ -121,18 +142,20 @@ package enum WatchEvent: Hashable, Sendable {
         switch form {
         case 1: self = .created(revision: through, floor: LogIndex(try reader.readUInt64()))
         case 2:
-            let goesOn = try reader.readUInt8() & WatchFrame.goesOn != 0
+            let flags = try reader.readUInt8()
+            let goesOn = flags & WatchFrame.goesOn != 0
             var revisions: [RevisionChanges] = []
             while !reader.isAtEnd {
                 let revision = LogIndex(try reader.readUInt64())
                 guard revision <= through, revisions.last.map({ $0.revision < revision }) ?? true else {
                     throw .invalid("order of revisions in a watch")
                 }
+                let origin = flags & WatchFrame.withOrigins != 0 ? try ChangeOrigin(decoding: &reader) : nil
                 let count = try reader.readCount32(itemSizeMin: 3)
                 var changes: [Change] = []
                 changes.reserveCapacity(count)
                 for _ in 0..<count { changes.append(try Change(decoding: &reader)) }
-                revisions.append(RevisionChanges(revision: revision, changes: changes))
+                revisions.append(RevisionChanges(revision: revision, origin: origin, changes: changes))
             }
             self = .changes(revisions, through: through, goesOn: goesOn)
         case 3: self = .progress(through: through)
@@ -144,18 +167,21 @@ package enum WatchEvent: Hashable, Sendable {
 /// A frame of changes that is being written; and the frames that are written at once.
 package struct WatchFrame: Sendable {
     static let goesOn: UInt8 = 1
+    static let withOrigins: UInt8 = 2
 
     /// The frame so far, to be sent after `finish`.
     package private(set) var writer = ByteWriter()
     private let start: FrameStart
-    /// Where the open revision has its count, and the count so far.
-    private var open: (offset: Int, count: UInt32)?
+    private let hasOrigins: Bool
+    /// Where the open revision begins, where it has its count, and the count so far.
+    private var open: (start: Int, offset: Int, count: UInt32)?
     /// Where revisions begin.
     private let bodyStart: Int
 
-    package init(requestID: UInt64) {
+    package init(requestID: UInt64, hasOrigins: Bool = false) {
+        self.hasOrigins = hasOrigins
         start = Self.begin(requestID, 2, .zero, into: &writer)
-        writer.write(UInt8(0))
+        writer.write(hasOrigins ? Self.withOrigins : 0)
         bodyStart = writer.count
     }
 
@@ -164,10 +190,12 @@ package struct WatchFrame: Sendable {
     /// The revision that is open has changes in this frame.
     package var hasOpenChanges: Bool { (open?.count ?? 0) > 0 }
 
-    package mutating func begin(_ revision: LogIndex) {
+    package mutating func begin(_ revision: LogIndex, _ origin: ChangeOrigin) {
         endRevision()
+        let start = writer.count
         writer.write(revision.rawValue)
-        open = (writer.count, 0)
+        if hasOrigins { origin.encode(into: &writer) }
+        open = (start, writer.count, 0)
         writer.write(UInt32(0))
     }
 
@@ -175,13 +203,13 @@ package struct WatchFrame: Sendable {
     /// - Returns: whether there are others in this frame.
     package mutating func takeBack() -> Bool {
         guard let open, open.count == 0 else { return false }
-        writer.removeAll(after: open.offset - 8)
+        writer.removeAll(after: open.start)
         self.open = nil
         return writer.count > bodyStart
     }
 
-    package mutating func append(_ change: borrowing ChangeView, keysOnly: Bool) {
-        change.encode(isKeyOnly: keysOnly, into: &writer)
+    package mutating func append(_ change: borrowing ChangeView, _ detail: ChangeDetail) {
+        change.encode(detail, into: &writer)
         open?.count += 1
     }
 
@@ -196,7 +224,10 @@ package struct WatchFrame: Sendable {
         endRevision()
         writer.overwrite(at: FrameFormat.headerSize + 2, with: UInt32(truncatingIfNeeded: through.rawValue))
         writer.overwrite(at: FrameFormat.headerSize + 6, with: UInt32(truncatingIfNeeded: through.rawValue >> 32))
-        if goesOn { writer.overwrite(at: FrameFormat.headerSize + Self.flagsOffset, with: Self.goesOn) }
+        if goesOn {
+            let flags = Self.goesOn | (hasOrigins ? Self.withOrigins : 0)
+            writer.overwrite(at: FrameFormat.headerSize + Self.flagsOffset, with: flags)
+        }
         writer.endFrame(start)
     }
 

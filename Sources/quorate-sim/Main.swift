@@ -27,6 +27,15 @@ struct QuorateSim: ParsableCommand {
     @Option(help: "Simulated seconds in which faults strike.")
     var seconds: Int64 = 20
 
+    @Option(help: "Plant this bug (only in a build with MUTANTS=1).")
+    var mutant: String?
+
+    @Flag(help: "Plant each bug in turn and tell how many seeds it takes to find it (only in a build with MUTANTS=1).")
+    var mutants = false
+
+    @Flag(help: "End with the first seed that fails.")
+    var untilFailure = false
+
     @Flag(help: "Tell what happens, line by line.")
     var trace = false
 
@@ -51,9 +60,15 @@ struct QuorateSim: ParsableCommand {
             throw ValidationError("--profile: there is no \"\(profile)\"; there are \(WorldProfile.names)")
         }
         guard seconds > 0, seconds <= 3_600 else { throw ValidationError("--seconds is 1 to 3600") }
+        if mutants || mutant != nil { try MutantHunt.validate(mutant) }
     }
 
     func run() throws {
+        if mutants {
+            guard try MutantHunt.run(asJSON: json) else { throw ExitCode(1) }
+            return
+        }
+        MutantHunt.plant(mutant)
         announceCrashes()
         let isOne = seed != nil
         let first = seed ?? from
@@ -68,6 +83,7 @@ struct QuorateSim: ParsableCommand {
                 if again.eventHash != result.eventHash { summary.addNondeterministic(number) }
             }
             report(result, isOne: isOne)
+            if untilFailure, summary.failed > 0 { break }
         }
         if !isOne { summary.write(asJSON: json) }
         if summary.failed > 0 { throw ExitCode(1) }
@@ -83,6 +99,13 @@ struct QuorateSim: ParsableCommand {
         case .clients:
             settings.coordinates = true
             settings.watchCount = 4
+            settings.observerCount = 4
+        case .network: settings.focus = .network
+        case .storage: settings.focus = .storage
+        case .swarm: settings.isSwarm = true
+        case .releases:
+            settings.mixesReleases = true
+            settings.coordinates = true
         case .default, nil: break
         }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
@@ -106,7 +129,8 @@ struct QuorateSim: ParsableCommand {
                     + (result.fencesUsed > 0
                         ? "\(result.fencedWritesAccepted) writes under \(result.fencesUsed) fences, "
                             + "\(result.fencedWritesRefused) under old ones refused, " : "")
-                    + "\(result.watchedChanges) changes watched, \(result.faults.total) faults")
+                    + "\(result.watchedChanges) changes watched (\(result.historyChecked) with what was before), "
+                    + "\(result.leadersSeen) leaders seen, \(result.faults.total) faults")
         }
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)
@@ -121,6 +145,14 @@ enum WorldProfile: String, CaseIterable {
     case membership
     /// Half of what clients do is about elections and locks, and some of them watch.
     case clients
+    /// Connections, clocks and processes fail, often; disks do not.
+    case network
+    /// Disks and processes fail, often; the network does not.
+    case storage
+    /// Each seed draws what its world goes through: any mixture of the others.
+    case swarm
+    /// As `clients`, and some nodes run an old release until they are upgraded.
+    case releases
 
     static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }

@@ -92,8 +92,8 @@ struct ClusterClient {
         }
     }
 
-    func watch(prefix: [UInt8], from revision: UInt64?, keysOnly: Bool) -> Client.Watch {
-        client.watch(prefix: prefix, from: revision, filter: keysOnly ? [.keysOnly] : [])
+    func watch(prefix: [UInt8], from revision: UInt64?, filter: WatchFilter) -> Client.Watch {
+        client.watch(prefix: prefix, from: revision, filter: filter)
     }
 
     /// On its own; a retry by a later run of the program is a new transaction.
@@ -206,7 +206,7 @@ struct ClusterClient {
 extension CommandError {
     init(_ error: ClientError) {
         var message = error.message
-        if let revision = error.currentRevision {
+        if error.code == .conflict, let revision = error.currentRevision {
             message += revision == 0 ? ": there is no such key" : ": the key is at revision \(revision)"
         }
         self.init(

@@ -24,39 +24,6 @@ struct GuardOptions: ParsableArguments {
 
 // MARK: - Elections, sessions, fences
 
-struct Leader: AsyncParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Print who leads an election group; exit code 1 when nobody does.")
-
-    @Argument(help: ArgumentHelp("The election group.", valueName: "GROUP")) var group: String
-    @OptionGroup var read: ReadOptions
-    @OptionGroup var options: ClientOptions
-
-    func run() async throws {
-        let leader = try await ClusterClient.with(options) {
-            try await $0.client.leader(group, level: read.readLevel.level)
-        }
-        guard let leader, let fence = leader.ticket.fence else {
-            if options.json {
-                Output.line(JSON.object([("group", .string(group)), ("found", .bool(false))]).text)
-            } else {
-                Output.error("nobody leads \(group)")
-            }
-            throw ExitCode(1)
-        }
-        if options.json {
-            let object = JSON.object([
-                ("group", .string(group)), JSON.member("value", orBase64: "base64", leader.data),
-                ("fence", .number(fence)), ("ticket", .number(leader.ticket.number)),
-                ("session", .string(leader.session)),
-            ])
-            Output.line(object.text)
-        } else {
-            Output.write(leader.data + Array(", fence \(fence)\n".utf8))
-        }
-    }
-}
-
 struct Session: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Look at the sessions of clients.", subcommands: [SessionList.self])

@@ -65,7 +65,11 @@ struct Elect: AsyncParsableCommand {
         let isLost = try await ClusterClient.with(options, sessionTimeout: holder.ttl.interval) {
             try await campaign($0.client)
         }
-        if isLost { throw ExitCode(1) }
+        guard isLost else { return }
+        Output.error(
+            "the candidacy in \(group) is over: the cluster and this command have not heard of each other for --ttl "
+                + "\(holder.ttl.defaultValueDescription); run it again to campaign anew")
+        throw ExitCode(1)
     }
 
     /// - Returns: whether it ended because the candidacy was lost.

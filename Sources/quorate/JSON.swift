@@ -92,10 +92,11 @@ enum JSON: Hashable {
 
 extension JSON {
     /// A record as `get` and `list` print it.
-    static func row(key: [UInt8], value: [UInt8]?, revision: UInt64) -> JSON {
+    static func row(key: [UInt8], value: [UInt8]?, revision: UInt64, owner: String? = nil) -> JSON {
         var members = [member("key", orBase64: "keyBase64", key)]
         if let value { members.append(member("value", orBase64: "base64", value)) }
         members.append(("revision", .number(revision)))
+        if let owner { members.append(("owner", .string(owner))) }
         return .object(members)
     }
 

@@ -29,15 +29,36 @@ struct Put: AsyncParsableCommand {
 
 struct Get: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Print the value of a key; exit code 1 when there is none.")
+        abstract: "Print the value of a key; exit code 1 when there is none.",
+        discussion: """
+            With --at the value as it was then, for a key that has history (`quorate history on PREFIX`), as far back as the
+            nodes keep the log of its changes.
+            """)
 
     @OptionGroup var options: ClientOptions
     @OptionGroup var read: ReadOptions
     @Argument(help: "The key.") var key: String
+    @Option(help: ArgumentHelp("As it was then: \(PastPointArgument.form).", valueName: "R|TIME"))
+    var at: PastPointArgument?
+
+    mutating func validate() throws {
+        try at?.checkForm("--at")
+        if at != nil, read.readLevel == .stale {
+            throw ValidationError("--at is exact: leave out --read-level stale.")
+        }
+    }
 
     func run() async throws {
         let bytes = Array(key.utf8)
-        let row = try await ClusterClient.with(options) { try await $0.get(key: bytes, level: read.readLevel) }
+        let point = try at?.point()
+        let row = try await ClusterClient.with(options) { cluster in
+            guard let point else { return try await cluster.get(key: bytes, level: read.readLevel) }
+            do {
+                return try await cluster.client.get(bytes, at: point)
+            } catch let error as ClientError where error.code == .compacted {
+                throw try await cluster.explained(error)
+            }
+        }
         guard let row else {
             if options.json {
                 Output.line(JSON.object([("key", .string(key)), ("found", .bool(false))]).text)
@@ -47,7 +68,7 @@ struct Get: AsyncParsableCommand {
             throw ExitCode(1)
         }
         if options.json {
-            Output.line(JSON.row(key: row.key, value: row.value, revision: row.revision).text)
+            Output.line(JSON.row(key: row.key, value: row.value, revision: row.revision, owner: row.owner).text)
         } else {
             Output.write(row.value + [0x0A])
         }
@@ -95,7 +116,16 @@ struct Delete: AsyncParsableCommand {
 struct List: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Print the records whose keys begin with a prefix, in key order.",
-        discussion: "All of them are of one revision, however long the list is.")
+        discussion: """
+            All of them are of one revision, however long the list is.
+
+            With --since R only what has changed after revision R, each key in its last form: the records that were put, then
+            the keys that are gone. A line is put or deleted, the revision of the last change, the key, the value; the
+            revision that the list shows comes first, on standard error. With --json:
+              {"revision":N}
+              {"key":K,"value":V,"revision":R}
+              {"key":K,"deleted":true,"revision":R}
+            """)
 
     @OptionGroup var options: ClientOptions
     @OptionGroup var read: ReadOptions
@@ -103,8 +133,12 @@ struct List: AsyncParsableCommand {
     @Flag(help: "Keys without values.") var keysOnly = false
     @Flag(help: "Only how many there are.") var count = false
     @Option(help: ArgumentHelp("Stop after N records.", valueName: "N")) var limit: Int?
+    @Option(help: ArgumentHelp("Only what has changed after revision R.", valueName: "R")) var since: UInt64?
 
     mutating func validate() throws {
+        if since != nil, count || limit != nil || read.readLevel == .stale {
+            throw ValidationError("--since lists all changes: leave out --count, --limit and --read-level stale.")
+        }
         if let limit, limit < 1 { throw ValidationError("--limit must be 1 or more.") }
         if count && (keysOnly || limit != nil) {
             throw ValidationError("--count counts all of them: leave out --keys-only and --limit.")
@@ -113,6 +147,7 @@ struct List: AsyncParsableCommand {
 
     func run() async throws {
         let bytes = Array(prefix.utf8)
+        if let since { return try await listChanges(bytes, since: since) }
         if count {
             let number = try await ClusterClient.with(options) {
                 try await $0.count(prefix: bytes, level: read.readLevel)
@@ -129,9 +164,40 @@ struct List: AsyncParsableCommand {
         }
     }
 
+    private func listChanges(_ prefix: [UInt8], since: UInt64) async throws {
+        try await ClusterClient.with(options) { cluster in
+            var output = LineBuffer()
+            try await cluster.client.changes(under: prefix, since: since) { revision in
+                if options.json {
+                    output.append(JSON.object([("revision", .number(revision))]).bytes)
+                } else {
+                    Output.error("changes after revision \(since), as of revision \(revision)")
+                }
+            } _: { row in
+                guard !row.key.starts(with: ReservedKeys.prefix) else { return }
+                output.append(line(of: row))
+            }
+            output.flush()
+        }
+    }
+
+    private func line(of row: ChangedRow) -> [UInt8] {
+        if options.json {
+            guard row.value == nil else {
+                return JSON.row(key: row.key, value: keysOnly ? nil : row.value, revision: row.revision).bytes
+            }
+            let key = JSON.member("key", orBase64: "keyBase64", row.key)
+            return JSON.object([key, ("deleted", .bool(true)), ("revision", .number(row.revision))]).bytes
+        }
+        let line = Array("\(row.value == nil ? "deleted" : "put")\t\(row.revision)\t".utf8) + Self.readable(row.key)
+        guard let value = row.value, !keysOnly else { return line }
+        return line + [0x09] + Self.readable(value)
+    }
+
     private func line(of row: KeyValue) -> [UInt8] {
         if options.json {
-            return JSON.row(key: row.key, value: keysOnly ? nil : row.value, revision: row.revision).bytes
+            let value = keysOnly ? nil : row.value
+            return JSON.row(key: row.key, value: value, revision: row.revision, owner: row.owner).bytes
         }
         return keysOnly ? Self.readable(row.key) : Self.readable(row.key) + [0x09] + Self.readable(row.value)
     }

@@ -588,6 +588,27 @@ import Wire
         #expect(harness.sessions == [.connected, .suspended, .lost, .connected])
     }
 
+    @Test(
+        "a node that falls silent is left in time for another to hear of the session before it is at risk",
+        arguments: [1_000, 2_000, 4_000, 10_000])
+    func silentNode(timeout: Int64) throws {
+        var harness = Harness { $0.sessionTimeout = .milliseconds(timeout) }
+        harness.put("open")
+        let first = try #require(harness.dialed.first?.address)
+        harness.accept(first, leader: first)
+        harness.answer(try #require(harness.take(.mutate).first), revision: 2)
+        #expect(harness.sessions == [.connected])
+        // Nothing comes from it any more, and the connection stays.
+        harness.wait(.milliseconds(timeout * 2 / 3 - 1))
+        let other = try #require(harness.dialed.first { $0.address != first }?.address, "nobody else is called")
+        harness.accept(other, leader: other)
+        let request = try #require(harness.take(.keepAlive).last)
+        #expect(request.address == other)
+        harness.answer(request, with: .keepAlive(KeepAliveReply(revision: LogIndex(3), notOpen: [], leader: nil)))
+        harness.wait(.milliseconds(timeout / 3))
+        #expect(harness.sessions == [.connected])
+    }
+
     @Test("an answer to a keep-alive ends the suspension")
     func suspensionEnds() throws {
         var harness = connected()

@@ -277,7 +277,7 @@ struct ModelCluster {
             return writer.takeBytes()
         }
         do {
-            let header = try Command.validate(command.rawSpan)
+            let header = try Command.validate(command.rawSpan).header
             expire(header.session)
             if sessions[header.session] == nil {
                 guard let opening = header.opening, clusterTime - opening.openedAt < .seconds(60) else {

@@ -37,14 +37,14 @@ import Wire
     ) {
         var frame = WatchFrame(requestID: sent.header.requestID)
         for (revision, changes) in revisions {
-            frame.begin(LogIndex(revision))
+            frame.begin(LogIndex(revision), ChangeOrigin(session: SessionID(1, 2), principal: 3, time: .zero))
             for change in changes {
                 var writer = ByteWriter()
                 change.encode(into: &writer)
                 let bytes = writer.takeBytes()
                 var reader = ByteReader(bytes.rawSpan)
                 guard let view = try? ChangeView(decoding: &reader) else { return }
-                frame.append(view, keysOnly: false)
+                frame.append(view, .value)
             }
         }
         frame.finish(through: LogIndex(through ?? revisions.last?.0 ?? 0), goesOn: goesOn)
@@ -62,7 +62,7 @@ import Wire
         return harness.watchNews.map { _, news in
             switch news {
             case .begun(let revision): "begun after \(revision)"
-            case .changes(let revision, let changes, _):
+            case .changes(let revision, let changes, _, _):
                 "\(revision): " + changes.map { String(decoding: $0.key, as: UTF8.self) }.joined(separator: " ")
             case .progress(let revision, _): "through \(revision)"
             case .ended(let failure): "ended \(failure.error.code.name)"
@@ -153,7 +153,7 @@ import Wire
         tell(&harness, sent, [(1, [Self.change("a", large)])])
         tell(&harness, sent, [(2, [Self.change("a", large)])])
         var sizes: [Int] = []
-        for case .changes(_, _, let size) in harness.watchNews.map(\.news) { sizes.append(size) }
+        for case .changes(_, _, _, let size) in harness.watchNews.map(\.news) { sizes.append(size) }
         #expect(sizes.count == 2 && sizes.allSatisfy { $0 > 700 })
         #expect(harness.take(.watchCredit).isEmpty)
         harness.step(.watchRead(WatchID(1), sizes[0]))

@@ -20,6 +20,13 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
     /// The connection is cut instead of answering so many mutations, after applying them.
     private var cutsLeft = 0
 
+    /// The line of a group, as queries show it; and where watches are told of changes.
+    private var line: [Candidate] = []
+    private var watches: [(connection: UInt64, requestID: UInt64)] = []
+    /// Kinds of the queries and watches that came, in order.
+    private var asked: [String] = []
+    private var askedWaiters: [(count: Int, promise: EventLoopPromise<[String]>)] = []
+
     private init(_ eventLoop: any EventLoop) { context = TransportContext(eventLoop: eventLoop) }
 
     static func start(cutting cuts: Int = 0) async throws -> FakeNode {
@@ -53,6 +60,66 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
     /// Mutations that changed something.
     func appliedCount() async throws -> Int { try await context.eventLoop.submit { self.applied }.get() }
 
+    // MARK: A line that is watched
+
+    func setLine(_ candidates: [Candidate]) async throws {
+        try await context.eventLoop.submit { self.line = candidates }.get()
+    }
+
+    /// All that was asked, once so many queries and watches have come.
+    func asked(count: Int) async throws -> [String] {
+        let promise = context.eventLoop.makePromise(of: [String].self)
+        context.eventLoop.execute {
+            self.askedWaiters.append((count, promise))
+            self.tellAsked()
+        }
+        return try await promise.futureResult.get()
+    }
+
+    private func note(_ name: String) {
+        asked.append(name)
+        tellAsked()
+    }
+
+    private func tellAsked() {
+        for waiter in askedWaiters where waiter.count <= asked.count { waiter.promise.succeed(asked) }
+        askedWaiters.removeAll { $0.count <= asked.count }
+    }
+
+    /// The candidates are what they are now, and every watch is told of these changes.
+    func tell(_ changes: [Change], line: [Candidate]) async throws {
+        try await context.eventLoop.submit {
+            self.line = line
+            self.revision += 1
+            for watch in self.watches {
+                var frame = WatchFrame(requestID: watch.requestID)
+                frame.begin(LogIndex(self.revision))
+                for change in changes {
+                    var writer = ByteWriter()
+                    change.encode(into: &writer)
+                    let bytes = writer.takeBytes()
+                    var reader = ByteReader(bytes.rawSpan)
+                    if let view = try? ChangeView(decoding: &reader) { frame.append(view, keysOnly: false) }
+                }
+                frame.finish(through: LogIndex(self.revision), goesOn: false)
+                self.connections[watch.connection]?.send(frame.writer.bytes)
+            }
+        }.get()
+    }
+
+    /// Every watch ends with this.
+    func endWatches(_ error: ReplyError) async throws {
+        try await context.eventLoop.submit {
+            for watch in self.watches {
+                var writer = ByteWriter()
+                ClientReply.refuse(
+                    kind: ClientFrameKind.watch.rawValue, requestID: watch.requestID, error, into: &writer)
+                self.connections[watch.connection]?.send(writer.takeBytes())
+            }
+            self.watches = []
+        }.get()
+    }
+
     // MARK: Connections
 
     func opened(_ connection: FrameConnection) { connections[connection.id] = connection }
@@ -82,6 +149,7 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
                 }
                 ClientReply.encode(.mutate, requestID: id, body: reply.rawSpan, into: &writer)
             case .query(_, let query):
+                note("query")
                 let start = ClientReply.begin(.query, requestID: id, into: &writer)
                 answer(try Query(decoding: query), into: &writer)
                 writer.endFrame(start)
@@ -103,7 +171,13 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
                     revision: LogIndex(8), identity: ClusterIdentity(id: 5, generation: 1, generationTag: 0),
                     node: node, leader: leader, members: [])
                 ControlReply.status(reply).encode(requestID: id, into: &writer)
-            case .changeMembers, .clearAlarm, .watch, .watchCredit, .watchCancel, .snapshot, .snapshotPiece, .unknown:
+            case .watch(let request):
+                note("watch")
+                watches.append((connection.id, id))
+                WatchFrame.writeCreated(
+                    requestID: id, revision: request.from.previous, floor: LogIndex(1), into: &writer)
+            case .watchCredit, .watchCancel: return
+            case .changeMembers, .clearAlarm, .snapshot, .snapshotPiece, .unknown:
                 ClientReply.refuse(kind: header.kind, requestID: id, ReplyError(.unimplemented), into: &writer)
             }
             connection.send(writer.takeBytes())
@@ -149,6 +223,8 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
                 if case .get(let key) = operation { .get(rows[key]) } else { .put }
             }
             TransactionResult(succeeded: false, results: results).encode(into: &result)
+        case .campaign:
+            TicketResult(ticket: LogIndex(revision), fence: 0).encode(into: &result)
         default: break
         }
         if let conflict {
@@ -178,7 +254,12 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
                 view: page.pinsView && hasMore ? 9 : 0, hasMore: hasMore, cursor: shown.last?.key ?? [],
                 count: UInt32(shown.count), rows: shown
             ).encode(into: &writer)
-        case .list, .page, .releaseView, .leader, .candidates, .lock, .validate, .stateGet, .stateNames, .sessions: break
+        case .candidates(_, let after, let limit):
+            let items = Array(line.filter { $0.ticket > after }.prefix(Int(limit)))
+            ListPart(hasMore: false, items: items).encode(into: &writer)
+        case .list, .page, .releaseView, .leader, .lock, .validate, .stateGet, .stateNames, .sessions, .history, .changes,
+            .moment, .historyOf:
+            break
         }
     }
 }

@@ -116,6 +116,15 @@ extension Rig {
                 _ = try reader.readBytes(9)
                 for _ in 0..<(try reader.readUInt32()) { _ = try reader.readBytes16() }
             case 4: _ = try reader.readBytes(32)
+            case 6:
+                _ = try reader.readBytes(8)
+                for _ in 0..<(try reader.readUInt32()) {
+                    _ = try reader.readUInt8()
+                    _ = try reader.readBytes16()
+                    let what = try reader.readUInt8()
+                    if what > 0 { _ = try reader.readUInt64() }
+                    if what == 1 { _ = try reader.readBytes32(max: .max) }
+                }
             default:
                 guard try reader.readUInt64() == last else { throw DecodeError.invalid("index of an item") }
                 for _ in 0..<(try reader.readUInt32()) {

@@ -32,12 +32,7 @@ struct FeedTests {
         batch.forEachRevision { revision, changes in
             var list: [(table: UInt8, change: Change)] = []
             changes.forEach { table, view in
-                list.append(
-                    (
-                        table,
-                        Change(
-                            key: [UInt8](view.key), value: view.isPut ? [UInt8](view.value) : nil, owner: view.owner)
-                    ))
+                list.append((table, Change(view)))
             }
             told.append(Told(revision: revision, changes: list))
             return true
@@ -282,7 +277,14 @@ struct FeedTests {
         let changes = [
             Change(key: [1], value: [2, 3]), Change(key: [], value: nil),
             Change(key: [9], value: [], owner: SessionID(1, 2)),
-            Change(key: [4], value: [], isValueLeftOut: true),
+            Change(key: [4], value: [], isValueLeftOut: true), Change(key: [5], value: [6], before: .nothing),
+            Change(key: [5], value: nil, before: .nothing),
+            Change(key: [5], value: [6], before: .row(revision: LogIndex(7), value: [8, 9])),
+            Change(key: [5], value: nil, before: .row(revision: LogIndex(7), value: [8])),
+            Change(key: [5], value: [6], owner: SessionID(1, 2), before: .row(revision: LogIndex(7), value: nil)),
+        ]
+        let details: [ChangeDetail] = [
+            [], .value, [.before], [.value, .before], [.before, .valueBefore], [.value, .before, .valueBefore],
         ]
         for change in changes {
             var writer = ByteWriter()
@@ -292,17 +294,30 @@ struct FeedTests {
             #expect(try Change(decoding: &reader) == change)
             var again = ByteReader(bytes.rawSpan)
             let view = try ChangeView(decoding: &again)
-            for isKeyOnly in [false, true] {
+            for detail in details {
                 var copy = ByteWriter()
-                view.encode(isKeyOnly: isKeyOnly, into: &copy)
-                #expect(copy.count == view.encodedSize(isKeyOnly: isKeyOnly))
+                view.encode(detail, into: &copy)
+                #expect(copy.count == view.encodedSize(detail))
                 var reader = ByteReader(copy.bytes.rawSpan)
                 let read = try Change(decoding: &reader)
+                let isAtEnd = reader.isAtEnd
+                #expect(isAtEnd)
                 #expect(read.key == change.key)
-                #expect(read.isValueLeftOut == (change.value != nil && isKeyOnly || change.isValueLeftOut))
+                let leavesOut = !detail.contains(.value)
+                #expect(read.isValueLeftOut == (change.value != nil && leavesOut || change.isValueLeftOut))
+                guard detail.contains(.before), !detail.contains(.valueBefore),
+                    case .row(let revision, _?) = change.before
+                else {
+                    #expect(read.before == (detail.contains(.before) ? change.before : nil))
+                    continue
+                }
+                #expect(read.before == .row(revision: revision, value: nil))
             }
         }
-        let foreign: [[UInt8]] = [[], [2, 0, 0], [4, 0, 0], [8, 0, 0], [1, 1, 0, 7], [1, 0, 0, 9, 0, 0, 0]]
+        let foreign: [[UInt8]] = [
+            [], [2, 0, 0], [4, 0, 0], [64, 0, 0], [16, 0, 0], [32, 0, 0], [40, 0, 0], [24, 0, 0, 1], [1, 1, 0, 7],
+            [1, 0, 0, 9, 0, 0, 0],
+        ]
         for bytes in foreign {
             #expect(throws: DecodeError.self) {
                 var reader = ByteReader(bytes.rawSpan)
@@ -336,10 +351,11 @@ struct FeedTests {
         let change = Change(key: Array("s".utf8), value: row.takeBytes())
         var writer = ByteWriter()
         writer.write(UInt64(1))
+        ChangeOrigin(session: SessionID(1, 2), principal: 3, time: .zero).encode(into: &writer)
         writer.write(UInt32(0))
         writer.write(FeedTable.state.rawValue)
         change.encode(into: &writer)
-        writer.overwrite(at: 8, with: UInt32(writer.count - 12))
+        writer.overwrite(at: 8 + ChangeOrigin.size, with: UInt32(writer.count - 12 - ChangeOrigin.size))
         let told = Self.told(FeedBatch(range: LogIndex(1)...LogIndex(1), bytes: writer.takeBytes()))
         #expect(told.first?.changes.first?.change == change)
     }

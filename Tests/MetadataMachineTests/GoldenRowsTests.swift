@@ -60,6 +60,31 @@ struct GoldenRowsTests {
         return rows
     }
 
+    private static let historyGolden = URL(filePath: #filePath).deletingLastPathComponent()
+        .appending(path: "Golden/history-rows.txt")
+
+    /// A prefix with history, what a put and a delete found there, and when the first entry was.
+    @Test("the rows of history are pinned likewise")
+    func historyGoldenRows() throws {
+        let rig = try Rig()
+        try rig.mutate(.setHistory(prefix: Array("h/".utf8), isOn: true))
+        try rig.mutate(put("h/k", "old"))
+        try rig.mutate(put("h/k", "new"))
+        try rig.mutate(delete("h/k"))
+        var rows: [String] = []
+        try rig.engine.scan(from: [], to: nil, reversed: false) { key, value in
+            rows.append("\(Self.hex(key)) \(Self.hex(value))")
+            return .next
+        }
+        if ProcessInfo.processInfo.environment["QUORATE_RECORD"] == "1" {
+            try (rows.joined(separator: "\n") + "\n").write(
+                to: Self.historyGolden, atomically: true, encoding: .utf8)
+        }
+        let pinned = try String(contentsOf: Self.historyGolden, encoding: .utf8).split(separator: "\n")
+        #expect(rows == pinned.map(String.init))
+        #expect(Set(rows.map { $0.prefix(2) }).isSuperset(of: ["05", "11", "f1", "f4"]))
+    }
+
     @Test("the rows of elections, locks and the State API are pinned likewise")
     func coordinationGoldenRows() throws {
         let rows = try Self.coordinationRows()

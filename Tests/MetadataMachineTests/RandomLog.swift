@@ -33,10 +33,16 @@ struct RandomLog {
     private var lastSession: UInt64 = 0
 
     private let coordinates: Bool
+    private let switchesHistory: Bool
 
-    /// - Parameter coordinates: with elections, locks, owned rows and the State API among the requests.
-    init(seed: UInt64, base: LogIndex, count: Int, coordinates: Bool = false) {
+    /// - Parameters:
+    ///   - coordinates: with elections, locks, owned rows and the State API among the requests.
+    ///   - switchesHistory: on and off, for some prefixes.
+    init(
+        seed: UInt64, base: LogIndex, count: Int, coordinates: Bool = false, switchesHistory: Bool = false
+    ) {
         self.coordinates = coordinates
+        self.switchesHistory = switchesHistory
         chance = SplitMix64(seed: seed)
         index = base
         for _ in 0..<4 { clients.append(newClient()) }
@@ -146,6 +152,9 @@ struct RandomLog {
     }
 
     private mutating func mutation() -> Mutation {
+        if switchesHistory, happens(percent: 8) {
+            return .setHistory(prefix: prefix(), isOn: happens(percent: 60))
+        }
         if coordinates, happens(percent: 50) { return coordination() }
         return keyspaceMutation()
     }

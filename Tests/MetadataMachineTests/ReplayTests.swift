@@ -84,8 +84,11 @@ struct ReplayTests {
         "grouping, slabs, crashes and snapshots change neither rows nor digests nor replies", arguments: 1...12,
         [false, true])
     func sameWhateverTheWay(seed: Int, coordinates: Bool) throws {
+        // With and without history too.
         let items = RandomLog(
-            seed: UInt64(seed), base: Self.base, count: Self.count, coordinates: coordinates).items
+            seed: UInt64(seed), base: Self.base, count: Self.count, coordinates: coordinates,
+            switchesHistory: seed % 2 == 0
+        ).items
         let plain = try course(of: items, groupMax: 1, faultSeed: nil)
         #expect(plain.digests.map(\.index) == [LogIndex(Limits.sessionCheckpointInterval)])
         for variant in UInt64(0)..<5 {

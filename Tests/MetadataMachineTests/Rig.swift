@@ -69,6 +69,7 @@ final class Rig {
     /// Every entry since `base`.
     private(set) var log: [LoggedEntry] = []
     let base: LogIndex
+    private let levels: FeatureLevels
     var time = Rig.start
     private(set) var lastReport: ApplyReport?
     private var nextSequence: UInt64 = 1
@@ -77,10 +78,11 @@ final class Rig {
     static let session = SessionID(7, 7)
 
     /// Begins as after a snapshot of nothing at `base`.
-    init(base: LogIndex = .zero) throws {
+    init(base: LogIndex = .zero, levels: FeatureLevels = FeatureLevels()) throws {
         self.base = base
+        self.levels = levels
         engine = try Rig.emptyEngine(at: base)
-        machine = try Machine(engine: engine, node: NodeID(1))
+        machine = try Machine(engine: engine, node: NodeID(1), levels: levels)
     }
 
     static func emptyEngine(at base: LogIndex) throws -> MemoryEngine {
@@ -216,7 +218,7 @@ final class Rig {
     /// Goes back to the last flush and applies the log from there in one group.
     func crashAndReplay() throws {
         engine.crash()
-        machine = try Machine(engine: engine, node: NodeID(1))
+        machine = try Machine(engine: engine, node: NodeID(1), levels: levels)
         let from = machine.applied.last.index.next
         let through = base + log.count
         guard from <= through else { return }
@@ -226,14 +228,14 @@ final class Rig {
     /// Stops and starts without losing anything.
     func restart() throws {
         engine.flush()
-        machine = try Machine(engine: engine, node: NodeID(1))
+        machine = try Machine(engine: engine, node: NodeID(1), levels: levels)
     }
 
     /// Puts the state on a new engine, as another node does that gets a snapshot.
     func moveToSnapshot() throws {
         let successor = try Rig.install(machine.snapshotSource())
         engine = successor
-        machine = try Machine(engine: successor, node: NodeID(1))
+        machine = try Machine(engine: successor, node: NodeID(1), levels: levels)
     }
 
     static func install(_ source: SnapshotSource<MemoryView>) throws -> MemoryEngine {

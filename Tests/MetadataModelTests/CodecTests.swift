@@ -165,6 +165,19 @@ struct CodecTests {
         keysOnly.rows[0].value = nil
         let keyBytes = Samples.bytes { keysOnly.encode(into: &$0) }
         #expect(try decode(keyBytes) { try Page(decoding: &$0, for: PageRequest(isKeysOnly: true)) } == keysOnly)
+        var owned = Samples.listing
+        owned.rows = (0..<3).map { .init(key: [$0], revision: LogIndex(5), value: [$0]) }
+        owned.rows[2].owner = SessionID(3, 4)
+        owned.count = 3
+        let ownedBytes = Samples.bytes { owned.encode(into: &$0) }
+        #expect(try decode(ownedBytes) { try Page(decoding: &$0, for: PageRequest()) } == owned)
+        // What names the owner comes last; who does not know of it reads the rows all the same.
+        owned.rows[2].owner = nil
+        let plainBytes = Samples.bytes { owned.encode(into: &$0) }
+        #expect(ownedBytes.count == plainBytes.count + 24)
+        #expect(ownedBytes.starts(with: plainBytes))
+        let elsewhere = plainBytes + [1, 0, 0, 0, 3, 0, 0, 0] + [UInt8](repeating: 1, count: 16)
+        #expect(throws: DecodeError.self) { try decode(elsewhere) { try Page(decoding: &$0, for: PageRequest()) } }
         var counted = Samples.listing
         counted.rows = []
         let countBytes = Samples.bytes { counted.encode(into: &$0) }
@@ -211,6 +224,7 @@ struct CodecTests {
                 "21 alreadyInitialized", "22 foundingRefused", "23 noSuchMember", "24 memberExists",
                 "25 changeUnderWay", "26 notCaughtUp", "27 quorumAtRisk", "28 memberUnreachable",
                 "30 conflict", "31 compacted", "32 viewReleased", "33 fenced", "34 notLeading", "35 lockHeld", "36 lagged",
+                "37 historyOff", "38 lineFull",
                 "40 sequenceGap", "41 sequenceTooOld", "42 resultNotKept", "43 sessionExpired", "44 sessionLimit",
                 "50 alarmHolds", "51 noSuchAlarm",
             ])
@@ -219,7 +233,7 @@ struct CodecTests {
             commands == [
                 "1 put", "2 delete", "3 deleteRange", "4 createSequential", "5 transaction", "6 endSession",
                 "7 createOwnedSequential", "16 campaign", "17 withdraw", "18 setCandidateData", "19 acquireLock",
-                "20 releaseLock", "21 stateSet", "22 stateExpunge",
+                "20 releaseLock", "21 stateSet", "22 stateExpunge", "23 setHistory",
                 "128 expireSessions", "129 tick", "130 digestVerdict", "131 deleteFloor", "132 memberInfo",
                 "133 featureLevel",
             ])

@@ -166,8 +166,8 @@ struct ForeignBytesTests {
             #expect(throws: DecodeError.self) { try FoundingRecord(decoding: bytes.rawSpan) }
         }
         var version = Samples.founding.encoded()
-        version[0] = 3
-        #expect(throws: DecodeError.unknown("founding record version", 3)) {
+        version[0] = 4
+        #expect(throws: DecodeError.unknown("founding record version", 4)) {
             try FoundingRecord(decoding: version.rawSpan)
         }
     }

@@ -57,6 +57,8 @@ enum Samples {
             .coordination(.stateSet(StateStore(name: group, entry: stateEntry, expected: StateVersion(3, 4))))
         ),
         ("state expunge", .coordination(.stateExpunge(name: group, version: StateVersion(1, 2)))),
+        ("set history", .setHistory(prefix: key, isOn: true)),
+        ("set history of everything off", .setHistory(prefix: [], isOn: false)),
     ]
 
     static let housekeeping: [(name: String, command: Housekeeping)] = [
@@ -96,6 +98,17 @@ enum Samples {
         ("state get", .stateGet(name: group)),
         ("state names", .stateNames(after: group, limit: 5)),
         ("sessions", .sessions(after: session, limit: 5)),
+        ("history", .history),
+        ("changes", .changes(DeltaRequest(span: .prefix(Array("a/".utf8)), since: LogIndex(7)))),
+        (
+            "changes of a view",
+            .changes(
+                DeltaRequest(
+                    view: 0x99, span: .range(from: Array("a".utf8), to: nil), since: LogIndex(7), cursor: [0x10] + key,
+                    limit: 5, pinsView: false))
+        ),
+        ("moment", .moment(ClusterTime(nanoseconds: 0x1122))),
+        ("history of", .historyOf(prefix: key)),
     ]
 
     static let membership = Membership(
@@ -124,6 +137,23 @@ enum Samples {
 
     static let listing = Page(
         view: 0x99, hasMore: true, cursor: key, count: 1, rows: [.init(key: key, revision: LogIndex(7), value: value)])
+
+    static let time = ClusterTime(nanoseconds: 0x1122)
+    static let history = HistoryPrefix(prefix: key, since: LogIndex(7), time: time)
+    static let coverage = HistoryCoverage(since: LogIndex(7), time: time, isWhole: true)
+    static let moment = MomentResult(
+        revision: LogIndex(7), time: time, newestTime: ClusterTime(nanoseconds: 0x3344))
+    static let origin = ChangeOrigin(session: session, principal: 9, time: time)
+    static let delta = DeltaPage(
+        view: 0x99, hasMore: true, cursor: [0x11] + key,
+        items: [.init(key: key, revision: LogIndex(7), value: value), .init(key: key, revision: LogIndex(8), value: nil)])
+    /// Without history as they were before there was any; then with it.
+    static let changes = [
+        Change(key: key, value: value), Change(key: key, value: nil), Change(key: key, value: value, owner: session),
+        Change(key: key, value: value, before: .nothing),
+        Change(key: key, value: value, owner: session, before: .row(revision: LogIndex(7), value: [0xBE])),
+        Change(key: key, value: nil, before: .row(revision: LogIndex(7), value: nil)),
+    ]
 
     // MARK: Bytes
 
@@ -177,6 +207,16 @@ enum Samples {
         all.append(
             ("result of sessions", bytes { ListPart(hasMore: false, items: [sessionInfo]).encode(into: &$0) }))
         all.append(("result of list", bytes { listing.encode(into: &$0) }))
+        all.append(
+            ("result of set history", bytes { SetHistoryResult(isChanged: true, since: LogIndex(7)).encode(into: &$0) }))
+        all.append(("result of history", bytes { ListPart(hasMore: false, items: [history]).encode(into: &$0) }))
+        all.append(("result of changes", bytes { delta.encode(into: &$0) }))
+        all.append(("result of moment", bytes { moment.encode(into: &$0) }))
+        all.append(("result of history of", bytes { coverage.encode(into: &$0) }))
+        all.append(("origin of a change", bytes { origin.encode(into: &$0) }))
+        for (number, change) in changes.enumerated() {
+            all.append(("change \(number + 1)", bytes { change.encode(into: &$0) }))
+        }
         return all
     }
 }

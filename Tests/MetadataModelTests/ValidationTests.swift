@@ -34,7 +34,7 @@ struct ValidationTests {
     func wellFormed() throws {
         for sample in Samples.mutations {
             let bytes = Samples.command(sample.mutation)
-            let header = try Command.validate(bytes.rawSpan)
+            let header = try Command.validate(bytes.rawSpan).header
             #expect(header.kind == sample.mutation.kind)
             #expect(header.session == Samples.session)
             #expect(header.sequence == 5)

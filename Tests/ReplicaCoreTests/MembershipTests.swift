@@ -122,7 +122,7 @@ struct MembershipTests {
         #expect(second == .changeUnderWay)
         rig.replies.removeAll()
         rig.turn { replica, _ in
-            replica.probed(probe.token, .answered(isEmpty: true, node: NodeID(2), name: "n2"))
+            replica.probed(probe.token, .answered(isEmpty: true, node: NodeID(2), name: "n2", featureLevel: 2))
         }
         guard case .membersChanged(let reply)? = rig.replies.first else {
             Issue.record("no answer: \(rig.replies)")
@@ -155,7 +155,8 @@ struct MembershipTests {
     @Test("a node that is not empty, has another name or does not answer is not added")
     func addRefused() throws {
         let answers: [MemberProbeAnswer] = [
-            .answered(isEmpty: false, node: NodeID(2), name: "n2"), .answered(isEmpty: true, node: NodeID(2), name: "x"),
+            .answered(isEmpty: false, node: NodeID(2), name: "n2", featureLevel: 2),
+            .answered(isEmpty: true, node: NodeID(2), name: "x", featureLevel: 2),
             .failed("refused the connection"),
         ]
         for answer in answers {
@@ -226,7 +227,8 @@ struct MembershipTests {
         var rig = leader()
         func answer(_ replica: borrowing Replica) -> PeerRefusal? {
             let greeting = PeerGreeting(
-                identity: Rig.identity, node: NodeID(1), name: "n1", configuration: replica.configurationToGreetWith)
+                identity: Rig.identity, node: NodeID(1), name: "n1", configuration: replica.configurationToGreetWith,
+                featureLevel: 1)
             let hello = PeerHello(
                 identity: Rig.identity, sender: NodeID(8), name: "n8", expectedReceiver: NodeID(1), peerAddress: "p:8",
                 clientAddress: "c:8", softwareVersion: "t", featureLevel: 1, lastIndex: .zero, configurationIndex: .zero)

@@ -23,6 +23,10 @@ private struct WatchRig: ~Copyable {
     var frames: [Frame] = []
     /// What was asked of the apply thread and the read thread.
     var feedCount = 0
+    /// A feed ends after so many entries, as when they bring much.
+    var entriesFedMax = Int.max
+    /// What every put is said to have found.
+    var before: RowBefore?
     var readCount = 0
     /// Reads are answered later, and then in this order.
     var isHoldingReads = false
@@ -110,7 +114,8 @@ private struct WatchRig: ~Copyable {
             replica.applied(report)
         case .feed(let slabs, let range, let isLive):
             feedCount += 1
-            replica.fed(Self.batch(slabs, range), range: range, isLive: isLive)
+            let end = range.entryCount > entriesFedMax ? range.lowerBound + (entriesFedMax - 1) : range.upperBound
+            replica.fed(Self.batch(slabs, range.lowerBound...end, before: before), range: range, isLive: isLive)
         case .listSessions(let term): replica.sessionsListed([], nextTimer: nil, term: term)
         case .findOrphans(_, let term): replica.orphansFound([], next: nil, term: term)
         case .queries, .forgetOutcomes: break
@@ -129,22 +134,27 @@ private struct WatchRig: ~Copyable {
         replica.logRead(read, slabs: found)
     }
 
-    static func batch(_ slabs: [Slab], _ range: ClosedRange<LogIndex>) -> FeedBatch {
+    static func batch(
+        _ slabs: [Slab], _ range: ClosedRange<LogIndex>, before: RowBefore? = nil
+    ) -> FeedBatch {
         var writer = ByteWriter()
-        for slab in slabs {
+        for slab in slabs where slab.indexes.overlaps(range) {
             for index in slab.indexes.clamped(to: range).indexes {
                 let record = slab.record(at: index)
                 var reader = ByteReader(record.payload)
                 guard record.header.type == .command, let header = try? CommandHeader(decoding: &reader) else { continue }
                 var change = ByteWriter()
                 if header.kind == .put, let body = try? PutBody(decoding: &reader) {
-                    Change(key: [UInt8](body.key), value: [UInt8](body.value)).encode(into: &change)
+                    Change(key: [UInt8](body.key), value: [UInt8](body.value), before: before).encode(into: &change)
                 } else if header.kind == .delete, let body = try? DeleteBody(decoding: &reader) {
                     Change(key: [UInt8](body.key), value: nil).encode(into: &change)
                 } else {
                     continue
                 }
                 writer.write(index.rawValue)
+                ChangeOrigin(
+                    session: header.session, principal: record.header.principal, time: record.header.time
+                ).encode(into: &writer)
                 writer.write(UInt32(change.count + 1))
                 writer.write(FeedTable.records.rawValue)
                 writer.write(change.bytes)
@@ -274,6 +284,38 @@ struct WatchTests {
         }
     }
 
+    @Test("a log that cannot be read just now ends the watches that need it, and neither floor nor alarms know of it")
+    func unreadForNow() {
+        var rig = WatchRig { $0.tailSizeMax = 1 }
+        for number in 0..<50 { rig.put("k\(number)", String(repeating: "v", count: 100)) }
+        rig.watch(WatchRequest(span: .prefix([])), id: 8)
+        rig.isHoldingReads = true
+        rig.watch(WatchRequest(span: .prefix([]), from: LogIndex(2)), id: 7)
+        let read = rig.heldReads.first
+        #expect(read?.purpose == .feed)
+        _ = rig.takeFrames()
+        rig.turn { replica in
+            if let read { replica.feedFailed(read.range, reason: "Input/output error") }
+        }
+        var ends: [UInt64: ReplyError] = [:]
+        for frame in rig.takeFrames() {
+            if case .failed(let error) = frame.event { ends[frame.requestID] = error }
+        }
+        #expect(ends.keys.sorted() == [7])
+        #expect(ends[7]?.code == .unavailable)
+        #expect(ends[7]?.message == "n1 cannot read what changed: Input/output error")
+        let floor = rig.replica.feedFloor
+        let alarms = rig.replica.statusReply.alarms
+        #expect(floor == LogIndex(1) && alarms.isEmpty)
+        // The next attempt has it.
+        rig.isHoldingReads = false
+        rig.watch(WatchRequest(span: .prefix([]), from: LogIndex(2)), id: 9)
+        let hasChanges = rig.takeFrames().contains { frame in
+            if case .changes = frame.event { frame.requestID == 9 } else { false }
+        }
+        #expect(hasChanges)
+    }
+
     @Test("without a watch nothing is fed, and after the last one nothing again")
     func noCostWithoutWatches() {
         var rig = WatchRig()
@@ -295,6 +337,54 @@ struct WatchTests {
         #expect(!after.1)
         #expect(after.2 == 0)
         #expect(after.3 == 0, "a watch that is over waits for nothing")
+    }
+
+    @Test("what is too much for one stretch of the feed is read back in parts: nothing is missing, nothing comes twice")
+    func stretchesThatEndEarly() {
+        var rig = WatchRig()
+        for number in 0..<10 { rig.put("a\(number)") }
+        rig.entriesFedMax = 3
+        rig.watch(Self.everything, id: 9)
+        rig.watch(WatchRequest(span: .prefix([]), from: LogIndex(1)), id: 10)
+        rig.mutate((0..<20).map { .put(key: Array("b\($0)".utf8), value: []) })
+        for _ in 0..<5 { rig.wait(.milliseconds(10)) }
+        rig.put("last")
+        rig.wait(.milliseconds(10))
+        let frames = rig.takeFrames()
+        let live = (0..<20).map { "b\($0)" } + ["last"]
+        #expect(Self.keys(frames.filter { $0.requestID == 9 }) == live)
+        #expect(Self.keys(frames.filter { $0.requestID == 10 }) == (0..<10).map { "a\($0)" } + live)
+        var (one, two) = (Reader(), Reader())
+        for frame in frames { if frame.requestID == 9 { one.take(frame) } else { two.take(frame) } }
+        #expect(one.next == two.next)
+    }
+
+    @Test("who asks is told what was before and who it was; nobody else, and a frame holds what a frame may")
+    func historyIsAskedFor() throws {
+        var rig = WatchRig()
+        rig.watch(Self.everything, id: 9)
+        rig.watch(WatchRequest(span: .prefix([]), filter: [.before, .origins]), id: 10)
+        rig.watch(WatchRequest(span: .prefix([]), filter: [.before, .valuesBefore, .keysOnly]), id: 11)
+        rig.watch(WatchRequest(span: .prefix([]), filter: [.before, .valuesBefore]), id: 12)
+        rig.before = .row(revision: LogIndex(1), value: [UInt8](repeating: 1, count: Limits.valueSizeMaxDefault))
+        rig.put("k", String(repeating: "x", count: Limits.valueSizeMaxDefault))
+        rig.before = nil
+        let frames = rig.takeFrames()
+        var found: [UInt64: WatchEvent.RevisionChanges] = [:]
+        for frame in frames {
+            if case .changes(let revisions, _, _) = frame.event { found[frame.requestID] = revisions.first }
+            #expect(frame.size <= Limits.frameSizeMaxDefault)
+        }
+        #expect(found[9]?.origin == nil)
+        #expect(found[9]?.changes.first?.before == nil)
+        #expect(found[10]?.origin?.session == SessionID(1, 1))
+        #expect(found[10]?.changes.first?.before == .row(revision: LogIndex(1), value: nil))
+        guard case .row(_, let value) = found[11]?.changes.first?.before else { throw DecodeError.truncated }
+        #expect(value?.count == Limits.valueSizeMaxDefault)
+        #expect(found[11]?.changes.first?.isValueLeftOut == true)
+        // Both do not fit: the older one is left out.
+        #expect(found[12]?.changes.first?.before == .row(revision: LogIndex(1), value: nil))
+        #expect(found[12]?.changes.first?.value?.count == Limits.valueSizeMaxDefault)
     }
 
     @Test("what a connection watched ends with it")

@@ -69,6 +69,43 @@ extension ServerTests {
         }
 
         @Test(
+            "a candidate outlives all nodes that come back in time, and knows that it is lost when they do not",
+            .timeLimit(.minutes(2)))
+        func withoutNodes() async throws {
+            try await withCluster { cluster in
+                func start(_ name: String, ttl: String) throws -> ChildProcess {
+                    try ChildProcess(
+                        cluster.executable,
+                        ["elect", name, "--value", name, "--ttl", ttl, "--endpoints"]
+                            + [cluster.endpoints.joined(separator: ",")],
+                        outputPath: "\(cluster.directory)/\(name).out", errorPath: "\(cluster.directory)/\(name).err")
+                }
+                let patient = try start("patient", ttl: "60s")
+                let hasty = try start("hasty", ttl: "2s")
+                for process in [patient, hasty] {
+                    try await eventually("it leads") { process.output.hasPrefix("leading") }
+                }
+                try await cluster.kill(cluster.names)
+                #expect(try await hasty.waitUntilEnded() == .exited(1))
+                let fence = try #require(hasty.output.split(separator: "\n").first?.dropFirst("leading".count))
+                #expect(hasty.output == "leading\(fence)\nsuspended\(fence)\nlost\(fence)\n")
+                let reason = try String(contentsOfFile: "\(cluster.directory)/hasty.err", encoding: .utf8)
+                #expect(reason.contains("run it again to campaign anew"))
+
+                for name in cluster.names { try cluster.start(name) }
+                let client = cluster.client()
+                // The new leader ends the session that it has not heard of, and leaves the other what it has.
+                try await eventually("nobody leads for it") { try await client.leader("hasty") == nil }
+                let led = try #require(try await client.leader("patient")?.ticket.fence)
+                #expect(patient.output == "leading, fence \(led)\n")
+                patient.send(SIGINT)
+                #expect(try await patient.waitUntilEnded() == .exited(0))
+                #expect(try await client.leader("patient") == nil)
+                await client.shutdown()
+            }
+        }
+
+        @Test(
             "owned rows, locks and leadership outlive the cluster's leader and end with their session",
             .timeLimit(.minutes(3)))
         func sessionsAndFailover() async throws {

@@ -155,7 +155,7 @@ extension ServerTests {
                 for told in everything {
                     for change in told.changes {
                         switch change {
-                        case .put(let key, let value):
+                        case .put(let key, let value, _):
                             rows[key] = KeyValue(key: key, value: value, revision: told.revision)
                         case .deleted(let key): rows[key] = nil
                         }
@@ -419,7 +419,7 @@ extension ServerTests {
                     let isLast = found.changes.contains { change in
                         switch change {
                         case .deleted(let key): return key == lastKey
-                        case .put(let key, let value):
+                        case .put(let key, let value, _):
                             guard lastKey == nil else { return false }
                             return value == Array(Self.end.utf8) || (value.isEmpty && key == Array("load/0/zz".utf8))
                         }

@@ -4,6 +4,43 @@ import Testing
 
 @Suite("Sessions over a long time")
 struct SessionScenarioTests {
+    private enum Silence: CaseIterable {
+        case isolated
+        case mute
+        case deaf
+    }
+
+    /// A deaf leader is heard until it has noticed itself, and only then is there an election.
+    @Test(
+        "a leader that goes silent costs nobody his session, and whoever was at risk is well again",
+        arguments: Silence.allCases, 1...4 as ClosedRange<UInt64>)
+    private func silentLeader(silence: Silence, seed: UInt64) throws {
+        let world = World.quiet(seed: seed) {
+            $0.clientCount = 8
+            $0.sessionTimeout = .seconds(silence == .deaf ? 6 : 3)
+        }
+        world.advance(.seconds(5))
+        world.restClients()
+        world.advance(.seconds(5))
+        try #require(world.sessionsHeld == 8)
+        let lost = world.sessionsLost
+        for _ in 0..<5 {
+            let leader = try #require(world.leaderNumber)
+            switch silence {
+            case .isolated: world.isolate(node: leader)
+            case .mute: world.mute(node: leader)
+            case .deaf: world.deafen(node: leader)
+            }
+            world.advance(.seconds(8))
+            #expect(world.sessionsLost == lost)
+            #expect(world.sessionsHeld == 8)
+            world.reconnect()
+            world.advance(.seconds(8))
+        }
+        #expect(world.sessionsLost == lost && world.sessionsHeld == 8)
+        #expect(world.violation == nil)
+    }
+
     @Test("a client that only reads, and reaches a follower only, keeps its session for an hour")
     func readerLives() throws {
         let world = World.quiet(seed: 5) { $0.clientCount = 2 }

@@ -12,6 +12,7 @@ struct WatchTests {
         let result = Simulation.run(seed: seed, settings: settings)
         #expect(result.violation == nil)
         #expect(result.watchedChanges > 200)
+        #expect(result.historyChecked > 50)
     }
 
     @Test("a log that is cut short takes the feed from those who are behind, and they are told")

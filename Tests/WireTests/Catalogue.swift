@@ -77,21 +77,28 @@ enum Catalogue {
         ], feedFloor: LogIndex(1))
 
     private static var watchChanges: [UInt8] {
-        var frame = WatchFrame(requestID: 15)
-        let revisions: [(UInt64, [Change])] = [
-            (9, [Change(key: Array("a/b".utf8), value: Array("hello".utf8))]),
-            (11, [Change(key: Array("a/b".utf8), value: nil), Change(key: Array("a/c".utf8), value: [])]),
-        ]
+        changes(
+            requestID: 15, filter: [],
+            [
+                (9, [Change(key: Array("a/b".utf8), value: Array("hello".utf8))]),
+                (11, [Change(key: Array("a/b".utf8), value: nil), Change(key: Array("a/c".utf8), value: [])]),
+            ])
+    }
+
+    static func changes(requestID: UInt64, filter: WatchFilter, _ revisions: [(UInt64, [Change])]) -> [UInt8] {
+        let origin = ChangeOrigin(
+            session: session, principal: 0, time: ClusterTime(nanoseconds: 1_700_000_000_000_000_000))
+        var frame = WatchFrame(requestID: requestID, hasOrigins: filter.contains(.origins))
         for (revision, changes) in revisions {
-            frame.begin(LogIndex(revision))
+            frame.begin(LogIndex(revision), origin)
             for change in changes {
                 let bytes = bytes { change.encode(into: &$0) }
                 var reader = ByteReader(bytes.rawSpan)
                 guard let view = try? ChangeView(decoding: &reader) else { fatalError("a change that does not decode") }
-                frame.append(view, keysOnly: false)
+                frame.append(view, filter.detail)
             }
         }
-        frame.finish(through: LogIndex(11), goesOn: false)
+        frame.finish(through: LogIndex(revisions.last?.0 ?? 0), goesOn: false)
         return frame.writer.bytes
     }
 
@@ -344,7 +351,8 @@ enum Catalogue {
             (.foundingProbe(members), []),
             (
                 .foundingProbeReply(
-                    FoundingProbeReply(isEmpty: true, node: NodeID(0xA2), name: "n2", members: members)), []
+                    FoundingProbeReply(
+                        isEmpty: true, node: NodeID(0xA2), name: "n2", members: members, featureLevel: 1)), []
             ),
             (.foundingCommit, [1]), (.foundingCommitReply(.mismatch), []),
             (.logEntries(from: LogIndex(5), through: LogIndex(9)), []), (.logEntriesReply(from: LogIndex(5)), [1, 2]),

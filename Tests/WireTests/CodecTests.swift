@@ -247,6 +247,17 @@ import Wire
         }
     }
 
+    @Test("whoever knows more than the first feature level says so when asked who it is; silence means the first")
+    func levelOfProbe() throws {
+        for level in 1...3 as ClosedRange<UInt32> {
+            let reply = FoundingProbeReply(
+                isEmpty: true, node: NodeID(1), name: "n1", members: [], featureLevel: level)
+            let (header, body) = try scan(Catalogue.encoded(.foundingProbeReply(reply)))
+            #expect(body.count == (level == 1 ? 15 : 19))
+            #expect(try PeerMessage.decode(header, body: body.rawSpan).message == .foundingProbeReply(reply))
+        }
+    }
+
     private func decodeAll(_ header: FrameHeader, _ body: [UInt8]) {
         do { try check(header, body) } catch {}
         do { _ = try ClientRequest.decode(header, body: body.rawSpan) } catch {}

@@ -3,7 +3,7 @@ import MetadataModel
 import Wire
 
 extension Catalogue {
-    private static func mutation(
+    static func mutation(
         _ id: UInt64, _ sequence: UInt64, _ mutation: Mutation, guards: [Guard] = []
     ) -> [UInt8] {
         bytes { writer in
@@ -17,7 +17,7 @@ extension Catalogue {
         }
     }
 
-    private static func query(_ id: UInt64, _ query: Query) -> [UInt8] {
+    static func query(_ id: UInt64, _ query: Query) -> [UInt8] {
         bytes {
             ClientRequest.encodeQuery(
                 requestID: id, header: ReadHeader(level: .linearizable, atLeast: LogIndex(15)),
@@ -25,7 +25,7 @@ extension Catalogue {
         }
     }
 
-    private static func reply(
+    static func reply(
         _ kind: ClientFrameKind, _ id: UInt64, _ revision: UInt64, _ rest: (inout ByteWriter) -> Void
     ) -> [UInt8] {
         bytes { writer in
@@ -51,6 +51,16 @@ extension Catalogue {
         ticket: LogIndex(14), session: session, mode: .shared, fence: 0, delay: .seconds(5))
     private static let opened = SessionInfo(
         id: session, timeout: .seconds(10), openedAt: ClusterTime(nanoseconds: 1_700_000_000_000_000_000), ownedCount: 3)
+
+    private static func watched(_ id: UInt64, _ revision: UInt64, _ changes: [Change]) -> [UInt8] {
+        changes(requestID: id, filter: [], [(revision, changes)])
+    }
+
+    private static func ticket(_ name: [UInt8], _ ticket: UInt8) -> [UInt8] { name + [0, 0, 0, 0, 0, 0, 0, 0, ticket] }
+
+    private static let leads = Candidate(ticket: LogIndex(11), session: session, fence: 16, data: address)
+    private static let holds = LockTicket(
+        ticket: LogIndex(14), session: session, mode: .shared, fence: 17, delay: .seconds(5))
 
     /// Elections, locks, guards and the State API.
     static let coordination: [(name: String, bytes: [UInt8])] = [
@@ -98,6 +108,36 @@ extension Catalogue {
         (
             "query sessions reply",
             reply(.query, 28, 15) { ListPart(hasMore: false, items: [opened]).encode(into: &$0) }
+        ),
+        (
+            "watch changes, elections",
+            watched(
+                29, 16,
+                [
+                    Change(key: ticket(group, 9), value: nil),
+                    Change(key: ticket(group, 11), value: bytes { leads.encodeRow(into: &$0) }),
+                ])
+        ),
+        (
+            "watch changes, locks",
+            watched(
+                30, 17, [Change(key: ticket(Array("l".utf8), 14), value: bytes { holds.encodeRow(into: &$0) })])
+        ),
+        (
+            "watch changes, state",
+            watched(
+                31, 18,
+                [
+                    Change(key: store.name, value: bytes { store.entry.encodeRow(into: &$0) }),
+                    Change(key: Array("t".utf8), value: nil),
+                ])
+        ),
+        (
+            "query get reply, owned",
+            reply(.query, 32, 19) { writer in
+                writer.write(RowResult(revision: LogIndex(16), value: Array("v".utf8)))
+                writer.writeRowOwner(session)
+            }
         ),
     ]
 }

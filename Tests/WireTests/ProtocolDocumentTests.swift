@@ -36,7 +36,7 @@ import Wire
     @Test("every example of the document is what this release writes, and every client frame has an example")
     func examplesAreGolden() throws {
         let examples = try examples()
-        let catalogue = Catalogue.client + Catalogue.coordination
+        let catalogue = Catalogue.client + Catalogue.coordination + Catalogue.history
         for (name, bytes) in catalogue {
             #expect(examples[name].map(hex) == hex(bytes), "example \(name)")
         }

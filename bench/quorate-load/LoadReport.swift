@@ -23,16 +23,16 @@ struct LoadReport: Sendable {
     func json(command: [String]) -> String {
         let failures: [(String, String)] = errors.sorted { $0.key < $1.key }.map { ($0.key, "\($0.value)") }
         let cpu: [String] = serverMicrosecondsPerOperation.map { value in
-            value.map { "\(Self.rounded($0))" } ?? "null"
+            value.map { "\(JSONText.rounded($0))" } ?? "null"
         }
         let memory: [String] = residentBytes.map { value in value.map { "\($0)" } ?? "null" }
-        return Self.object([
-            ("command", Self.quoted(command.joined(separator: " "))),
+        return JSONText.object([
+            ("command", JSONText.quoted(command.joined(separator: " "))),
             ("operations", "\(operations)"),
-            ("seconds", "\(Self.rounded(seconds))"),
+            ("seconds", "\(JSONText.rounded(seconds))"),
             ("operationsPerSecond", "\(Int(Double(operations) / max(seconds, 1e-9)))"),
-            ("errors", Self.object(failures)),
-            ("latencyMicros", Self.micros(latencies)),
+            ("errors", JSONText.object(failures)),
+            ("latencyMicros", JSONText.micros(latencies)),
             ("windows", "[\(windows.map(Self.object).joined(separator: ","))]"),
             ("serverCPUMicrosPerOperation", "[\(cpu.joined(separator: ","))]"),
             ("residentBytes", "[\(memory.joined(separator: ","))]"),
@@ -40,25 +40,32 @@ struct LoadReport: Sendable {
     }
 
     private static func object(_ window: Window) -> String {
-        object([
-            ("name", quoted(window.name)), ("seconds", "\(rounded(window.seconds))"),
-            ("operations", "\(window.latencies.count)"), ("latencyMicros", micros(window.latencies)),
+        JSONText.object([
+            ("name", JSONText.quoted(window.name)), ("seconds", "\(JSONText.rounded(window.seconds))"),
+            ("operations", "\(window.latencies.count)"), ("latencyMicros", JSONText.micros(window.latencies)),
         ])
     }
+}
 
-    private static func micros(_ latencies: Histogram) -> String {
+/// JSON as the reports write it.
+enum JSONText {
+    static func micros(_ latencies: Histogram) -> String {
         let shares: [(String, Double)] = [("p50", 0.5), ("p90", 0.9), ("p99", 0.99), ("p999", 0.999)]
         let latency = shares.map { ($0.0, "\(latencies.percentile($0.1) / 1_000)") }
         return object(latency + [("max", "\(latencies.largest / 1_000)")])
     }
 
-    private static func object(_ fields: [(String, String)]) -> String {
+    static func object(_ fields: [(String, String)]) -> String {
         "{" + fields.map { "\(quoted($0.0)):\($0.1)" }.joined(separator: ",") + "}"
     }
 
-    private static func rounded(_ value: Double) -> Double { (value * 100).rounded() / 100 }
+    static func list(_ items: [String]) -> String { "[\(items.joined(separator: ","))]" }
 
-    private static func quoted(_ text: String) -> String {
+    static func optional(_ number: Int?) -> String { number.map { "\($0)" } ?? "null" }
+
+    static func rounded(_ value: Double) -> Double { (value * 100).rounded() / 100 }
+
+    static func quoted(_ text: String) -> String {
         var quoted = "\""
         for scalar in text.unicodeScalars {
             switch scalar {

@@ -14,11 +14,16 @@ struct QuorateLoad: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "quorate-load", abstract: "Load a cluster and print throughput, latency and what it cost.")
 
-    enum Mode: String, ExpressibleByArgument { case write, read, load }
+    enum Mode: String, ExpressibleByArgument { case write, read, load, sessions }
     enum Level: String, ExpressibleByArgument { case linearizable, stale }
     enum Target: String, ExpressibleByArgument { case leader, all }
 
-    @Argument(help: "write or read for some seconds, or load: put every key once.") var mode: Mode
+    @Argument(
+        help: """
+            write or read for some seconds; load: put every key once; sessions: open many, keep them alive, let them
+            end.
+            """)
+    var mode: Mode
     @Option(help: "Client addresses, separated by commas.")
     var endpoints = "127.0.0.1:7400,127.0.0.1:7401,127.0.0.1:7402"
     @Option(help: "All connections to the leader, or spread over all endpoints.") var target = Target.leader
@@ -37,6 +42,9 @@ struct QuorateLoad: AsyncParsableCommand {
             ends the run.
             """)
     var windows = false
+    @Option(help: "How many sessions.") var sessions = 10_000
+    @Option(help: "Their timeout in seconds.") var ttl = 10.0
+    @Option(help: "Sessions that one keep-alive names.") var sessionsPerKeepAlive = 1
     @Option(help: "Server processes whose time and memory are told, separated by commas.") var pids = ""
     @Option(help: "Own certificate (PEM); with --tls-key and --tls-ca all connections are TLS.") var tlsCert: String?
     @Option(help: "The certificate's private key (PEM).") var tlsKey: String?
@@ -54,12 +62,19 @@ struct QuorateLoad: AsyncParsableCommand {
         guard tlsFlags == 0 || tlsFlags == 3 else {
             throw ValidationError("--tls-cert, --tls-key and --tls-ca go together")
         }
+        guard sessions >= connections || mode != .sessions, (1...3_600).contains(ttl) else {
+            throw ValidationError("--sessions must be at least --connections, and --ttl from 1 to 3600")
+        }
+        guard (1...4_096).contains(sessionsPerKeepAlive) else {
+            throw ValidationError("--sessions-per-keep-alive must be from 1 to 4096")
+        }
         guard rate ?? 1 > 0 else { throw ValidationError("--rate must be above 0") }
         guard valueSize <= Limits.valueSizeMaxDefault else { throw ValidationError("--value-size is too large") }
     }
 
     func run() async throws {
         let plan = try plan()
+        guard mode != .sessions else { return try await runSessions(plan) }
         let workload = Workload(
             operation: Workload.Operation(rawValue: mode.rawValue) ?? .write,
             readLevel: readLevel == .stale ? .stale : .linearizable, keyCount: keys, valueSize: valueSize, seed: seed)
@@ -81,6 +96,21 @@ struct QuorateLoad: AsyncParsableCommand {
             if plan.hasWindows { Self.readWindows(NIOLoopBound(run, eventLoop: loop), on: loop) }
         }
         return try await promise.futureResult.get()
+    }
+
+    private func runSessions(_ plan: LoadRun.Plan) async throws {
+        let loop = MultiThreadedEventLoopGroup.singleton.next()
+        let promise = loop.makePromise(of: SessionReport.self)
+        let sessionPlan = SessionRun.Plan(
+            sessionCount: sessions, timeout: .nanoseconds(Int64(ttl * 1e9)), sessionsPerKeepAlive: sessionsPerKeepAlive)
+        loop.execute {
+            let context = TransportContext(
+                eventLoop: loop, tls: plan.tls.map { TLSSource(files: $0, owner: .client) })
+            SessionRun(plan, sessionPlan, context: context) { promise.completeWith($0.mapError { $0 }) }.start()
+        }
+        let report = try await promise.futureResult.get()
+        print(report.json(command: Array(CommandLine.arguments.dropFirst())))
+        guard report.isClean else { throw ExitCode(1) }
     }
 
     private static func readWindows(_ run: NIOLoopBound<LoadRun>, on loop: any EventLoop) {

@@ -31,6 +31,8 @@ struct CommitOracle {
     private var lastTime = ClusterTime.zero
     private(set) var duplicatesSeen = 0
     var fences = FenceChecker()
+    private(set) var leaders = LeaderHistory()
+    private var expired: [SessionID] = []
 
     private struct MutationID: Hashable {
         var session: SessionID
@@ -38,6 +40,13 @@ struct CommitOracle {
     }
 
     init(founding: Membership) { members = MembershipHistory(founding: founding) }
+
+    /// Sessions that entries have expired since this was asked last.
+    mutating func takeExpired() -> [SessionID] {
+        let taken = expired
+        expired.removeAll()
+        return taken
+    }
 
     var lastIndex: LogIndex { LogIndex(UInt64(entries.count)) }
 
@@ -97,7 +106,13 @@ struct CommitOracle {
         do {
             var reader = ByteReader(command)
             let header = try CommandHeader(decoding: &reader)
-            guard !header.kind.isHousekeeping else { return nil }
+            guard !header.kind.isHousekeeping else {
+                if case .expireSessions(let ended)? = try Housekeeping(kind: header.kind, decoding: &reader) {
+                    leaders.end(ended, at: index)
+                    expired += ended
+                }
+                return nil
+            }
             var contentReader = reader
             let body = contentReader.readRemaining()
             entries[entries.count - 1].content = [header.kind.rawValue] + [UInt8](body)
@@ -117,6 +132,8 @@ struct CommitOracle {
             effects[id] = index
             entries[entries.count - 1].tookEffect = true
             if let violation = try noteFenced(header, body, at: index) { return violation }
+            var leadingReader = ByteReader(body)
+            try leaders.apply(header, decoding: &leadingReader, at: index)
             guard let mutation = try AppliedMutation(kind: header.kind, decoding: &reader) else { return nil }
             var result: TransactionResult?
             if case .transaction = mutation {

@@ -1,10 +1,10 @@
-internal import Basics
-internal import MetadataModel
+package import Basics
+package import MetadataModel
 
 /// Of the writes that clients make under the fences of elections and locks, those that took effect, in the order of the
 /// log. Whoever writes names himself in the value. A former leader or holder must never be heard again once its successor
 /// was, and no two clients under one fence.
-struct FenceChecker {
+package struct FenceChecker {
     private struct Line {
         var highest: UInt64 = 0
         var highestExclusive: UInt64 = 0
@@ -13,12 +13,14 @@ struct FenceChecker {
     }
 
     private var lines: [String: Line] = [:]
-    private(set) var acceptedCount = 0
-    private(set) var fenceCount = 0
+    package private(set) var acceptedCount = 0
+    package private(set) var fenceCount = 0
+
+    package init() {}
 
     /// - Parameter writer: who wrote.
     /// - Returns: what is wrong.
-    mutating func accepted(_ condition: Guard, isShared: Bool, by writer: UInt32, at index: LogIndex) -> String? {
+    package mutating func accepted(_ condition: Guard, isShared: Bool, by writer: UInt32, at index: LogIndex) -> String? {
         let name = "\(condition.kind) \(String(decoding: condition.name, as: UTF8.self))"
         let fence = condition.fence
         acceptedCount += 1

@@ -1,11 +1,11 @@
-internal import Basics
+package import Basics
 internal import LogFormat
-internal import MetadataModel
+package import MetadataModel
 
 /// What the keyspace must hold, kept outside the nodes by the plainest means: every key with all values it ever had. It
 /// is told which committed mutations took effect; what it then says of a revision must be what any read of that
 /// revision says.
-struct StateModel {
+package struct StateModel {
     struct Version {
         var revision: LogIndex
         /// Nil: the row is gone.
@@ -13,6 +13,10 @@ struct StateModel {
     }
 
     private var history: [[UInt8]: [Version]] = [:]
+    /// When keeping previous values was switched on and off, by prefix, in order.
+    private var switches: [[UInt8]: [(revision: LogIndex, isOn: Bool)]] = [:]
+
+    package init() {}
 
     // MARK: Questions
 
@@ -25,7 +29,7 @@ struct StateModel {
     }
 
     /// All rows under `prefix` as of `revision`, in key order.
-    func rows(prefix: [UInt8], at revision: LogIndex) -> [Page.Row] {
+    package func rows(prefix: [UInt8], at revision: LogIndex) -> [Page.Row] {
         history.keys.filter { $0.starts(with: prefix) }.sorted { $0.lexicographicallyPrecedes($1) }.compactMap { key in
             row(key, at: revision).map { Page.Row(key: key, revision: $0.revision, value: $0.value) }
         }
@@ -45,6 +49,13 @@ struct StateModel {
         }
     }
 
+    /// Whether a change of `key` at `revision` has to say what was there before.
+    func keepsHistory(of key: [UInt8], at revision: LogIndex) -> Bool {
+        switches.contains { prefix, switches in
+            key.starts(with: prefix) && switches.last(where: { $0.revision < revision })?.isOn == true
+        }
+    }
+
     // MARK: Changes
 
     private mutating func set(_ key: [UInt8], to value: [UInt8]?, at revision: LogIndex) {
@@ -58,7 +69,7 @@ struct StateModel {
     /// Takes in the mutation that took effect at `revision`.
     /// - Parameter reply: what it was answered, for a transaction: it says which branch was taken.
     /// - Returns: what is wrong with the answer; nil when it is what this model would have given.
-    mutating func apply(_ mutation: AppliedMutation, reply: TransactionResult?, at revision: LogIndex) -> String? {
+    package mutating func apply(_ mutation: AppliedMutation, reply: TransactionResult?, at revision: LogIndex) -> String? {
         switch mutation {
         case .put(let key, let value, let expected):
             let current = row(key, at: revision)?.revision ?? .zero
@@ -72,6 +83,7 @@ struct StateModel {
         case .createSequential(let prefix, let value):
             set(Key.sequential(prefix: prefix.rawSpan, revision: revision), to: value, at: revision)
         case .transaction(let transaction): return apply(transaction, reply: reply, at: revision)
+        case .setHistory(let prefix, let isOn): switches[prefix, default: []].append((revision, isOn))
         case .endSession: break
         }
         return nil
@@ -114,12 +126,13 @@ struct StateModel {
 }
 
 /// A client's command as the log holds it.
-enum AppliedMutation {
+package enum AppliedMutation {
     case put(key: [UInt8], value: [UInt8], expected: LogIndex?)
     case delete(key: [UInt8], expected: LogIndex?)
     case deletePrefix([UInt8])
     case createSequential(prefix: [UInt8], value: [UInt8])
     case transaction(Transaction)
+    case setHistory(prefix: [UInt8], isOn: Bool)
     case endSession
 
     /// Nil for what the workload does not send.
@@ -138,6 +151,9 @@ enum AppliedMutation {
             let body = try CreateSequentialBody(decoding: &reader)
             self = .createSequential(prefix: [UInt8](body.prefix), value: [UInt8](body.value))
         case .transaction: self = .transaction(try Transaction(decoding: &reader))
+        case .setHistory:
+            let body = try SetHistoryBody(decoding: &reader)
+            self = .setHistory(prefix: body.prefix, isOn: body.isOn)
         case .endSession: self = .endSession
         default: return nil
         }

@@ -22,6 +22,9 @@ final class FlippingProxy: Sendable {
         var lengthensNext = false
         var isHolding = false
         var isHoldingReplies = false
+        var connectionCount = 0
+        /// What connections up to this one say is taken and leads nowhere.
+        var swallowedThrough = 0
         var isOver = false
         var open: Set<Int32> = []
 
@@ -91,6 +94,9 @@ final class FlippingProxy: Sendable {
 
     /// Likewise, but only for what comes back.
     func holdReplies(_ isHolding: Bool) { state.withLock { $0.isHoldingReplies = isHolding } }
+    /// Every connection that is there now takes what either side says and passes nothing on, for as long as it lasts;
+    /// those made from now on are sound.
+    func swallow() { state.withLock { $0.swallowedThrough = $0.connectionCount } }
 
     var flipCount: Int { state.withLock { $0.flipCount } }
 
@@ -113,12 +119,13 @@ final class FlippingProxy: Sendable {
                 Glibc.connect(other, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        let isWelcome = state.withLock { state -> Bool in
-            guard result == 0, !state.isOver else { return false }
+        let number = state.withLock { state -> Int? in
+            guard result == 0, !state.isOver else { return nil }
             state.open.formUnion([caller, other])
-            return true
+            state.connectionCount += 1
+            return state.connectionCount
         }
-        guard isWelcome else {
+        guard let number else {
             close(caller)
             close(other)
             return
@@ -130,7 +137,7 @@ final class FlippingProxy: Sendable {
         let directionsLeft = Counter(2)
         for (source, sink) in [(caller, other), (other, caller)] {
             Self.onThread { [self] in
-                pump(source, sink, isToTarget: sink == other)
+                pump(number, source, sink, isToTarget: sink == other)
                 shutdown(source, Int32(SHUT_RDWR))
                 shutdown(sink, Int32(SHUT_RDWR))
                 guard directionsLeft.countDown() else { return }
@@ -141,11 +148,12 @@ final class FlippingProxy: Sendable {
         }
     }
 
-    private func pump(_ source: Int32, _ sink: Int32, isToTarget: Bool) {
+    private func pump(_ number: Int, _ source: Int32, _ sink: Int32, isToTarget: Bool) {
         var buffer = [UInt8](repeating: 0, count: 64 * 1_024)
         while true {
             let count = recv(source, &buffer, buffer.count, 0)
             guard count > 0 else { return }
+            if state.withLock({ $0.swallowedThrough >= number }) { continue }
             while state.withLock({ $0.isKeeping(isToTarget: isToTarget) && !$0.isOver }) { usleep(2_000) }
             state.withLock {
                 $0.damage(&buffer, count)

@@ -1,0 +1,60 @@
+/// Bugs that are planted on purpose, to see whether the simulator finds them (`ops/mutants`). A simulator that finds none
+/// of a kind would not find a real one either.
+///
+/// Each stands in the code where somebody might make that mistake, as a question whether it `isOn`. Only a build with
+/// `MUTANTS=1` can answer yes; in every other the question is the constant `false`, and nothing of the bug is compiled.
+package enum Mutant: String, CaseIterable, Sendable {
+    // Elections and the log (Raft §5).
+    case countOldTermReplicas
+    case dropNoOp
+    case forgetVote
+    case voteForStaleLog
+    case voteBeforeSync
+    case acknowledgeBeforeSync
+    case countUnsyncedLeader
+    case truncateMatchingTail
+    case commitPastAppend
+    case commitByHeartbeat
+    // Members (Raft §6).
+    case changeMembersEarly
+    case forgetOldMajority
+    case countLearners
+    // Reads (thesis §6.4).
+    case readFromOldRound
+    case readWithoutRound
+    case readBeforeNoOp
+    case ignoreReadRevision
+    // Log and state on disk.
+    case skipSync
+    case skipDirectorySync
+    case cutDamagedMiddle
+    case applyBehindState
+    case compactPastFlush
+    case forgetOutcomesEarly
+    // The state machine.
+    case applyRetryAgain
+    case windowForgetsEarly
+    case snapshotForgetsSessions
+    case applyDependsOnNode
+    case ignoreCondition
+    case answerLostAsRefused
+    // Coordination.
+    case skipGuard
+    case lockForTwo
+    case keepOwnedRows
+    case expireAtFailover
+    case expireEarly
+    // Watches.
+    case watchSkipsBatch
+    case watchRepeatsRevision
+    case watchMistakesBranch
+
+    #if MUTANTS
+        /// Set once, before the simulation starts, on the one thread that there is.
+        nonisolated(unsafe) package static var active: Mutant?
+
+        package var isOn: Bool { unsafe Self.active == self }
+    #else
+        @inlinable package var isOn: Bool { false }
+    #endif
+}

@@ -1,0 +1,61 @@
+internal import Basics
+internal import LogFormat
+internal import MetadataModel
+internal import ReplicaCore
+
+/// Worlds in which nodes run different releases: some know the first feature level only, until each is started anew with
+/// the present release, at a time drawn for it or when the faults are over.
+extension World {
+    /// Draws who runs an old release, before anybody starts.
+    func drawReleases() {
+        for number in settings.oldNodes { nodes[number].featureLevel = FeatureLevel.first }
+        guard settings.mixesReleases else { return }
+        for node in nodes where releaseChance.happens(percent: 60) {
+            node.featureLevel = FeatureLevel.first
+            schedule(.upgrade(node: node.number), after: releaseChance.interval(.seconds(2), settings.faultyTime))
+        }
+    }
+
+    /// What all founders know.
+    var foundingLevel: UInt32 { nodes.map(\.featureLevel).min() ?? FeatureLevel.first }
+
+    package func upgrade(_ number: Int) {
+        let node = nodes[number]
+        guard node.featureLevel < FeatureLevel.known else { return }
+        node.featureLevel = FeatureLevel.known
+        tell("\(node.name) gets the present release")
+        guard node.isRunning else { return }
+        stopProcess(of: node, losingPower: false)
+        stopJoining(node, losingPower: false)
+        schedule(.start(node: number), after: .milliseconds(200))
+    }
+
+    /// Somebody puts an old release in the place of the present one.
+    package func downgrade(_ number: Int) {
+        stopProcess(of: nodes[number], losingPower: false)
+        nodes[number].featureLevel = FeatureLevel.first
+        schedule(.start(node: number), after: .zero)
+    }
+
+    /// No release finds in its log what it does not know.
+    func checkReleases(_ slab: Slab, of node: SimNode) {
+        guard node.featureLevel < FeatureLevel.known else { return }
+        for index in slab.indexes(of: .command) {
+            let record = slab.record(at: index)
+            // What the leader logs by itself is no client's command; all releases know it.
+            guard let (header, level) = try? Command.validate(record.payload), level > node.featureLevel else { continue }
+            fail("\(node.name) knows feature level \(node.featureLevel), and its log holds \(header.kind) at \(index)")
+        }
+    }
+
+    /// The cluster's level, as every node has it that runs; nil while they differ.
+    package var featureLevel: UInt32? {
+        let levels = Set(nodes.compactMap { $0.process?.replica.featureLevel })
+        return levels.count == 1 ? levels.first : nil
+    }
+
+    package var membersAreAtKnownLevel: Bool {
+        let members = settings.changesMembers ? reachableMembers : nodes
+        return members.allSatisfy { $0.process?.replica.featureLevel == FeatureLevel.known }
+    }
+}
