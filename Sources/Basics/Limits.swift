@@ -67,6 +67,9 @@ package enum Limits {
     package static let guardsMax = 8
     /// Rows, tickets and locks that go with one session. They end in one entry, so this bounds what an entry does.
     package static let ownedRowsPerSessionMax = 10_000
+    /// Places in the line of one election group or of one lock. When a lock is released, all who wait for it together may
+    /// be granted it in one entry.
+    package static let ticketsPerLineMax = 10_000
     /// Rows that one expiry ends with their sessions; the sessions beyond it are ended by the next.
     package static let rowsPerExpiryMax = 65_536
     /// Delayed releases that one entry carries out; the next entry goes on.

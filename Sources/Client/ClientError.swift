@@ -34,6 +34,8 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let notLeading = Code(rawValue: "notLeading")
         /// The lock is not free.
         public static let lockHeld = Code(rawValue: "lockHeld")
+        /// As many stand in the line of the group or the lock as may.
+        public static let lineFull = Code(rawValue: "lineFull")
         /// A watch has to begin again; the client does so by itself.
         public static let lagged = Code(rawValue: "lagged")
         /// The state that a listing reads from is gone; list again.

@@ -17,6 +17,7 @@ package import StateEngine
 ///     20 group 00 | u64 ticket   Candidate
 ///     21 name 00 | u64 ticket    LockTicket
 ///     22 u64 time | name 00 | u64 ticket   when a lock is released whose session is gone: nothing
+///     23 table | name 00   how many tickets that line has: u32
 ///     30 name         StateEntry
 ///     F0              Applied
 ///     F1 u64 index    outcome of the apply group that ends at this index
@@ -36,6 +37,7 @@ package enum Keyspace {
     package static let electionTable: UInt8 = 0x20
     package static let lockTable: UInt8 = 0x21
     static let timerTable: UInt8 = 0x22
+    static let lineSizeTable: UInt8 = 0x23
     package static let stateTable: UInt8 = 0x30
     static let applied: [UInt8] = [0xF0]
     static let outcomeTable: UInt8 = 0xF1
@@ -69,6 +71,9 @@ package enum Keyspace {
 
     /// All tickets of a group or a lock begin with this.
     static func line(_ table: UInt8, _ name: [UInt8]) -> [UInt8] { [table] + name + [0] }
+
+    /// Where it is counted how many tickets a line has.
+    static func size(ofLine line: [UInt8]) -> [UInt8] { [lineSizeTable] + line }
 
     static func ticket(_ ticket: LogIndex, in line: [UInt8]) -> [UInt8] { line + bigEndian(ticket.rawValue) }
 

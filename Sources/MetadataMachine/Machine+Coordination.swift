@@ -17,7 +17,7 @@ extension Machine {
             let key = try ticketKey(of: entry.session, in: line)
             if let key {
                 try disown(key, of: entry.session)
-                removeCandidate(at: key)
+                try removeCandidate(at: key)
                 try settle(entry)
             }
             answer(entry) { $0.write(key != nil) }
@@ -35,7 +35,7 @@ extension Machine {
             let key = try ticketKey(of: entry.session, in: line)
             if let key {
                 try disown(key, of: entry.session)
-                removeLockTicket(at: key)
+                try removeLockTicket(at: key)
                 try settle(entry)
             }
             answer(entry) { $0.write(key != nil) }
@@ -83,16 +83,53 @@ extension Machine {
         return key
     }
 
+    // MARK: - How long a line is
+
+    /// Counted before a ticket is put into it or taken out of it.
+    private func lineSize(_ line: [UInt8]) throws(EngineError) -> Int {
+        if let row = try stage.get(Keyspace.size(ofLine: line).rawSpan) {
+            return try Self.row("the size of a line") { () throws(DecodeError) in
+                var reader = ByteReader(row.rawSpan)
+                return Int(try reader.readUInt32())
+            }
+        }
+        var count = 0
+        try stage.scan(from: line, to: KeyRange.end(ofPrefix: line), reversed: false) { _, _ in
+            count += 1
+            return .next
+        }
+        return count
+    }
+
+    private func addToLine(_ line: [UInt8], _ change: Int) throws(EngineError) {
+        let key = Keyspace.size(ofLine: line)
+        let count = try lineSize(line) + change
+        guard count > 0 else { return stage.batch.delete(key.rawSpan) }
+        var writer = ByteWriter()
+        writer.write(UInt32(clamping: count))
+        stage.batch.put(key, writer.takeBytes())
+    }
+
+    /// Why nobody may take one more place in the line; nil when there is room.
+    private func refusal(ofPlaceIn line: [UInt8]) throws(EngineError) -> ReplyError? {
+        let limit = Limits.ticketsPerLineMax
+        guard try lineSize(line) >= limit else { return nil }
+        return ReplyError(.lineFull, "\(limit) stand in this line already", limit: UInt64(limit))
+    }
+
     // MARK: - Elections
 
     private func campaign(_ group: [UInt8], _ data: [UInt8], _ entry: Entry) throws {
         let line = Keyspace.line(Keyspace.electionTable, group)
         let former = try ticketKey(of: entry.session, in: line)
-        if former == nil, let refusal = try refusalToOwn(1, entry) { return refuse(refusal, entry) }
+        if former == nil, let refusal = try refusal(ofPlaceIn: line) ?? refusalToOwn(1, entry) {
+            return refuse(refusal, entry)
+        }
         if let former {
             try disown(former, of: entry.session)
-            removeCandidate(at: former)
+            try removeCandidate(at: former)
         }
+        try addToLine(line, 1)
         let candidate = Candidate(ticket: entry.index, session: entry.session, fence: 0, data: data)
         set(candidate, in: line)
         try own(Keyspace.ticket(entry.index, in: line), entry)
@@ -109,9 +146,11 @@ extension Machine {
         setRow(Keyspace.ticket(candidate.ticket, in: line), writer.takeBytes())
     }
 
-    func removeCandidate(at key: [UInt8]) {
+    func removeCandidate(at key: [UInt8]) throws(EngineError) {
+        let line = Keyspace.line(ofTicketAt: key)
+        try addToLine(line, -1)
         removeRow(key)
-        lines.electionsChanged.insert(Keyspace.line(ofTicketAt: key))
+        lines.electionsChanged.insert(line)
     }
 
     func firstCandidate<Reader: EngineReader>(
@@ -154,7 +193,8 @@ extension Machine {
         let last = try lastLockTicket(in: line, before: nil)
         let isFree = last.map { request.mode == .shared && $0.mode == .shared && $0.isHeld } ?? true
         guard isFree || !request.isTry else { return refuse(ReplyError(.lockHeld), entry) }
-        if let refusal = try refusalToOwn(1, entry) { return refuse(refusal, entry) }
+        if let refusal = try refusal(ofPlaceIn: line) ?? refusalToOwn(1, entry) { return refuse(refusal, entry) }
+        try addToLine(line, 1)
         let ticket = LockTicket(
             ticket: entry.index, session: entry.session, mode: request.mode,
             fence: isFree ? entry.index.rawValue : 0, delay: request.delay)
@@ -170,7 +210,8 @@ extension Machine {
         setRow(Keyspace.ticket(ticket.ticket, in: line), writer.takeBytes())
     }
 
-    private func removeLockTicket(at key: [UInt8]) {
+    private func removeLockTicket(at key: [UInt8]) throws(EngineError) {
+        try addToLine(Keyspace.line(ofTicketAt: key), -1)
         removeRow(key)
         lines.lockTicketsGone.insert(key)
     }
@@ -178,7 +219,7 @@ extension Machine {
     /// The session of the ticket is over: it is given up, unless it holds the lock and asked for a delay.
     func endHolding(ofTicketAt key: [UInt8], _ entry: Entry) throws(EngineError) {
         guard var ticket = try lockTicket(at: key) else { return }
-        guard ticket.isHeld, ticket.delay > .zero else { return removeLockTicket(at: key) }
+        guard ticket.isHeld, ticket.delay > .zero else { return try removeLockTicket(at: key) }
         let due = entry.time + ticket.delay
         ticket.heldUntil = due
         set(ticket, in: Keyspace.line(ofTicketAt: key))
@@ -271,7 +312,7 @@ extension Machine {
         }
         for timer in timers {
             stage.batch.delete(timer.rawSpan)
-            removeLockTicket(at: Keyspace.ticketKey(ofTimer: timer))
+            try removeLockTicket(at: Keyspace.ticketKey(ofTimer: timer))
         }
         try settle(entry)
         nextTimer = try firstTimer(in: stage)

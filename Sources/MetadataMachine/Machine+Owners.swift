@@ -134,7 +134,7 @@ extension Machine {
                 guard try owner(ofRecordAt: key) == session else { continue }
                 delete(key.rawSpan.extracting(1..<key.count), entry)
                 changes.note(key, nil)
-            case Keyspace.electionTable: removeCandidate(at: key)
+            case Keyspace.electionTable: try removeCandidate(at: key)
             case Keyspace.lockTable: try endHolding(ofTicketAt: key, entry)
             default: throw .corrupt("an index of owned rows with table \(key[0])")
             }

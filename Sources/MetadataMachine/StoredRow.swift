@@ -43,6 +43,9 @@ package enum StoredRow: Hashable, Sendable {
         case Keyspace.stateTable:
             _ = try StateEntry(decodingRow: &reader)
             self = .system
+        case Keyspace.lineSizeTable:
+            _ = try reader.readUInt32()
+            self = .system
         case Keyspace.ownerTable, Keyspace.timerTable, Keyspace.outcomeTable, Keyspace.sessions[0]: self = .system
         default: throw .unknown("table", UInt64(table))
         }

@@ -75,6 +75,8 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     case lockHeld = 35
     /// The watch has ended at this node; begin again with the revision `currentRevision`, here or elsewhere.
     case lagged = 36
+    /// As many stand in the line of the group or the lock as may; no place in it was taken.
+    case lineFull = 38
 
     // MARK: The session
 
@@ -105,7 +107,7 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
             .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased,
-            .fenced, .notLeading, .lockHeld, .sequenceTooOld, .resultNotKept, .sessionExpired, .noSuchAlarm:
+            .fenced, .notLeading, .lockHeld, .lineFull, .sequenceTooOld, .resultNotKept, .sessionExpired, .noSuchAlarm:
             false
         }
     }
@@ -147,6 +149,7 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .notLeading: "the session does not lead the group"
         case .lockHeld: "the lock is not free"
         case .lagged: "the watch has to begin again"
+        case .lineFull: "as many stand in the line as may"
         case .sequenceGap: "an earlier mutation of the session is missing"
         case .sequenceTooOld: "the reply was acknowledged before"
         case .resultNotKept: "applied before; the result was too large to keep"

@@ -210,7 +210,8 @@ struct CodecTests {
                 "16 notReady", "17 diskFull", "18 quarantined", "19 clusterMismatch", "20 generationChanged",
                 "21 alreadyInitialized", "22 foundingRefused", "23 noSuchMember", "24 memberExists",
                 "25 changeUnderWay", "26 notCaughtUp", "27 quorumAtRisk", "28 memberUnreachable",
-                "30 conflict", "31 compacted", "32 viewReleased", "33 fenced", "34 notLeading", "35 lockHeld", "36 lagged",
+                "30 conflict", "31 compacted", "32 viewReleased", "33 fenced", "34 notLeading", "35 lockHeld",
+                "36 lagged", "38 lineFull",
                 "40 sequenceGap", "41 sequenceTooOld", "42 resultNotKept", "43 sessionExpired", "44 sessionLimit",
                 "50 alarmHolds", "51 noSuchAlarm",
             ])
