@@ -59,8 +59,13 @@ package struct LogDamage: Error, Hashable, Sendable, CustomStringConvertible {
     /// The entries that cannot be read because of it; nil when no entry is lost.
     package var indexes: ClosedRange<LogIndex>?
     package var reason: String
+    /// The disk did not give the bytes; what they are is not known.
+    package var isUnread: Bool
 
-    package init(file: String, offset: Int, indexes: ClosedRange<LogIndex>?, reason: String) {
+    package init(
+        file: String, offset: Int, indexes: ClosedRange<LogIndex>?, reason: String, isUnread: Bool = false
+    ) {
+        self.isUnread = isUnread
         self.file = file
         self.offset = offset
         self.indexes = indexes

@@ -108,7 +108,9 @@ private struct ReadPart {
             return bytes
         } catch {
             // An unreadable sector is damage like any other: the entries are to be had elsewhere.
-            throw .damaged(damage(at: 0, wanted, error.reason))
+            var damage = damage(at: 0, wanted, error.reason)
+            damage.isUnread = true
+            throw .damaged(damage)
         }
     }
 

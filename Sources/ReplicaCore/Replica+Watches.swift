@@ -366,6 +366,17 @@ extension Replica {
         endWatchesBelowFloor()
     }
 
+    /// The disk has not given what some watches need, and may the next time: they end, and go on here or elsewhere.
+    package mutating func feedFailed(_ range: ClosedRange<LogIndex>, reason: String) {
+        guard hub.isActive, hub.reading == range else { return }
+        hub.reading = nil
+        let error = ReplyError(.unavailable, "\(settings.name) cannot read what changed: \(reason)")
+        for place in hub.watches.indices {
+            guard let next = hub.watches[place]?.next, range.contains(next) else { continue }
+            endWatch(place) { _ in error }
+        }
+    }
+
     private mutating func feed(_ slabs: [Slab], in range: ClosedRange<LogIndex>) {
         hub.reading = range
         hub.readCursor = range.upperBound.next

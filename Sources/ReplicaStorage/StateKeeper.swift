@@ -82,7 +82,7 @@ package final class StateKeeper<Home: EngineHome> {
             let found = try machine.findOrphans(after: after, limit: Self.ownersPerSearch)
             return .orphansFound(found.orphans, next: found.lookedThrough, term: term)
         case .feed(let slabs, let range, let isLive):
-            return try feed(slabs, in: range, isLive: isLive)
+            return feed(slabs, in: range, isLive: isLive)
         case .forgetOutcomes(let index):
             try machine.forgetOutcomes(through: index)
             return .nothing
@@ -95,14 +95,17 @@ package final class StateKeeper<Home: EngineHome> {
     /// Nil when this state does not know what the entries did. Watches are not worth a node's life.
     private func feed(
         _ slabs: [Slab], in range: ClosedRange<LogIndex>, isLive: Bool
-    ) throws(MachineError) -> StateOutcome {
+    ) -> StateOutcome {
         do throws(MachineError) {
             return .fed(try machine.feed(slabs, in: range), range: range, isLive: isLive)
         } catch .malformed {
             return .fed(nil, range: range, isLive: isLive)
-        } catch .engine(.corrupt(let reason)) where !isLive {
-            // Rows that only a watch has asked for.
-            return .feedDamaged(reason, range: range)
+        } catch .engine(.corrupt(let reason)) {
+            // Rows that only a watch has asked for: what is applied stays as good as it was.
+            return .feedDamaged(reason, range: range, isLive: isLive)
+        } catch {
+            // They may be read the next time.
+            return .feedFailed("\(error)", range: range, isLive: isLive)
         }
     }
 
@@ -147,8 +150,10 @@ package enum StateOutcome: Sendable {
     case orphansFound([SessionID], next: SessionID?, term: Term)
     /// What the entries of the range changed; nil when this state cannot tell.
     case fed(FeedBatch?, range: ClosedRange<LogIndex>, isLive: Bool)
-    /// What entries of long ago changed cannot be told, because rows are damaged; says which.
-    case feedDamaged(String, range: ClosedRange<LogIndex>)
+    /// What entries changed cannot be told, because rows are damaged; says which.
+    case feedDamaged(String, range: ClosedRange<LogIndex>, isLive: Bool)
+    /// What entries changed could not be read this time; says why.
+    case feedFailed(String, range: ClosedRange<LogIndex>, isLive: Bool)
     case nothing
 
     package func deliver(to replica: inout Replica) {
@@ -163,9 +168,11 @@ package enum StateOutcome: Sendable {
             replica.sessionsListed(sessions, nextTimer: nextTimer, term: term)
         case .orphansFound(let orphans, let next, let term): replica.orphansFound(orphans, next: next, term: term)
         case .fed(let batch, let range, let isLive): replica.fed(batch, range: range, isLive: isLive)
-        case .feedDamaged(let reason, let range):
+        case .feedDamaged(let reason, let range, let isLive):
             replica.stateDamaged(reason: reason, isUsable: true)
-            replica.fed(nil, range: range, isLive: false)
+            replica.fed(nil, range: range, isLive: isLive)
+        case .feedFailed(let reason, let range, let isLive):
+            if isLive { replica.fed(nil, range: range, isLive: true) } else { replica.feedFailed(range, reason: reason) }
         case .nothing: break
         }
     }

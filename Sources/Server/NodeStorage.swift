@@ -345,9 +345,14 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         do throws(LogReadError) {
             report(.logRead(read, try log.perform(read)))
         } catch where read.purpose == .feed {
-            var found: LogDamage?
-            if case .damaged(let damage) = error { found = damage }
-            report(.feedUnreadable(through: read.range.upperBound, found))
+            switch error {
+            case .damaged(let damage) where damage.isUnread:
+                report(.outcomes([.feedFailed(damage.reason, range: read.range, isLive: false)]))
+            case .disk(let failure):
+                report(.outcomes([.feedFailed(failure.description, range: read.range, isLive: false)]))
+            case .damaged(let damage): report(.feedUnreadable(through: read.range.upperBound, damage))
+            case .compacted: report(.feedUnreadable(through: read.range.upperBound, nil))
+            }
         } catch {
             guard case .damaged(let damage) = error else {
                 return report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))

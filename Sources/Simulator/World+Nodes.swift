@@ -322,7 +322,8 @@ extension World {
         case .applied(let report):
             if case .entries(let slabs, _) = work { checkApplied(slabs, report, by: node, process) }
             turn(node) { $0.applied(report) }
-        case .answered, .answeredWithDamage, .damaged, .sessionsListed, .orphansFound, .fed, .feedDamaged:
+        case .answered, .answeredWithDamage, .damaged, .sessionsListed, .orphansFound, .fed, .feedDamaged,
+            .feedFailed:
             turn(node) { outcome.deliver(to: &$0) }
         case .nothing: break
         }

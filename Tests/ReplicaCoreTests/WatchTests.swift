@@ -274,6 +274,38 @@ struct WatchTests {
         }
     }
 
+    @Test("a log that cannot be read just now ends the watches that need it, and neither floor nor alarms know of it")
+    func unreadForNow() {
+        var rig = WatchRig { $0.tailSizeMax = 1 }
+        for number in 0..<50 { rig.put("k\(number)", String(repeating: "v", count: 100)) }
+        rig.watch(WatchRequest(span: .prefix([])), id: 8)
+        rig.isHoldingReads = true
+        rig.watch(WatchRequest(span: .prefix([]), from: LogIndex(2)), id: 7)
+        let read = rig.heldReads.first
+        #expect(read?.purpose == .feed)
+        _ = rig.takeFrames()
+        rig.turn { replica in
+            if let read { replica.feedFailed(read.range, reason: "Input/output error") }
+        }
+        var ends: [UInt64: ReplyError] = [:]
+        for frame in rig.takeFrames() {
+            if case .failed(let error) = frame.event { ends[frame.requestID] = error }
+        }
+        #expect(ends.keys.sorted() == [7])
+        #expect(ends[7]?.code == .unavailable)
+        #expect(ends[7]?.message == "n1 cannot read what changed: Input/output error")
+        let floor = rig.replica.feedFloor
+        let alarms = rig.replica.statusReply.alarms
+        #expect(floor == LogIndex(1) && alarms.isEmpty)
+        // The next attempt has it.
+        rig.isHoldingReads = false
+        rig.watch(WatchRequest(span: .prefix([]), from: LogIndex(2)), id: 9)
+        let hasChanges = rig.takeFrames().contains { frame in
+            if case .changes = frame.event { frame.requestID == 9 } else { false }
+        }
+        #expect(hasChanges)
+    }
+
     @Test("without a watch nothing is fed, and after the last one nothing again")
     func noCostWithoutWatches() {
         var rig = WatchRig()
