@@ -35,7 +35,7 @@ extension Replica {
                 found.append(.init(.unreachable, node: member.name, detail: "the leader \(settings.name) does not hear it"))
             }
         }
-        if isQuarantined, !alarms.latched.contains(where: { Self.rebuiltAfter.contains($0.name) }) {
+        if isQuarantined, quarantineCause == nil {
             found.append(.init(.rebuilding, detail: "its state is missing and is taken from another member"))
         }
         alarms.update(found + shellConditions, at: wall)
@@ -56,13 +56,11 @@ extension Replica {
     /// Those to be cleared by a person that are not over yet.
     var activeAlarms: Set<AlarmName> {
         var active: Set<AlarmName> = []
-        if isQuarantined { active.formUnion([.damage, .diverged]) }
+        if isQuarantined, let quarantineCause { active.insert(quarantineCause) }
         if servesDamagedRows { active.insert(.damage) }
         if regressedBelow > .zero { active.insert(.regressed) }
         return active
     }
-
-    private static var rebuiltAfter: [String] { [AlarmName.damage.rawValue, AlarmName.diverged.rawValue] }
 
     private var freeText: String { "\(disk.free / 1_048_576) MiB" }
 }

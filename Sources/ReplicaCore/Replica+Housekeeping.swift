@@ -32,6 +32,7 @@ extension Replica {
         leases.removeAll()
         tickedFor = nil
         raisedTo = 0
+        decided.removeAll()
         ballots.removeAll()
         for position in links.indices { links[position].appends.removeAll() }
     }
@@ -40,6 +41,7 @@ extension Replica {
 
     mutating func keepHouse() {
         if raft.isLeader, raft.canPropose {
+            logWhatWasDecided()
             let expired = leases.takeExpired(now: now)
             if !expired.isEmpty { log(.expireSessions(expired)) }
             tickForTimer()
@@ -82,9 +84,31 @@ extension Replica {
         log(.deleteFloor(LogIndex(last - Limits.tombstoneRevisionsMax)))
     }
 
+    /// What the leader decides is logged, now or when it can: while leadership is being handed over, which may fail, or
+    /// too much is uncommitted, it waits. The next leader decides for itself.
     mutating func log(_ command: Housekeeping) {
-        guard raft.canPropose else { return }
+        guard raft.isLeader else { return }
+        guard raft.canPropose else { return decided.append(command) }
         propose(command.encoded().rawSpan, requester: nil)
+    }
+
+    private mutating func logWhatWasDecided() {
+        guard !decided.isEmpty else { return }
+        var waiting: [Housekeeping] = []
+        swap(&waiting, &decided)
+        for command in waiting { log(command) }
+    }
+
+    /// Of a slab that is not logged: this node's own commands wait on.
+    mutating func keepDecided(in slab: Slab, of requesters: [Requester?]) {
+        guard raft.isLeader, raft.currentTerm == slab.term else { return }
+        for (offset, requester) in requesters.enumerated() where requester == nil {
+            var reader = ByteReader(slab.record(at: slab.firstIndex + offset).payload)
+            guard let header = try? CommandHeader(decoding: &reader),
+                let command = try? Housekeeping(kind: header.kind, decoding: &reader)
+            else { continue }
+            decided.append(command)
+        }
     }
 
     // MARK: - Sessions
@@ -150,7 +174,7 @@ extension Replica {
             guard !isQuarantined else { return }
             effects.notices.append(.quarantined(index: index, own: own, majority: majority))
             raise(.diverged, "its state at entry \(index) was not that of the majority; it was taken out of service")
-            quarantine()
+            quarantine(because: .diverged)
         case .noMajority(let index):
             effects.notices.append(.digestsDiffer(index: index))
             raise(.statesDiffer, "at entry \(index) no state was that of a majority")
@@ -164,7 +188,7 @@ extension Replica {
         raise(.damage, "state: \(reason)")
         if membership.members.contains(where: { $0.id != id }) {
             effects.notices.append(.stateDamaged(reason: reason, isRebuilt: true))
-            quarantine()
+            quarantine(because: .damage)
         } else {
             servesDamagedRows = true
             effects.notices.append(
@@ -172,8 +196,9 @@ extension Replica {
         }
     }
 
-    private mutating func quarantine() {
+    private mutating func quarantine(because cause: AlarmName) {
         isQuarantined = true
+        quarantineCause = cause
         endWatches { _ in ReplyError(.quarantined, "this node does not trust its state any more: watch at another one") }
         snapshots.askForStateAt = now
         reviewCampaigning()

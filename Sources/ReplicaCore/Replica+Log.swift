@@ -33,6 +33,7 @@ extension Replica {
         // A hand-over may have begun since the first of them came: then none of them is logged.
         guard raft.canPropose, raft.currentTerm == builder.term else {
             for case let requester? in requesters { answer(requester, notLeaderError) }
+            if let slab = builder.close() { keepDecided(in: slab, of: requesters) }
             return
         }
         guard var slab = builder.close() else { return }

@@ -207,6 +207,7 @@ extension Replica {
             for requester in pending.take(through: point.last.index) { answer(requester, outcomeUnknownError) }
             applyTarget = max(applyTarget, point.last.index)
             isQuarantined = false
+            quarantineCause = nil
             servesDamagedRows = false
             snapshots.askForStateAt = .never
             recentDigests.removeAll { $0.index > point.last.index }

@@ -81,6 +81,8 @@ package struct Replica: ~Copyable {
     var nextTimer: ClusterTime?
     /// The leader has logged a tick for it.
     var tickedFor: ClusterTime?
+    /// What the leader has decided while it could log nothing; logged as soon as it can.
+    var decided: [Housekeeping] = []
     var ballots = DigestBallots()
     var memberInfo: [NodeID: MemberInfo]
     /// Of the cluster, as far as it is applied here.
@@ -100,6 +102,8 @@ package struct Replica: ~Copyable {
     // MARK: How this node is
     /// Its state differs from the majority's: nothing is served from it until it is rebuilt.
     package internal(set) var isQuarantined = false
+    /// Why it has to be rebuilt, where that is an alarm of its own: it is not over before then.
+    var quarantineCause: AlarmName?
     var isStopping = false
     package internal(set) var diskLevel = DiskLevel.ample
     package var isDiskLow: Bool { diskLevel != .ample }
@@ -149,6 +153,8 @@ package struct Replica: ~Copyable {
         linkToMembers()
         if restored.needsState {
             isQuarantined = true
+            // The opening has found it damaged, or a start before this one has, and nobody has given another yet.
+            if restored.alarms.contains(where: { $0.name == AlarmName.damage.rawValue }) { quarantineCause = .damage }
             snapshots.askForStateAt = now
             reviewCampaigning()
         }

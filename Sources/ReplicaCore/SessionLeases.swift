@@ -10,9 +10,14 @@ struct SessionLeases: ~Copyable {
     private struct Lease {
         var timeout: Interval
         var touchedAt: Instant
+
+        func isOverdue(at now: Instant) -> Bool { now - touchedAt > timeout + timeout / 10 }
     }
 
     private var leases: [SessionID: Lease] = [:]
+    /// Found silent too long and not yet handed out, the first at the end. Looking for them and putting them in order is
+    /// done once for all, however many entries they take.
+    private var overdue: [SessionID] = []
     private var nextScan = Instant.never
     /// The state machine has told which sessions there are; before that nobody can be called unknown.
     private(set) var isComplete = false
@@ -24,12 +29,14 @@ struct SessionLeases: ~Copyable {
     mutating func grantAll(_ sessions: [OpenSession], now: Instant) {
         isComplete = true
         leases.removeAll(keepingCapacity: true)
+        overdue.removeAll()
         for session in sessions { opened(session, now: now) }
     }
 
     mutating func removeAll() {
         isComplete = false
         leases.removeAll()
+        overdue.removeAll()
         nextScan = .never
     }
 
@@ -57,17 +64,18 @@ struct SessionLeases: ~Copyable {
     /// the entry that ends them is applied, but are not returned again before another timeout has passed.
     mutating func takeExpired(now: Instant) -> [SessionID] {
         guard now >= nextScan else { return [] }
-        nextScan = leases.isEmpty ? .never : now + Self.scanInterval
+        if overdue.isEmpty {
+            for (id, lease) in leases where lease.isOverdue(at: now) { overdue.append(id) }
+            overdue.sort(by: >)
+        }
         var expired: [SessionID] = []
-        for (id, lease) in leases where now - lease.touchedAt > lease.timeout + lease.timeout / 10 {
+        while expired.count < Limits.sessionsPerExpiryMax, let id = overdue.popLast() {
+            // One that was heard of, or ended, since it was found is not.
+            guard leases[id]?.isOverdue(at: now) == true else { continue }
+            leases[id]?.touchedAt = now
             expired.append(id)
         }
-        expired.sort()
-        if expired.count > Limits.sessionsPerExpiryMax {
-            expired.removeLast(expired.count - Limits.sessionsPerExpiryMax)
-            nextScan = now
-        }
-        for id in expired { leases[id]?.touchedAt = now }
+        nextScan = leases.isEmpty ? .never : overdue.isEmpty ? now + Self.scanInterval : now
         return expired
     }
 }

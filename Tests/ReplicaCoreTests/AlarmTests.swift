@@ -101,6 +101,28 @@ struct AlarmTests {
         #expect(names(rig) == ["diverged active"])
     }
 
+    @Test("while the state is rebuilt for one cause, what stands of another is over and can be cleared")
+    func causes() {
+        for (cause, other) in [("damage", "diverged"), ("diverged", "damage")] {
+            let old = LatchedAlarm(name: other, since: ClusterTime(nanoseconds: 5), detail: "of last week")
+            var rig = Rig(Self.three, alarms: [old])
+            rig.turn { replica, _ in
+                if cause == "damage" {
+                    replica.stateDamaged(reason: "file 3", isUsable: true)
+                } else {
+                    replica.act(on: .ownStateDiffers(index: LogIndex(8_192), own: 1, majority: 2))
+                }
+            }
+            #expect(names(rig) == ["\(other) over", "\(cause) active"])
+            let cleared = refusal(other, &rig)
+            #expect(cleared == nil)
+            let kept = refusal(cause, &rig)
+            #expect(kept == .alarmHolds)
+            rig.wait(.seconds(2))
+            #expect(names(rig) == ["\(cause) active"])
+        }
+    }
+
     @Test("a regression stands as active until the log has caught up")
     func regressed() {
         var rig = Rig(Self.three)

@@ -1,4 +1,5 @@
 import Basics
+import Foundation
 import LogFormat
 import MetadataModel
 import RaftCore
@@ -29,7 +30,8 @@ struct Alone: ~Copyable {
     /// - Parameter learner: whether `n2` is a member too, without a vote.
     init(
         generation: UInt64 = 1, sessions: [OpenSession] = [], learner: Bool = false,
-        featureLevel: UInt32 = FeatureLevel.known, known: UInt32 = FeatureLevel.known
+        featureLevel: UInt32 = FeatureLevel.known, known: UInt32 = FeatureLevel.known,
+        uncommittedMax: Int = 0
     ) {
         var membership = Membership(
             members: [Member(id: NodeID(1), name: "n1", peerAddress: "p:1")], incoming: [NodeID(1)])
@@ -47,6 +49,7 @@ struct Alone: ~Copyable {
         restored.featureLevel = featureLevel
         var settings = ReplicaSettings(name: "n1", clientAddress: "c:1", peerAddress: "p:1", softwareVersion: "t")
         settings.featureLevel = known
+        if uncommittedMax > 0 { settings.raft.uncommittedEntriesMax = uncommittedMax }
         self.sessions = sessions
         replica = Replica(restored, settings: settings, seed: 1, now: now, wall: ClusterTime(nanoseconds: Self.epoch))
         slot = replica.clientConnected()
@@ -68,8 +71,10 @@ struct Alone: ~Copyable {
     }
 
     /// One wake-up, and whatever follows from it at this moment.
-    mutating func turn() {
-        var log: LogWork?
+    mutating func turn() { turn(after: nil) }
+
+    private mutating func turn(after written: LogWork?) {
+        var log = written
         var work: [ApplyWork] = []
         repeat {
             replica.beginTurn(now: now, wall: clusterTime)
@@ -82,6 +87,18 @@ struct Alone: ~Copyable {
             for (_, bytes) in effects.toClients { noteReply(bytes) }
             for slab in (log?.writes ?? []).compactMap(\.slab) { note(slab) }
         } while log != nil || !work.isEmpty
+    }
+
+    /// `body` happens while the disk is busy with an entry, and the core admits no more than one that is not committed.
+    mutating func whileNothingCanBeProposed(_ body: (inout Replica) -> Void) {
+        replica.beginTurn(now: now, wall: clusterTime)
+        replica.log(.tick)
+        let log = replica.endTurn().log
+        #expect(log != nil && !replica.raft.canPropose)
+        replica.beginTurn(now: now, wall: clusterTime)
+        body(&replica)
+        _ = replica.endTurn()
+        turn(after: log)
     }
 
     private mutating func noteReply(_ bytes: [UInt8]) {
@@ -161,6 +178,62 @@ struct SessionEndTests {
         #expect(node.expiries.isEmpty)
         node.live(.seconds(9))
         #expect(node.expiries == [[Self.session.id]], "the silence that it heard itself counts")
+    }
+
+    @Test("what is decided while the leader cannot log it is logged as soon as it can")
+    func decidedLater() {
+        var node = Alone(generation: 2, uncommittedMax: 1)
+        let orphans = [SessionID(2, 2), SessionID(2, 3)]
+        let verdict = DigestVerdict(index: LogIndex(4_096), majority: 1, votes: [])
+        node.whileNothingCanBeProposed { replica in
+            replica.orphansFound(orphans, next: nil, term: replica.raft.currentTerm)
+            replica.log(.digestVerdict(verdict))
+        }
+        node.live(.milliseconds(50))
+        #expect(node.expiries == [orphans])
+        #expect(node.logged.contains(.digestVerdict(verdict)))
+    }
+
+    /// `QUORATE_SESSIONS=100000` for the whole of it.
+    @Test("many sessions that only keep themselves alive cost no entry; all silent at once, few entries, in order")
+    func manySessions() {
+        let total = ProcessInfo.processInfo.environment["QUORATE_SESSIONS"].flatMap(Int.init) ?? 5_000
+        let entries = (total + Limits.sessionsPerExpiryMax - 1) / Limits.sessionsPerExpiryMax
+        let rounds = 12
+        let sessions = (0..<total).map { OpenSession(id: SessionID(9, UInt64($0)), timeout: .seconds(10)) }
+        let clock = ContinuousClock()
+        var node = Alone()
+        let granted = clock.measure {
+            node.replica.sessionsListed(sessions, nextTimer: nil, term: node.replica.raft.currentTerm)
+        }
+        node.logged.removeAll()
+        var longest = Duration.zero
+        let kept = clock.measure {
+            for round in 0..<rounds {
+                // Each every three seconds, as followers pass them on.
+                let third = sessions.enumerated().filter { $0.offset % 3 == round % 3 }.map(\.element.id)
+                for start in stride(from: 0, to: third.count, by: 4_096) {
+                    let notOpen = node.replica.touch(Array(third[start...].prefix(4_096)))
+                    #expect(notOpen == [])
+                }
+                longest = max(longest, clock.measure { node.live(.seconds(1)) })
+            }
+        }
+        #expect(node.expiries.isEmpty)
+        #expect(node.logged.count <= rounds / 20 + 1, "ticks of cluster time, and nothing else")
+        // All were heard of at the same moment for the last time.
+        node.replica.sessionsListed(sessions, nextTimer: nil, term: node.replica.raft.currentTerm)
+        node.live(.seconds(10))
+        var turns: [Duration] = []
+        while node.expiries.count < entries, turns.count < 1_000 {
+            turns.append(clock.measure { node.turn() })
+            node.now = node.now + .milliseconds(10)
+        }
+        #expect(node.expiries.allSatisfy { $0.count <= Limits.sessionsPerExpiryMax })
+        #expect(node.expiries.flatMap { $0 } == sessions.map(\.id))
+        print(
+            "\(total) sessions: granted in \(granted), \(rounds) s of keep-alives in \(kept) (a second at most \(longest)), "
+                + "expiry in \(turns.count) turns of at most \(turns.max() ?? .zero)")
     }
 
     @Test("only a restored state is searched for owners without a session, part by part", arguments: [1, 2] as [UInt64])
