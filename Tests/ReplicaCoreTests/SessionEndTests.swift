@@ -221,6 +221,8 @@ struct SessionEndTests {
         }
         #expect(node.expiries.isEmpty)
         #expect(node.logged.count <= rounds / 20 + 1, "ticks of cluster time, and nothing else")
+        // All were heard of at the same moment for the last time.
+        node.replica.sessionsListed(sessions, nextTimer: nil, term: node.replica.raft.currentTerm)
         node.live(.seconds(10))
         var turns: [Duration] = []
         while node.expiries.count < entries, turns.count < 1_000 {
