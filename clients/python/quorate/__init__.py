@@ -19,8 +19,10 @@ from .errors import (
     FeatureLevel,
     Fenced,
     GenerationChanged,
+    HistoryOff,
     InvalidRequest,
     Lagged,
+    LineFull,
     LockHeld,
     NodeUnusable,
     NotLeader,
@@ -47,15 +49,19 @@ from .errors import (
     Unknown,
     ViewReleased,
 )
+from .history import History
 from .locks import Lock, Locks
 from .state import State, Variable
 from .tls import tls_context
 from .transaction import DeletedPrefix, DeletedRow, Got, If, Op, Put, TransactionResult
 from .values import (
     Candidate,
+    ChangedRow,
+    Changes,
     Deleted,
     Guard,
     GuardKind,
+    KeptHistory,
     Listing,
     LockPlace,
     Page,
@@ -66,13 +72,15 @@ from .values import (
     Ticket,
     Validity,
 )
-from .watch import Change, Table, Watch, WatchEvent
+from .watch import Change, Origin, Previous, Table, Watch, WatchEvent
 
 __all__ = [
     "AlreadyInitialized",
     "Candidacy",
     "Candidate",
     "Change",
+    "ChangedRow",
+    "Changes",
     "Client",
     "ClientClosed",
     "ClientError",
@@ -91,9 +99,13 @@ __all__ = [
     "Got",
     "Guard",
     "GuardKind",
+    "History",
+    "HistoryOff",
     "If",
     "InvalidRequest",
+    "KeptHistory",
     "Lagged",
+    "LineFull",
     "Listing",
     "Lock",
     "LockHeld",
@@ -104,9 +116,11 @@ __all__ = [
     "NotLeading",
     "NotReady",
     "Op",
+    "Origin",
     "OutcomeUnknown",
     "Overloaded",
     "Page",
+    "Previous",
     "ProtocolError",
     "Put",
     "Quarantined",

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from dataclasses import replace
 from types import TracebackType
-from typing import AsyncGenerator, Callable, Iterable, List, Optional, Set, Tuple, Type, Union
+from typing import AsyncGenerator, Callable, Iterable, List, NamedTuple, Optional, Set, Tuple, Type, TypeVar, Union
 
 from . import _wire as wire
 from . import transaction as transactions
 from ._connection import Connection
 from ._nodes import Nodes, pause_after
-from ._encoding import encode_guard, encode_range, range_of
+from ._encoding import encode_guard, encode_range, range_of, read_row
 from ._session import RETRIED, Session, SessionState
 from .elections import Elections
 from .errors import (
@@ -20,16 +21,20 @@ from .errors import (
     DeadlineExceeded,
     GenerationChanged,
     NodeUnusable,
+    ProtocolError,
     QuorateError,
     ServerError,
     SessionLost,
     ViewReleased,
 )
+from .history import History
 from .locks import Locks
 from .state import State
 from .transaction import If, Op, TransactionResult
 from .values import (
     Bytes,
+    ChangedRow,
+    Changes,
     Deleted,
     Guard,
     Listing,
@@ -56,6 +61,9 @@ _LIST_VIEW = 3
 _RELEASE_VIEW = 4
 _VALIDATE = 8
 _SESSIONS = 11
+_CHANGES = 13
+
+_Part = TypeVar("_Part", Page, "_ChangesPart")
 
 _KEYS_ONLY = 1
 _COUNT_ONLY = 2
@@ -117,6 +125,8 @@ class Client:
         self.locks = Locks(self)
         #: Variables as Apache Mesos has them.
         self.state = State(self)
+        #: What was there before.
+        self.history = History(self)
         self._loop = asyncio.get_running_loop()
         # With a short session a silent node has to be found out before the session is at risk.
         silence_max = 1.5 if session_timeout is None else min(1.5, max(0.25, session_timeout / 6))
@@ -469,7 +479,7 @@ class Client:
         """
         name = as_bytes(key)
         reply = await self._query(wire.u8(_GET) + wire.bytes16(name), timeout, level, at_least)
-        return Row(name, reply.rest.u64(), reply.rest.bytes32()) if reply.rest.bool() else None
+        return read_row(name, reply.rest)
 
     async def page(
         self,
@@ -508,25 +518,74 @@ class Client:
         The node that answers keeps that state until all pages are read; if it is lost meanwhile, the listing begins
         again elsewhere.
         """
+        encoded = encode_range(range_of(span))
+        flags = _KEYS_ONLY if keys_only else 0
+
+        def fields_of(view: int, cursor: bytes) -> bytes:
+            if view:
+                return wire.u8(_LIST_VIEW) + wire.u64(view) + encoded + _page(cursor, 0, flags)
+            return wire.u8(_LIST) + encoded + _page(b"", 0, flags | _PIN)
+
+        pages = await self._parts(fields_of, lambda reply: _decode_page(reply, flags), level, at_least, timeout)
+        return Listing(tuple(row for page in pages for row in page.rows), pages[-1].revision)
+
+    async def changes(self, span: Span = b"", *, since: int, timeout: Optional[float] = None) -> Changes:
+        """What has changed in a prefix or range since a revision, each key in its last form, all as of one revision.
+        What is not told is as it was.
+
+        So a copy of the rows is brought up to date after a watch has ended with :class:`Compacted`, without reading
+        all of them. It tells what is there now, not each change that led there.
+
+        Raises:
+            Compacted: deletes since then are no longer known. Then only a listing helps, and what it does not show is
+                gone.
+            InvalidRequest: that revision is yet to come.
+        """
+        encoded = encode_range(range_of(span))
+
+        def fields_of(view: int, cursor: bytes) -> bytes:
+            after = wire.u64(since) + wire.bytes16(cursor) + wire.u32(0) + wire.u8(_PIN)
+            return wire.u8(_CHANGES) + wire.u64(view) + encoded + after
+
+        parts = await self._parts(fields_of, _decode_changes, ReadLevel.LINEARIZABLE, 0, timeout)
+        return Changes(tuple(row for part in parts for row in part.rows), parts[-1].revision)
+
+    async def _parts(
+        self,
+        fields_of: Callable[[int, bytes], bytes],
+        decode: Callable[[wire.Reply], Tuple[int, _Part]],
+        level: ReadLevel,
+        at_least: int,
+        timeout: Optional[float],
+    ) -> List[_Part]:
+        """All parts of an answer, of one state of one node; begun again elsewhere if that is lost.
+
+        Args:
+            fields_of: the request for the part after a cursor, of a view; 0: the first part.
+            decode: the view, and the part.
+        """
         deadline = self._deadline(timeout)
         while True:
             try:
-                return await self._list_at_one_node(span, keys_only, level, at_least, deadline)
+                return await self._parts_of_one_node(fields_of, decode, level, at_least, deadline)
             except (ViewReleased, NodeUnusable):
                 if self._loop.time() >= deadline:
                     raise DeadlineExceeded(self._nodes.describe()) from None
 
-    async def _list_at_one_node(
-        self, span: Span, keys_only: bool, level: ReadLevel, at_least: int, deadline: float
-    ) -> Listing:
-        encoded = encode_range(range_of(span))
-        flags = _KEYS_ONLY if keys_only else 0
-        rows: List[Row] = []
+    async def _parts_of_one_node(
+        self,
+        fields_of: Callable[[int, bytes], bytes],
+        decode: Callable[[wire.Reply], Tuple[int, _Part]],
+        level: ReadLevel,
+        at_least: int,
+        deadline: float,
+    ) -> List[_Part]:
+        parts: List[_Part] = []
         connection = await self._nodes.ready(deadline)
         connection.users += 1
         view = 0
         try:
-            fields = wire.u8(_LIST) + encoded + _page(b"", 0, flags | _PIN)
+            fields = fields_of(0, b"")
             while True:
                 remaining = deadline - self._loop.time()
                 try:
@@ -537,11 +596,11 @@ class Client:
                     self._nodes.refused(connection, error)
                     await asyncio.sleep(error.retry_after if error.retry_after is not None else 0.05)
                     raise NodeUnusable(str(error)) from None
-                view, page = _decode_page(reply, flags)
-                rows += page.rows
-                if not page.more:
-                    return Listing(tuple(rows), page.revision)
-                fields = wire.u8(_LIST_VIEW) + wire.u64(view) + encoded + _page(page.cursor, 0, flags)
+                view, part = decode(reply)
+                parts.append(part)
+                if not part.more:
+                    return parts
+                fields = fields_of(view, part.cursor)
         finally:
             if view and not connection.is_ended:
                 body = wire.u8(ReadLevel.STALE) + wire.u64(0) + wire.u8(_RELEASE_VIEW) + wire.u64(view)
@@ -608,6 +667,9 @@ class Client:
         puts: bool = True,
         deletes: bool = True,
         values: bool = True,
+        before: bool = False,
+        values_before: bool = False,
+        origins: bool = False,
         progress: float = 0,
         credit: int = 1 << 20,
         table: int = Table.RECORDS,
@@ -619,11 +681,15 @@ class Client:
             puts: changes that store a value.
             deletes: changes that remove a row.
             values: False leaves them out.
+            before: has :attr:`Change.created` and :attr:`Change.previous` told where history is kept.
+            values_before: likewise, and with the values of then.
+            origins: has :attr:`WatchEvent.origin` told.
             progress: seconds, 0.25 at least, between marks of progress (an event without changes); 0: none.
             credit: bytes that may be received and not yet read.
             table: records, or rows of the service itself.
         """
-        return Watch(self, table, range_of(span), since, filters_of(puts, deletes, values), progress, credit)
+        filters = filters_of(puts, deletes, values, before, values_before, origins)
+        return Watch(self, table, range_of(span), since, filters, progress, credit)
 
     async def sessions(self, *, timeout: Optional[float] = None) -> Tuple[SessionInfo, ...]:
         """The open sessions of the cluster."""
@@ -656,4 +722,31 @@ def _decode_page(reply: wire.Reply, flags: int) -> Tuple[int, Page]:
             key = reader.bytes16()
             revision = reader.u64()
             rows.append(Row(key, revision, b"" if flags & _KEYS_ONLY else reader.bytes32()))
+        for _ in range(0 if reader.is_at_end else reader.u32()):
+            index = reader.u32()
+            owner = reader.raw(16)
+            if index >= count:
+                raise ProtocolError("an owner of a row that the page does not have")
+            rows[index] = replace(rows[index], owner=owner)
     return view, Page(tuple(rows), count, reply.revision, more, cursor)
+
+
+class _ChangesPart(NamedTuple):
+    rows: List[ChangedRow]
+    revision: int
+    more: bool
+    cursor: bytes
+
+
+def _decode_changes(reply: wire.Reply) -> Tuple[int, _ChangesPart]:
+    """The view, and the part."""
+    reader = reply.rest
+    view = reader.u64()
+    more = reader.bool()
+    cursor = reader.bytes16()
+    rows = []
+    for _ in range(reader.u32()):
+        key = reader.bytes16()
+        revision = reader.u64()
+        rows.append(ChangedRow(key, revision, reader.bytes32() if reader.bool() else None))
+    return view, _ChangesPart(rows, reply.revision, more, cursor)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, AsyncGenerator, Iterable, List, Optional, Tupl
 from . import _wire as wire
 from ._places import wait_for_fence
 from ._session import Session, SessionState
-from .errors import QuorateError
+from .errors import Compacted, DeadlineExceeded, QuorateError
 from .values import Bytes, Candidate, Guard, Range, ReadLevel, Ticket, as_bytes
-from .watch import Table
+from .watch import Table, WatchEvent
 
 if TYPE_CHECKING:
     from .client import Client
@@ -110,20 +110,39 @@ class Elections:
         return [_read_candidate(reply.rest) for _ in range(reply.rest.u32())], more, reply.revision
 
     async def observe(self, group: Bytes) -> AsyncGenerator[Optional[Candidate], None]:
-        """Who leads the group now, and then whenever that, or what the leader tells, has changed. Changes that follow
-        closely on one another may be told as one."""
+        """Who leads the group now, and then whenever that, or what the leader tells, has changed: each once, in order,
+        whatever becomes of the nodes.
+
+        Where no node has the changes any more that come next, because this client was away from all of them for long, it
+        goes on with who leads then; what was in between is not told.
+        """
         name = as_bytes(group)
         told, revision = await self._leader(name)
         yield told
-        span = Range.prefix(name + b"\0")
-        async with self._client.watch(span, table=Table.ELECTIONS, since=revision + 1, values=False) as watch:
-            async for event in watch:
-                if event.revision <= revision:
-                    continue
-                leader, revision = await self._leader(name, ReadLevel.STALE)
-                if leader != told:
-                    told = leader
-                    yield told
+        while True:
+            watch = self._client.watch(Range.prefix(name + b"\0"), table=Table.ELECTIONS, since=revision + 1)
+            try:
+                async for event in watch:
+                    leader = _leader_after(told, event)
+                    if leader != told:
+                        told = leader
+                        yield told
+                return
+            except Compacted:
+                pass
+            finally:
+                await watch.close()
+            leader, revision = await self._leader_when_reached(name)
+            if leader != told:
+                told = leader
+                yield told
+
+    async def _leader_when_reached(self, group: bytes) -> Tuple[Optional[Candidate], int]:
+        while True:
+            try:
+                return await self._leader(group)
+            except DeadlineExceeded:
+                pass
 
 
 class Candidacy:
@@ -246,6 +265,20 @@ class Candidacy:
         if self._session is None or self._session.is_lost:
             return None
         return self._session.submit_unattended(_WITHDRAW, wire.bytes16(self._group))
+
+
+def _leader_after(leader: Optional[Candidate], event: WatchEvent) -> Optional[Candidate]:
+    """Of all rows of a group, the one that has a fence is the leader's."""
+    for change in event.changes:
+        ticket = int.from_bytes(change.key[-8:], "big")
+        if change.value is not None:
+            row = wire.Reader(change.value)
+            candidate = Candidate(ticket, row.raw(16), row.u64(), row.bytes32())
+            if candidate.fence:
+                return candidate
+        elif leader is not None and leader.ticket == ticket:
+            leader = None
+    return leader
 
 
 def _read_candidate(reader: wire.Reader) -> Candidate:

@@ -50,7 +50,7 @@ class ServerError(QuorateError):
         #: Of the state that answered; of a mutation: where the log says so, 0 if it was refused before it was logged.
         self.revision = revision
         #: Of the row that a condition named (0: there is none); of ``compacted``: the oldest revision that is kept; of
-        #: ``lagged``: where to begin again.
+        #: ``lagged``: where to begin again; of ``historyOff``: since when history is kept (0: it is not).
         self.current_revision: Optional[int] = None
         #: The sequence that a session expects next.
         self.expected_sequence: Optional[int] = None
@@ -225,6 +225,18 @@ class Lagged(ServerError):
 
     code = 36
     retryable = True
+
+
+class HistoryOff(ServerError):
+    """What was there before is not kept for these keys, or only since ``current_revision`` (0: not at all)."""
+
+    code = 37
+
+
+class LineFull(ServerError):
+    """As many stand in the line of the election group or the lock as may; ``limit``."""
+
+    code = 38
 
 
 class SequenceGap(ServerError):

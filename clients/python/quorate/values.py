@@ -66,6 +66,9 @@ class Row:
     revision: int
     #: Empty where only keys were asked for.
     value: bytes
+    #: The session that the row goes with. None in what a transaction got and in what was there at an earlier revision,
+    #: which do not tell.
+    owner: Optional[bytes] = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,37 @@ class Listing:
 
     rows: Tuple[Row, ...]
     revision: int
+
+
+@dataclass(frozen=True)
+class ChangedRow:
+    """What has become of a key."""
+
+    key: bytes
+    #: Of its last change.
+    revision: int
+    #: None: there is no such row any more. There need not have been one at the revision that was asked for.
+    value: Optional[bytes]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What has changed in a range since a revision: the rows that are there, then the keys that are gone, each once and
+    in key order."""
+
+    rows: Tuple[ChangedRow, ...]
+    #: Of the state that is shown; a watch from the one after it goes on from here.
+    revision: int
+
+
+@dataclass(frozen=True)
+class KeptHistory:
+    """Keys of which it is kept what was there before."""
+
+    prefix: bytes
+    #: The revision that switched it on, and its cluster time in nanoseconds since 1970.
+    since: int
+    time: int
 
 
 @dataclass(frozen=True)

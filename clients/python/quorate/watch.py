@@ -21,6 +21,16 @@ if TYPE_CHECKING:
 _NO_PUTS = 1
 _NO_DELETES = 2
 _KEYS_ONLY = 4
+_BEFORE = 8
+_VALUES_BEFORE = 16
+_ORIGINS = 32
+
+_CHANGE_PUT = 1
+_CHANGE_OWNED = 2
+_CHANGE_WITHOUT_VALUE = 4
+_CHANGE_KNOWS_BEFORE = 8
+_CHANGE_REPLACED = 16
+_CHANGE_HAS_VALUE_BEFORE = 32
 
 _CREATED = 1
 _CHANGES = 2
@@ -42,6 +52,26 @@ class Table(enum.IntEnum):
     STATE = 48
 
 
+class Previous(NamedTuple):
+    """The row that a change replaced or deleted."""
+
+    #: 0 in tables other than the records, which do not say.
+    revision: int
+    #: None unless values before were asked for, and where both values were too large to be told together.
+    value: Optional[bytes]
+
+
+class Origin(NamedTuple):
+    """Who changed something, and when."""
+
+    #: Of the command; None: the cluster itself, which ends sessions.
+    session: Optional[bytes]
+    #: 0: nobody.
+    principal: int
+    #: Cluster time, in nanoseconds since 1970.
+    time: int
+
+
 class Change(NamedTuple):
     """What became of one key."""
 
@@ -52,6 +82,11 @@ class Change(NamedTuple):
     deleted: bool
     #: The session that the row goes with.
     owner: Optional[bytes]
+    #: There was no row before this one. None: it is not known, because no history is kept of the key, or the watch does
+    #: not ask for it.
+    created: Optional[bool] = None
+    #: What was there before; None if there was nothing, and where ``created`` is None.
+    previous: Optional[Previous] = None
 
 
 class WatchEvent(NamedTuple):
@@ -60,6 +95,8 @@ class WatchEvent(NamedTuple):
 
     revision: int
     changes: Tuple[Change, ...]
+    #: None unless the watch asks for it, and in marks.
+    origin: Optional[Origin] = None
 
     @property
     def is_progress(self) -> bool:
@@ -100,7 +137,7 @@ class Watch(AsyncIterator[WatchEvent]):
         self._queued = 0
         self._read = 0
         self._is_credit_due = False
-        self._partial: Optional[Tuple[int, List[Change]]] = None
+        self._partial: Optional[Tuple[int, Optional[Origin], List[Change]]] = None
         self._partial_size = 0
         self._waiter: Optional["asyncio.Future[None]"] = None
         self._started: Optional["asyncio.Future[None]"] = None
@@ -311,24 +348,26 @@ class Watch(AsyncIterator[WatchEvent]):
 
     def _changes(self, reply: wire.Reply, size: int) -> None:
         reader = reply.rest
-        goes_on = reader.u8() & 1 == 1
-        revisions: List[Tuple[int, List[Change]]] = []
+        flags = reader.u8()
+        goes_on = flags & 1 == 1
+        revisions: List[Tuple[int, Optional[Origin], List[Change]]] = []
         while not reader.is_at_end:
             revision = reader.u64()
+            origin = _read_origin(reader) if flags & 2 else None
             changes = [_read_change(reader) for _ in range(reader.u32())]
             if self._partial is not None and self._partial[0] == revision:
-                self._partial[1].extend(changes)
+                self._partial[2].extend(changes)
                 revisions.append(self._partial)
             else:
-                revisions.append((revision, changes))
+                revisions.append((revision, origin, changes))
             self._partial = None
         self._partial_size += size
         if goes_on and revisions:
             self._partial = revisions.pop()
-        for index, (revision, changes) in enumerate(revisions):
+        for index, (revision, origin, changes) in enumerate(revisions):
             last = index == len(revisions) - 1
             self._next = revision + 1
-            self._deliver(WatchEvent(revision, tuple(changes)), self._partial_size if last else 0)
+            self._deliver(WatchEvent(revision, tuple(changes), origin), self._partial_size if last else 0)
         if revisions:
             self._partial_size = 0
         elif not goes_on:
@@ -344,13 +383,27 @@ class Watch(AsyncIterator[WatchEvent]):
         self._wake()
 
 
+def _read_origin(reader: wire.Reader) -> Origin:
+    session = reader.raw(16)
+    return Origin(session if any(session) else None, reader.u64(), reader.u64())
+
+
 def _read_change(reader: wire.Reader) -> Change:
     flags = reader.u8()
     key = reader.bytes16()
-    owner = reader.raw(16) if flags & 2 else None
-    value = reader.bytes32() if flags & 1 and not flags & 4 else None
-    return Change(key, value, not flags & 1, owner)
+    is_put = flags & _CHANGE_PUT != 0
+    owner = reader.raw(16) if flags & _CHANGE_OWNED else None
+    value = reader.bytes32() if is_put and not flags & _CHANGE_WITHOUT_VALUE else None
+    previous = None
+    if flags & _CHANGE_REPLACED:
+        previous = Previous(reader.u64(), reader.bytes32() if flags & _CHANGE_HAS_VALUE_BEFORE else None)
+    created = is_put and previous is None if flags & _CHANGE_KNOWS_BEFORE else None
+    return Change(key, value, not is_put, owner, created, previous)
 
 
-def filters_of(puts: bool, deletes: bool, values: bool) -> int:
-    return (0 if puts else _NO_PUTS) | (0 if deletes else _NO_DELETES) | (0 if values else _KEYS_ONLY)
+def filters_of(
+    puts: bool, deletes: bool, values: bool, before: bool = False, values_before: bool = False, origins: bool = False
+) -> int:
+    left_out = (0 if puts else _NO_PUTS) | (0 if deletes else _NO_DELETES) | (0 if values else _KEYS_ONLY)
+    told = (_BEFORE if before or values_before else 0) | (_VALUES_BEFORE if values_before else 0)
+    return left_out | told | (_ORIGINS if origins else 0)

@@ -71,6 +71,44 @@ class ElectionTests(QuorumTests):
             await observed.aclose()
 
     @asynchronous
+    async def test_c44_who_leads_is_told(self) -> None:
+        group = self.prefix
+        async with self.client() as first, self.client() as second, self.client() as third:
+            observed = third.elections.observe(group)
+            self.assertIsNone(await observed.__anext__())
+
+            async def told() -> quorate.Candidate:
+                leader = await asyncio.wait_for(observed.__anext__(), 40)
+                assert leader is not None
+                return leader
+
+            one = await first.elections.campaign(group, "a")
+            leader = await told()
+            self.assertEqual((leader.ticket, leader.fence, leader.data), (one.ticket, one.fence, b"a"))
+            two = await second.elections.campaign(group, "b")
+            # Whatever node the watch is at, it is gone, or its leader is, before the next change.
+            for name in self.quorum.nodes:
+                self.quorum.kill(name)
+                await first.elections.set_data(group, f"without {name}", timeout=40)
+                leader = await told()
+                self.assertEqual((leader.ticket, leader.data), (one.ticket, f"without {name}".encode()))
+                await self.quorum.whole()
+            # Only who leads at the end of a revision is told, and nobody in between.
+            await first.elections.campaign(group, "c")
+            leader = await told()
+            self.assertEqual((leader.ticket, leader.data), (two.ticket, b"b"))
+            self.assertGreater(leader.fence, one.fence)
+            await second.elections.withdraw(group)
+            self.assertEqual((await told()).data, b"c")
+            await first.close()
+            self.assertIsNone(await asyncio.wait_for(observed.__anext__(), 40))
+            # Who comes now begins with how things stand.
+            late = third.elections.observe(group)
+            self.assertIsNone(await late.__anext__())
+            await late.aclose()
+            await observed.aclose()
+
+    @asynchronous
     async def test_c43_campaigning_again(self) -> None:
         group = self.prefix
         async with self.client() as first, self.client() as second:

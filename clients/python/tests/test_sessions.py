@@ -28,6 +28,43 @@ class SessionTests(QuorumTests):
             self.assertNotIn(SessionState.LOST, states)
 
     @asynchronous
+    async def test_c35_a_row_says_which_session_it_goes_with(self) -> None:
+        async with self.client() as client, self.client() as other:
+            async with other.watch(self.prefix) as watch:
+                for name, owned in (("a", False), ("b", True), ("c", False), ("d", True)):
+                    await client.put(self.prefix + name, name, owned=owned)
+                owners = [None, client.session_id, None, client.session_id]
+                rows = [await other.get(self.prefix + name) for name in "abcd"]
+                self.assertEqual([row and row.owner for row in rows], owners)
+                self.assertEqual(list((await other.list(self.prefix)).rows), rows)
+                keys = (await other.list(self.prefix, keys_only=True)).rows
+                self.assertEqual([row.owner for row in keys], owners)
+                told = [await asyncio.wait_for(watch.__anext__(), 20) for _ in range(4)]
+                self.assertEqual([event.changes[0].owner for event in told], owners)
+                # A plain put by whomever ends that.
+                await other.put(self.prefix + "b", "")
+                row = await other.get(self.prefix + "b")
+                self.assertEqual(row and row.owner, None)
+
+    @asynchronous
+    async def test_c36_a_session_outlives_a_silent_node(self) -> None:
+        async with self.client(session_timeout=4) as client:
+            await client.put(self.prefix + "a", "1", owned=True)
+            session = client.session_id
+            states: List[SessionState] = []
+            client.on_session_state(states.append)
+            # One of them is the leader, and one the node that the client speaks with.
+            for name in list(self.quorum.nodes):
+                self.quorum.pause(name)
+                await asyncio.sleep(6)
+                self.assertEqual(client.session_id, session)
+                self.quorum.resume(name)
+                await self.quorum.whole()
+            row = await client.get(self.prefix + "a")
+            self.assertEqual(row and row.owner, session)
+            self.assertNotIn(SessionState.LOST, states)
+
+    @asynchronous
     async def test_c31_suspended_and_lost_in_time_c33_another_session(self) -> None:
         async with self.client(session_timeout=2) as client, self.client() as other:
             await client.put(self.prefix + "a", "1", owned=True)
