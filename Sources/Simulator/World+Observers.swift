@@ -91,7 +91,7 @@ extension World {
         guard let observer = observers.first(where: { $0.watch == id }) else { return false }
         switch news {
         case .begun: break
-        case .changes(let revision, let changes, let size):
+        case .changes(let revision, let changes, _, let size):
             observer.unread += size
             guard revision > observer.follower.revision else {
                 fail("observer \(observer.number) is told of \(revision) after \(observer.follower.revision)")

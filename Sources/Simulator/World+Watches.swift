@@ -178,7 +178,7 @@ extension WatchNews {
     /// Everything through it is in the state that the watch tells of.
     var revision: LogIndex? {
         switch self {
-        case .begun(let revision), .changes(let revision, _, _), .progress(let revision, _): revision
+        case .begun(let revision), .changes(let revision, _, _, _), .progress(let revision, _): revision
         case .ended: nil
         }
     }

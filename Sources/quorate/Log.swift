@@ -70,7 +70,7 @@ struct Log: AsyncParsableCommand {
                 ("principal", .number(found.origin?.principal ?? 0)), ("action", .string(action)),
                 JSON.member("key", orBase64: "keyBase64", change.key),
             ]
-            if values, case .put(_, let value) = change {
+            if values, case .put(_, let value, _) = change {
                 members.append(JSON.member("value", orBase64: "base64", value))
             }
             members += WatchedLine.members(ofPrevious: previous)
@@ -80,7 +80,7 @@ struct Log: AsyncParsableCommand {
         var line = Array("\(time)\t\(found.revision)\t\(who)\(principal)\t\(action)\t".utf8) + List.readable(change.key)
         guard values else { return line }
         line.append(0x09)
-        if case .put(_, let value) = change { line += List.readable(value) }
+        if case .put(_, let value, _) = change { line += List.readable(value) }
         line.append(0x09)
         if case .row(_, let value) = previous { line += value.map { List.readable($0) } ?? Array("(too large)".utf8) }
         return line

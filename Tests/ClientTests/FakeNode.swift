@@ -93,13 +93,14 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
             self.revision += 1
             for watch in self.watches {
                 var frame = WatchFrame(requestID: watch.requestID)
-                frame.begin(LogIndex(self.revision))
+                let origin = ChangeOrigin(session: .housekeeping, principal: 0, time: .zero)
+                frame.begin(LogIndex(self.revision), origin)
                 for change in changes {
                     var writer = ByteWriter()
                     change.encode(into: &writer)
                     let bytes = writer.takeBytes()
                     var reader = ByteReader(bytes.rawSpan)
-                    if let view = try? ChangeView(decoding: &reader) { frame.append(view, keysOnly: false) }
+                    if let view = try? ChangeView(decoding: &reader) { frame.append(view, .value) }
                 }
                 frame.finish(through: LogIndex(self.revision), goesOn: false)
                 self.connections[watch.connection]?.send(frame.writer.bytes)

@@ -53,7 +53,7 @@ extension Catalogue {
         id: session, timeout: .seconds(10), openedAt: ClusterTime(nanoseconds: 1_700_000_000_000_000_000), ownedCount: 3)
 
     private static func watched(_ id: UInt64, _ revision: UInt64, _ changes: [Change]) -> [UInt8] {
-        changes(requestID: id, filter: [], [(revision, changes)])
+        Catalogue.changes(requestID: id, filter: [], [(revision, changes)])
     }
 
     private static func ticket(_ name: [UInt8], _ ticket: UInt8) -> [UInt8] { name + [0, 0, 0, 0, 0, 0, 0, 0, ticket] }
