@@ -11,7 +11,7 @@ extension ServerTests {
         }
 
         @Test(
-            "an observer is told each leader once, in order, and new data without a new fence, over the loss of nodes",
+            "C-44: observers are told each leader once, in order, and new data without a new fence, over the loss of nodes",
             .timeLimit(.minutes(2)))
         func observers() async throws {
             try await withCluster { cluster in
@@ -56,7 +56,7 @@ extension ServerTests {
             }
         }
 
-        @Test("holders of a lock, state variables and owners of records are told as they change", .timeLimit(.minutes(1)))
+        @Test("C-35: holders of locks, state variables and owners of records, as they change", .timeLimit(.minutes(1)))
         func locksAndState() async throws {
             try await withCluster(nodes: 1) { cluster in
                 let (client, other) = (cluster.client(), cluster.client())

@@ -113,8 +113,8 @@ class Elections:
         """Who leads the group now, and then whenever that, or what the leader tells, has changed: each once, in order,
         whatever becomes of the nodes.
 
-        Where no node has the changes any more that come next, because this client was away from all of them for long, it
-        goes on with who leads then; what was in between is not told.
+        Where no node has the changes any more that come next, because this client was away from all of them for long,
+        it goes on with who leads then; what was in between is not told.
         """
         name = as_bytes(group)
         told, revision = await self._leader(name)

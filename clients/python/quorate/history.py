@@ -113,7 +113,7 @@ class History:
         answer = (await self._client._query(wire.u8(_MOMENT) + wire.u64(time), timeout)).rest
         revision, then = answer.u64(), answer.u64()
         if then > time:
-            error = Compacted(f"changes of that time are no longer told: the oldest are those after revision {revision}")
+            error = Compacted(f"changes of that time are no longer told, only those after revision {revision}")
             error.current_revision = revision
             raise error
         return revision

@@ -353,8 +353,8 @@ class Watch(AsyncIterator[WatchEvent]):
         revisions: List[Tuple[int, Optional[Origin], List[Change]]] = []
         while not reader.is_at_end:
             revision = reader.u64()
-            origin = _read_origin(reader) if flags & 2 else None
-            changes = [_read_change(reader) for _ in range(reader.u32())]
+            origin = read_origin(reader) if flags & 2 else None
+            changes = [read_change(reader) for _ in range(reader.u32())]
             if self._partial is not None and self._partial[0] == revision:
                 self._partial[2].extend(changes)
                 revisions.append(self._partial)
@@ -376,6 +376,9 @@ class Watch(AsyncIterator[WatchEvent]):
         if not goes_on:
             self._next = reply.revision + 1
             self._client._saw(reply.revision)
+            if self._request[2] and (not revisions or revisions[-1][0] < reply.revision):
+                # The node has told so with this frame, and says it no second time.
+                self._deliver(WatchEvent(reply.revision, ()), 0)
 
     def _deliver(self, event: WatchEvent, size: int) -> None:
         self._events.append((event, size))
@@ -383,12 +386,12 @@ class Watch(AsyncIterator[WatchEvent]):
         self._wake()
 
 
-def _read_origin(reader: wire.Reader) -> Origin:
+def read_origin(reader: wire.Reader) -> Origin:
     session = reader.raw(16)
     return Origin(session if any(session) else None, reader.u64(), reader.u64())
 
 
-def _read_change(reader: wire.Reader) -> Change:
+def read_change(reader: wire.Reader) -> Change:
     flags = reader.u8()
     key = reader.bytes16()
     is_put = flags & _CHANGE_PUT != 0

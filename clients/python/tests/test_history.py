@@ -80,7 +80,7 @@ class HistoryTests(QuorumTests):
         async with self.client() as client:
             for prefix in (on, off):
                 await client.put(prefix + "a", "0")
-            before = await client.history.on(on) - 1
+            since = await client.history.on(on)
             first = [await client.put(prefix + "a", "1") for prefix in (on, off)]
             keys = [prefix + name for prefix in (on, off) for name in ("a", "b", "c")]
             await client.transaction([], [Op.put(key, "2") for key in keys])
@@ -90,7 +90,7 @@ class HistoryTests(QuorumTests):
 
             async def told(**options: bool) -> Dict[bytes, List[quorate.Change]]:
                 found: Dict[bytes, List[quorate.Change]] = {}
-                async with client.watch(self.prefix, since=before, **options) as watch:
+                async with client.watch(self.prefix, since=since, **options) as watch:
                     for event in await events(watch, 5):
                         for change in event.changes:
                             found.setdefault(change.key, []).append(change)
@@ -194,7 +194,7 @@ class HistoryTests(QuorumTests):
                 await client.changes(self.prefix, since=client.revision + 1_000_000)
 
     @asynchronous
-    async def test_c79_away_for_longer_than_changes_are_told(self) -> None:
+    async def test_c75_c79_away_for_longer_than_changes_are_told(self) -> None:
         flags = ("--segment-size", "1MiB", "--log-max", "8MiB", "--feed-size", "1MiB")
         quorum = await Quorum(*flags).start()
         try:
@@ -216,6 +216,9 @@ class HistoryTests(QuorumTests):
 
                 error = await eventually("the log is cut at every node", is_cut, 50)
                 self.assertGreater(error.current_revision or 0, seen.revision)
+                with self.assertRaises(quorate.Compacted):
+                    async with client.watch("k/", since=2):
+                        self.fail("it tells what is gone")
                 with self.assertRaises(quorate.Compacted):
                     await client.history.get_at("k/3", seen.revision)
                 # What has not changed since needs no log.

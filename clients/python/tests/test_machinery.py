@@ -44,6 +44,8 @@ class PlayedNode:
         self.script = script
         self.mutations: List[Mutate] = []
         self.queries: List[bytes] = []
+        #: What queries are answered; None: that there is no such row.
+        self.answers: Optional[Callable[[bytes], Optional[bytes]]] = None
         self.greetings = 0
         self.not_open: List[bytes] = []
         self.identity = wire.Identity(1, 1, 1)
@@ -95,7 +97,7 @@ class PlayedNode:
                         body = none + wire.u16(len(self.not_open)) + b"".join(self.not_open) + b"\0"
                     elif frame.kind == wire.QUERY:
                         self.queries.append(frame.body)
-                        body = none + b"\0"
+                        body = none + b"\0" if self.answers is None else self.answers(frame.body)
                     elif frame.kind == wire.MUTATE:
                         mutation = mutate_of(frame.body)
                         self.mutations.append(mutation)
@@ -241,6 +243,33 @@ class MachineryTests(unittest.TestCase):
             self.assertEqual([query[0] for query in node.queries], [1, 0])
             named = [int.from_bytes(query[1:9], "little") for query in node.queries]
             self.assertEqual(named, [revision, revision + 5])
+
+    @asynchronous
+    async def test_changes_that_nobody_knows_any_more(self) -> None:
+        async with playing(lambda mutation: node.done(mutation)) as (node, client):
+            node.answers = lambda query: refusal(31, revision=50, tags=((1, wire.u64(40)),))
+            with self.assertRaises(quorate.Compacted) as caught:
+                await client.changes("a", since=7)
+            self.assertEqual(caught.exception.current_revision, 40)
+            # Form 13, no view, all keys that begin with "a", since revision 7, from the start, a view is to be pinned.
+            fields = b"\x0d" + bytes(8) + b"\0" + wire.bytes16(b"a") + wire.u64(7) + bytes(6) + b"\4"
+            self.assertEqual([query[9:] for query in node.queries], [fields])
+
+    @asynchronous
+    async def test_parts_of_what_has_changed(self) -> None:
+        def part(key: bytes, *, more: bool) -> bytes:
+            head = wire.u16(0) + wire.u64(50) + wire.u64(5 if more else 0) + wire.u8(more) + wire.bytes16(b"at " + key)
+            return head + wire.u32(1) + wire.bytes16(key) + wire.u64(45) + b"\0"
+
+        answers = [part(b"a", more=True), refusal(32), part(b"a", more=True), part(b"b", more=False)]
+        async with playing(lambda mutation: node.done(mutation)) as (node, client):
+            node.answers = lambda query: answers.pop(0) if query[9] == 13 else refusal(32)
+            changed = await client.changes(since=7)
+            # What was read of a view that was lost does not count.
+            self.assertEqual([(row.key, row.value) for row in changed.rows], [(b"a", None), (b"b", None)])
+            self.assertEqual(changed.revision, 50)
+            last = [query for query in node.queries if query[9] == 13][-1]
+            self.assertEqual((last[10:18], last[29:35]), (wire.u64(5), wire.bytes16(b"at a")))
 
     @asynchronous
     async def test_one_shot(self) -> None:

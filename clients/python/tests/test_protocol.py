@@ -11,6 +11,7 @@ from typing import Dict
 from quorate import _wire as wire
 from quorate._crc32c import _TABLE, crc32c
 from quorate.errors import ProtocolError
+from quorate.watch import Change, Origin, Previous, read_change, read_origin
 
 _DOCUMENT = os.path.join(os.path.dirname(__file__), "..", "..", "..", "docs", "PROTOCOL.md")
 
@@ -54,6 +55,24 @@ class FrameTests(unittest.TestCase):
         self.assertEqual((conflict.name, conflict.current_revision, conflict.revision), ("conflict", 8, 9))
         leader, members = wire.decode_status_members(wire.decode_reply(frame_of(found["status reply"]).body).rest)
         self.assertEqual(members, (("n1", "127.0.0.1:7400"), ("n2", "")))
+
+    def test_a_watch_with_history_of_the_document(self) -> None:
+        reader = wire.decode_reply(frame_of(examples()["watch with history changes"]).body).rest
+        self.assertEqual((reader.u8(), reader.u8(), reader.u64()), (2, 2, 17))
+        session = bytes(range(16))
+        self.assertEqual(read_origin(reader), Origin(session, 0, 1_700_000_000 * 10**9))
+        changes = [read_change(reader) for _ in range(reader.u32())]
+        self.assertEqual(
+            changes,
+            [
+                Change(b"a/b", b"new", False, None, False, Previous(9, b"old")),
+                Change(b"a/c", b"v", False, None, True, None),
+            ],
+        )
+        reader.raw(8 + 32)
+        changes = [read_change(reader) for _ in range(reader.u32())]
+        self.assertEqual(changes, [Change(b"a/b", None, True, None, False, Previous(17, None))])
+        self.assertTrue(reader.is_at_end)
 
     def test_a_frame_arrives_in_any_pieces(self) -> None:
         data = examples()["hello reply"]

@@ -8,7 +8,6 @@ from typing import List, Optional, Tuple
 import quorate
 from quorate import Op, Range
 
-from .quorum import Quorum, eventually
 from .support import QuorumTests, asynchronous
 
 
@@ -128,26 +127,3 @@ class WatchTests(QuorumTests):
                 self.assertGreater(watch.unread, 0)
                 found = await changes(watch, 128)
                 self.assertEqual(len({revision for revision, _ in found}), 128)
-
-    @asynchronous
-    async def test_c75_what_nobody_has_any_more(self) -> None:
-        flags = ("--segment-size", "1MiB", "--log-max", "8MiB", "--feed-size", "1MiB")
-        quorum = await Quorum(*flags).start()
-        try:
-            async with quorate.Client(quorum.endpoints) as client:
-
-                async def is_cut() -> Optional[quorate.Compacted]:
-                    await asyncio.gather(*(client.put("k", b"v" * 100_000) for _ in range(10)))
-                    try:
-                        async with client.watch("k", since=2):
-                            return None
-                    except quorate.Compacted as error:
-                        return error
-
-                error = await eventually("the log is cut at every node", is_cut, 40)
-                self.assertGreater(error.current_revision or 0, 2)
-                last = await client.put("k", "last")
-                async with client.watch("k", since=last) as watch:
-                    self.assertEqual((await changes(watch, 1))[0][0], last)
-        finally:
-            await quorum.stop()
