@@ -119,7 +119,9 @@ extension Replica {
     /// or does not know yet which sessions there are.
     /// - Returns: those that are not open.
     mutating func touch(_ sessions: [SessionID]) -> [SessionID]? {
-        guard raft.isLeader, leases.isComplete else { return nil }
+        // Before an entry of its own term is applied, others may be committed and not yet applied here, and with them the
+        // openings of sessions: those would be called unknown, and their clients would give them up.
+        guard raft.isLeader, leases.isComplete, raft.term(at: appliedIndex) == raft.currentTerm else { return nil }
         return sessions.filter { !leases.touch($0, now: now) }
     }
 

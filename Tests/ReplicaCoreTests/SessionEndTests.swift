@@ -26,13 +26,18 @@ struct Alone: ~Copyable {
     var featureLevel: UInt32
     var slot = ConnectionSlot(position: 0, generation: 0)
     var refusals: [ReplyError] = []
+    /// The state machine is late: what it is to apply waits here.
+    var isLate: Bool
+    private var late: [ApplyWork] = []
+    private var opened: [OpenSession] = []
 
     /// - Parameter learner: whether `n2` is a member too, without a vote.
     init(
         generation: UInt64 = 1, sessions: [OpenSession] = [], learner: Bool = false,
         featureLevel: UInt32 = FeatureLevel.known, known: UInt32 = FeatureLevel.known,
-        uncommittedMax: Int = 0
+        uncommittedMax: Int = 0, isLate: Bool = false
     ) {
+        self.isLate = isLate
         var membership = Membership(
             members: [Member(id: NodeID(1), name: "n1", peerAddress: "p:1")], incoming: [NodeID(1)])
         if learner {
@@ -101,6 +106,17 @@ struct Alone: ~Copyable {
         turn(after: log)
     }
 
+    /// The state machine catches up; the entries open these sessions.
+    mutating func applyLate(opening sessions: [OpenSession]) {
+        isLate = false
+        opened = sessions
+        replica.beginTurn(now: now, wall: clusterTime)
+        let work = late
+        late = []
+        for item in work { carryOut(item) }
+        turn(after: replica.endTurn().log)
+    }
+
     private mutating func noteReply(_ bytes: [UInt8]) {
         guard let frame = try? FrameHeader.scan(bytes.rawSpan, sizeMax: 65_536) else { return }
         var reader = ByteReader(frame.body)
@@ -122,8 +138,11 @@ struct Alone: ~Copyable {
 
     private mutating func carryOut(_ work: ApplyWork) {
         switch work {
+        case .entries where isLate: late.append(work)
         case .entries(let slabs, let range):
             var report = ApplyReport(range: range)
+            report.sessionsOpened = opened
+            opened = []
             report.replyEnds = [Int](repeating: 0, count: range.entryCount)
             if let slab = slabs.last { report.time = slab.record(at: slab.lastIndex).header.time }
             if let due = nextTimer, due <= report.time { nextTimer = nil }
@@ -178,6 +197,15 @@ struct SessionEndTests {
         #expect(node.expiries.isEmpty)
         node.live(.seconds(9))
         #expect(node.expiries == [[Self.session.id]], "the silence that it heard itself counts")
+    }
+
+    @Test("a new leader calls no session unknown before it has applied what others committed")
+    func openedBefore() {
+        var node = Alone(isLate: true)
+        #expect(node.replica.raft.isLeader)
+        #expect(node.replica.touch([Self.session.id, SessionID(8, 8)]) == nil)
+        node.applyLate(opening: [Self.session])
+        #expect(node.replica.touch([Self.session.id, SessionID(8, 8)]) == [SessionID(8, 8)])
     }
 
     @Test("what is decided while the leader cannot log it is logged as soon as it can")
