@@ -306,6 +306,10 @@ class Nodes:
                 self._fail(error)
             elif all(isinstance(each.problem, ClusterMismatch) for each in self._nodes.values()):
                 self._fail(error)
+        except asyncio.CancelledError:
+            # It may have ended in this very turn, with a connection that nobody takes or an error that nobody reads.
+            greeting.add_done_callback(_leave)
+            raise
         finally:
             node.dialing = None
             if not greeting.done():
@@ -402,3 +406,8 @@ class Nodes:
 def _finish(waiter: "asyncio.Future[None]") -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _leave(greeting: "asyncio.Future[Connection]") -> None:
+    if not greeting.cancelled() and greeting.exception() is None:
+        greeting.result().end("the client was closed")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import unittest
 from struct import unpack_from
 from typing import AsyncIterator, Callable, Dict, List, NamedTuple, Optional, Tuple
@@ -11,6 +12,7 @@ from typing import AsyncIterator, Callable, Dict, List, NamedTuple, Optional, Tu
 import quorate
 from quorate import _wire as wire
 
+from .quorum import eventually
 from .support import asynchronous
 
 
@@ -47,6 +49,7 @@ class PlayedNode:
         #: What queries are answered; None: that there is no such row.
         self.answers: Optional[Callable[[bytes], Optional[bytes]]] = None
         self.greetings = 0
+        self.connections = 0
         self.not_open: List[bytes] = []
         self.identity = wire.Identity(1, 1, 1)
         self._revision = 10
@@ -78,6 +81,7 @@ class PlayedNode:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         scanner = wire.FrameScanner()
         none = wire.u16(0) + wire.u64(self._revision)
+        self.connections += 1
         try:
             while True:
                 data = await reader.read(65536)
@@ -108,6 +112,7 @@ class PlayedNode:
         except OSError:
             pass
         finally:
+            self.connections -= 1
             writer.transport.abort()
 
 
@@ -270,6 +275,29 @@ class MachineryTests(unittest.TestCase):
             self.assertEqual(changed.revision, 50)
             last = [query for query in node.queries if query[9] == 13][-1]
             self.assertEqual((last[10:18], last[29:35]), (wire.u64(5), wire.bytes16(b"at a")))
+
+    @asynchronous
+    async def test_a_client_that_is_closed_while_it_connects_leaves_nothing(self) -> None:
+        said: List[str] = []
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda loop, context: said.append(context["message"]))
+        try:
+            async with PlayedNode(lambda mutation: None) as node:
+                for turns in range(60):
+                    client = quorate.Client([node.address, "127.0.0.1:1"], session_timeout=None)
+                    for _ in range(turns % 30):
+                        await asyncio.sleep(0)
+                    await client.close()
+                    del client
+                    gc.collect()
+
+                async def are_all_ended() -> bool:
+                    return node.connections == 0
+
+                await eventually("the node has no connection", are_all_ended)
+        finally:
+            loop.set_exception_handler(None)
+        self.assertEqual(said, [])
 
     @asynchronous
     async def test_one_shot(self) -> None:
