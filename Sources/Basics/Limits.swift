@@ -142,7 +142,6 @@ package enum Limits {
     package static let endedSessionKept = Interval.seconds(120)
     /// How long a lock may stay held after its session.
     package static let lockDelayMax = Interval.seconds(3_600)
-    package static let tombstoneAgeMax = Interval.seconds(3_600)
     /// A watch whose client reads nothing for this long is ended, and is told where to go on.
     package static let watchStallMax = Interval.seconds(30)
     package static let watchProgressMin = Interval.milliseconds(250)

@@ -126,7 +126,8 @@ extension Machine {
         let cap = Limits.listPageCountMax
         let limit = request.limit == 0 ? cap : min(Int(request.limit), cap)
         var page = DeltaPage(view: 0, hasMore: false, cursor: [], items: [])
-        var (size, looked) = (0, 0)
+        // Rows that are passed over cost too: their bytes, and a look for each key that was put again.
+        var (size, passed, looked, looks) = (0, 0, 0, 0)
         for table in [Keyspace.rowTable, Keyspace.tombstoneTable] {
             let isRow = table == Keyspace.rowTable
             var range = Row.range(of: request.span, in: table)
@@ -140,11 +141,15 @@ extension Machine {
                 let bare = key.extracting(1..<key.byteCount)
                 var isWanted = revision > request.since
                 // One that was put again since has been told.
-                if isWanted, !isRow { isWanted = try reader.get(Row.key(bare).rawSpan) == nil }
+                if isWanted, !isRow {
+                    looks += 1
+                    isWanted = try reader.get(Row.key(bare).rawSpan) == nil
+                }
                 let value = isRow ? try Row.value(stored) : RawSpan()
                 let itemSize = isWanted ? bare.byteCount + value.byteCount + Self.itemOverhead : 0
                 // One item is always admitted, however large; it fits a frame, as the put did that brought it.
-                guard page.items.count < limit, looked < Limits.countRowsMax,
+                guard page.items.count < limit, looked < Limits.countRowsMax, looks <= cap,
+                    passed <= Limits.listPageSizeMax,
                     size + itemSize <= Limits.listPageSizeMax || page.items.isEmpty
                 else {
                     page.hasMore = true
@@ -153,7 +158,10 @@ extension Machine {
                 looked += 1
                 size += itemSize
                 page.cursor = [UInt8](key)
-                guard isWanted else { return .next }
+                guard isWanted else {
+                    passed += stored.byteCount
+                    return .next
+                }
                 page.items.append(
                     DeltaPage.Item(key: [UInt8](bare), revision: revision, value: isRow ? [UInt8](value) : nil))
                 return .next

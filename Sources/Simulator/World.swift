@@ -127,7 +127,7 @@ package final class World {
     package init(seed: UInt64, settings given: WorldSettings = WorldSettings()) {
         self.seed = seed
         var shape = Chance(seed: seed, stream: 1)
-        var swarmChance = Chance(seed: seed, stream: 9)
+        var swarmChance = Chance(seed: seed, stream: 10)
         settings = given.drawn(&shape, swarm: &swarmChance)
         networkChance = Chance(seed: seed, stream: 2)
         nodeChance = Chance(seed: seed, stream: 3)

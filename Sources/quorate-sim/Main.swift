@@ -149,7 +149,7 @@ enum WorldProfile: String, CaseIterable {
     case network
     /// Disks and processes fail, often; the network does not.
     case storage
-    /// Each seed draws what its world goes through: any mixture of the others.
+    /// Each seed draws what its world goes through: any mixture of the others but `releases`.
     case swarm
     /// As `clients`, and some nodes run an old release until they are upgraded.
     case releases
