@@ -83,11 +83,11 @@ extension ServerTests {
             }
         }
 
-        @Test("C-06: a restored cluster is another one", .timeLimit(.minutes(2)))
+        @Test("C-06 C-78: a restored cluster is another one", .timeLimit(.minutes(2)))
         func restored() async throws {
             try await withCluster(flags: Self.flags) { cluster in
                 let client = cluster.client()
-                try await client.put("a", "1")
+                let before = try await client.put("a", "1")
                 let file = "\(cluster.directory)/snapshot"
                 let endpoints = ["--endpoints", cluster.endpoints.joined(separator: ",")]
                 #expect(try await cluster.run(["snapshot", "save", file] + endpoints).ending == .exited(0))
@@ -108,6 +108,14 @@ extension ServerTests {
                 #expect(await Self.failure { try await client.put("a", "2") }?.code == .generationChanged)
                 let anew = cluster.client()
                 #expect(try await anew.get("a")?.value == Self.bytes("1"))
+                let last = try await anew.put("b", "1")
+                let unknown = await Self.failure { try await anew.changes(under: [], since: before) { _ in } }
+                #expect(unknown?.code == .compacted)
+                let floor = try #require(unknown?.currentRevision)
+                #expect(floor > before && floor < last)
+                var changed: [ChangedRow] = []
+                try await anew.changes(under: [], since: floor) { changed.append($0) }
+                #expect(changed == [ChangedRow(key: Self.bytes("b"), revision: last, value: Self.bytes("1"))])
                 await anew.shutdown()
                 await client.shutdown()
             }

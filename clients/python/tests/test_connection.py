@@ -83,11 +83,11 @@ class ConnectionTests(QuorumTests):
                 self.assertRegex(str(caught.exception), "reached [0-3] of 3 nodes")
 
     @asynchronous
-    async def test_c06_a_restored_cluster_is_another_one(self) -> None:
+    async def test_c06_c78_a_restored_cluster_is_another_one(self) -> None:
         quorum = await Quorum().start()
         try:
             async with quorate.Client(quorum.endpoints) as client:
-                await client.put("a", "1")
+                before = await client.put("a", "1")
                 await quorum.restore()
                 started = time.monotonic()
                 for _ in range(2):
@@ -99,5 +99,12 @@ class ConnectionTests(QuorumTests):
             async with quorate.Client(quorum.endpoints) as anew:
                 row = await anew.get("a")
                 self.assertEqual(row and row.value, b"1")
+                last = await anew.put("b", "1")
+                with self.assertRaises(quorate.Compacted) as compacted:
+                    await anew.changes(since=before)
+                floor = compacted.exception.current_revision
+                assert floor is not None and before < floor < last
+                changed = await anew.changes(since=floor)
+                self.assertEqual([(each.key, each.revision) for each in changed.rows], [(b"b", last)])
         finally:
             await quorum.stop()
