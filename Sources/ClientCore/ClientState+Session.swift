@@ -181,10 +181,11 @@ extension ClientState {
     mutating func sendKeepAlive() {
         moveKeepAlive()
         guard let id = session?.id, session?.isOpen == true, session?.keepAlive == nil,
-            let due = session?.nextKeepAlive, due <= now, let place = keepAliveRoute
+            let due = session?.nextKeepAlive, due <= now, let place = keepAliveRoute,
+            let connection = nodes[place].connection
         else { return }
         let requestID = takeRequestID()
-        session?.keepAlive = (requestID, now, place)
+        session?.keepAlive = (requestID, now, connection)
         expectReply(requestID, from: place, for: .keepAlive(session: id, sentAt: now))
         nodes[place].owesKeepAlive = true
         ClientRequest.encodeKeepAlive(
@@ -197,7 +198,7 @@ extension ClientState {
         guard let sent = session?.keepAlive, sent.sentAt + settings.keepAlivePatience <= now else { return }
         session?.keepAlive = nil
         session?.nextKeepAlive = now
-        turnAway(from: sent.place)
+        if let place = nodeOfConnection[sent.connection] { turnAway(from: place) }
     }
 
     /// Where the next keep-alive goes; nil while every node that can be reached owes the answer to one.
