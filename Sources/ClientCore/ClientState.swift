@@ -151,10 +151,11 @@ package struct ClientState: Sendable {
         watchSession()
         watchConnections()
         askForMembers()
+        // Before the mutations: it may find that the node they go to has gone silent.
+        sendKeepAlive()
         sendMutations()
         sendCalls()
         placeWatches()
-        sendKeepAlive()
         connectWhereNeeded()
     }
 
