@@ -128,7 +128,9 @@ extension ServerTests {
                 let missing = try await run("get", "a/2", "--at", "\(third)", "--json")
                 #expect(missing.code == 1)
                 #expect(missing.output == "{\"key\":\"a/2\",\"found\":false}\n")
+                let started = ContinuousClock.now
                 #expect(try await run("get", "a/1", "--at", "10ms").output == "four\n")
+                #expect(ContinuousClock.now - started < .seconds(2), "waits for a change that nobody makes")
                 #expect(try await run("get", "a/1", "--at", "\(early)", "--json").output.contains("historyOff"))
                 #expect(try await run("get", "a/1", "--at", "999999", "--json").output.contains("yet to come"))
                 #expect(try await run("get", "a/1", "--at", "3h", "--json").output.contains("historyOff"))
