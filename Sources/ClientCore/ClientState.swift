@@ -138,6 +138,7 @@ package struct ClientState: Sendable {
 
     /// Of the session that is open; nil: there is none. As of the last `takeEffects`.
     package var sessionState: SessionState? { session?.state }
+    package var sessionID: SessionID? { session?.id }
 
     private mutating func advance(to instant: Instant) {
         // A monotonic clock does not fall; should the caller's do, time stands still here.
