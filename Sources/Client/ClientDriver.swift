@@ -1,5 +1,6 @@
 internal import Basics
 internal import ClientCore
+internal import MetadataModel
 internal import NIOCore
 internal import Transport
 internal import Wire
@@ -104,10 +105,11 @@ final class ClientDriver: @unchecked Sendable {
         }
     }
 
-    /// As of now: a session whose time has passed while nobody looked is over. Nil: there is none.
-    func sessionState() -> SessionState? {
+    /// As of now: a session whose time has passed while nobody looked is over. Nil: this client has another one, or none.
+    func state(of session: SessionID) -> SessionState? {
         state.step(.deadlineReached, now: Self.now)
         carryOut()
+        guard state.sessionID == session else { return nil }
         return state.sessionState.flatMap { SessionState(rawValue: $0.rawValue) }
     }
 

@@ -43,14 +43,16 @@ extension MetadataClient {
                     revision, reader, address throws(DecodeError) in
                     (try DeltaPage(decoding: &reader), revision, address)
                 }
-                if address == nil { try begun(shown) }
+                let isFirst = address == nil
+                // From here on the node keeps a view, whatever the caller does.
+                request.view = page.view
+                request.cursor = page.cursor
+                address = answerer
+                if isFirst { try begun(shown) }
                 for item in page.items {
                     try body(ChangedRow(key: item.key, revision: item.revision.rawValue, value: item.value))
                 }
                 guard page.hasMore else { return shown }
-                request.view = page.view
-                request.cursor = page.cursor
-                address = answerer
             }
         } catch {
             if request.view != 0, let address { release(view: request.view, at: address) }

@@ -69,8 +69,7 @@ extension MetadataClient {
             key: key, from: start.revision + 1, filter: [.keysOnly, .valuesBefore, .origins],
             progressEvery: Self.progress, timeout: timeout)
         for try await found in watch {
-            guard found.changes.isEmpty else {
-                if try start.isBefore(found) { continue }
+            if !found.changes.isEmpty, try !start.isBefore(found) {
                 return try Self.row(key, before: found, since: start.since)
             }
             if found.revision >= now { break }
@@ -106,6 +105,8 @@ extension MetadataClient {
                 progressEvery: Self.progress, timeout: timeout)
             do {
                 for try await found in watch {
+                    // What is missed from here on would be a gap between what was told.
+                    isOldestWanted = false
                     if found.revision > now { break }
                     if !found.changes.isEmpty {
                         let known = try Self.withHistory(found)

@@ -48,6 +48,7 @@ public final class MetadataClient: Sendable {
     private let timeout: Duration
     private let nextCall = Atomic<UInt64>(1)
     private let nextWatch = Atomic<UInt64>(1)
+    private let shutdownCalled = Atomic<Bool>(false)
 
     /// Nothing is connected before the first call.
     public init(_ configuration: MetadataClientConfiguration) {
@@ -268,11 +269,12 @@ public final class MetadataClient: Sendable {
         return stream
     }
 
-    /// Whether what goes with the session may be relied on now. A session at risk is waited for until that is decided.
-    func isSessionConnected() async -> Bool {
+    /// Whether what goes with that session may be relied on now: it is this client's own, and lives. One at risk is waited
+    /// for until that is decided.
+    func isConnected(_ session: SessionID) async -> Bool {
         let states = sessionStates
         let state = await withCheckedContinuation { continuation in
-            driver.eventLoop.execute { [driver] in continuation.resume(returning: driver.sessionState()) }
+            driver.eventLoop.execute { [driver] in continuation.resume(returning: driver.state(of: session)) }
         }
         guard state == .suspended else { return state == .connected }
         for await state in states where state != .suspended { return state == .connected }
@@ -280,11 +282,14 @@ public final class MetadataClient: Sendable {
     }
 
     /// Ends the session, so that the cluster need not wait for its timeout, and closes the connections. Calls that are
-    /// still open are waited for.
+    /// still open are waited for; what is observed or watched ends with an error.
     public func shutdown() async {
+        shutdownCalled.store(true, ordering: .relaxed)
         _ = try? await endSession()
         driver.eventLoop.execute { [driver] in driver.close() }
     }
+
+    var isShutDown: Bool { shutdownCalled.load(ordering: .relaxed) }
 
     // MARK: Calls
 

@@ -23,8 +23,8 @@ public struct LockHolders: Hashable, Sendable {
 /// Where the changes since the last element are no longer kept by any node, because the client was away from all of
 /// them for hours, it goes on with how things stand then; what was in between is not told.
 ///
-/// It ends with an error when the cluster is not the one it was, or when nothing could be read to begin with in the time
-/// allowed.
+/// It ends with an error when the cluster is not the one it was, when nothing could be read to begin with in the time
+/// allowed, or when the client is shut down.
 public struct Observation<Element: Hashable & Sendable>: AsyncSequence, Sendable {
     public typealias Failure = ClientError
 
@@ -82,7 +82,7 @@ final class LineCursor<Row: LineRow & ListItem, Element: Sendable>: ObservationC
                 } catch {
                     throw .badReply(error)
                 }
-            } catch where hasBegun && error.isWorthReadingAgain {
+            } catch where hasBegun && client.isWorthReadingAgain(error) {
                 watch = nil
                 try await MetadataClient.pauseBeforeReadingAgain()
             }
@@ -121,12 +121,13 @@ extension LineRow where Self: ListItem {
     fileprivate static var holdersAtOnce: UInt32 { table == .elections ? 1 : 0 }
 }
 
-extension ClientError {
-    /// Of a watch: its changes are gone, or no node can be had for the moment.
-    var isWorthReadingAgain: Bool { isRetryable || code == .compacted || code == .timeout }
-}
-
 extension MetadataClient {
+    /// Of a watch: its changes are gone, or no node can be had for the moment. Once the client is shut down, none will
+    /// be had any more.
+    func isWorthReadingAgain(_ error: ClientError) -> Bool {
+        !isShutDown && (error.isRetryable || error.code == .compacted || error.code == .timeout)
+    }
+
     /// Who leads the group: at present, and then whenever it is another, or nobody, or the leader changes its data.
     ///
     ///     for try await now in client.observe("masters") { print(now.leader?.data ?? []) }
@@ -151,7 +152,8 @@ extension MetadataClient {
 
     // MARK: Waiting for one's turn
 
-    /// Returns once the ticket has a fence and the session that it goes with is known to live; nil: it is gone.
+    /// Returns once the ticket has a fence and the session that it goes with is known to live; nil: it is gone, or goes
+    /// with a session that this client has lost: the cluster ends that one soon.
     ///
     /// While nothing changes for the ticket, nothing is asked: its row is watched. Where the watch cannot go on, the row
     /// is read again.
@@ -164,10 +166,10 @@ extension MetadataClient {
         let result = await withTaskGroup(of: Result<UInt64?, ClientError>.self) { group in
             group.addTask {
                 do throws(ClientError) {
-                    guard let fence = try await self.fence(of: type, LogIndex(ticket.number), in: name) else {
+                    guard let row = try await self.heldRow(of: type, LogIndex(ticket.number), in: name) else {
                         return .success(nil)
                     }
-                    return .success(await self.isSessionConnected() ? fence : nil)
+                    return .success(await self.isConnected(row.session) ? row.fence : nil)
                 } catch {
                     return .failure(error)
                 }
@@ -191,15 +193,16 @@ extension MetadataClient {
         return try result.get()
     }
 
-    private func fence<Row: LineRow & ListItem>(
+    /// The ticket's row, once it has a fence; nil: it is gone.
+    private func heldRow<Row: LineRow & ListItem>(
         of type: Row.Type, _ ticket: LogIndex, in name: [UInt8]
-    ) async throws(ClientError) -> UInt64? {
+    ) async throws(ClientError) -> Row? {
         while true {
             do throws(ClientError) {
                 let query = Row.lineQuery(name, after: ticket.previous, limit: 1)
                 let (revision, part): (LogIndex, ListPart<Row>) = try await part(query, nil)
                 guard let row = part.items.first, row.ticket == ticket else { return nil }
-                if row.fence > 0 { return row.fence }
+                if row.fence > 0 { return row }
                 var options = WatchOptions(span: .prefix(LineKey.ticket(ticket, of: name)), from: revision.next)
                 options.table = Row.table
                 let watch = WatchReader(open(options, timeout: nil))
@@ -213,10 +216,10 @@ extension MetadataClient {
                         }
                         guard place.ticket == ticket, place.name == name else { continue }
                         guard let row = place.row else { return nil }
-                        if row.fence > 0 { return row.fence }
+                        if row.fence > 0 { return row }
                     }
                 }
-            } catch where error.isWorthReadingAgain {
+            } catch where isWorthReadingAgain(error) {
                 // The cluster cannot be reached for a moment; the session's own state says when that is too long.
                 try await Self.pauseBeforeReadingAgain()
             }

@@ -17,7 +17,8 @@ package struct ClientSettings: Hashable, Sendable {
     package var connectStagger = Interval.milliseconds(100)
     /// A connection on which a reply is due and nothing comes is given up after this long; half way, it is asked.
     package var silenceMax = Interval.seconds(3)
-    /// A keep-alive without an answer goes to another node after this: two attempts more before the session is at risk.
+    /// A keep-alive without an answer goes to another node after this. They are sent at a third of the timeout, so that
+    /// leaves one more attempt before the session is at risk.
     var keepAlivePatience: Interval { min(silenceMax, sessionTimeout / 6) }
     /// Pause before trying again; doubles from the least to the most, and is drawn from its upper half.
     package var backoffMin = Interval.milliseconds(10)

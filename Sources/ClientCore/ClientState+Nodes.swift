@@ -19,7 +19,7 @@ extension ClientState {
         }
         guard needsNode else { return }
         if let leader, nodes[leader].isIdle, nodes[leader].retryAt <= now { connect(leader) }
-        guard !nodes.contains(where: { $0.isUsable && !$0.hasTurnedUsAway }), nextConnectAt <= now else { return }
+        guard !hasHelper, nextConnectAt <= now else { return }
         for step in 0..<nodes.count {
             let place = (rotation + step) % nodes.count
             guard nodes[place].isIdle, nodes[place].retryAt <= now else { continue }
@@ -42,6 +42,11 @@ extension ClientState {
         }
         guard let session else { return false }
         return session.isOpen || !session.assigned.isEmpty
+    }
+
+    /// Nobody else has to be found.
+    private var hasHelper: Bool {
+        nodes.contains { $0.isUsable && !$0.hasTurnedUsAway } && !keepAliveLacksNode
     }
 
     private mutating func connect(_ place: Int) {
@@ -287,7 +292,7 @@ extension ClientState {
     var nextNodeDeadline: Instant {
         var next = Instant.never
         let isNeeded = needsNode
-        let hasHelper = nodes.contains { $0.isUsable && !$0.hasTurnedUsAway }
+        let hasHelper = self.hasHelper
         for (place, node) in nodes.enumerated() {
             switch node.link {
             case .idle:

@@ -181,10 +181,11 @@ extension ClientState {
     mutating func sendKeepAlive() {
         moveKeepAlive()
         guard let id = session?.id, session?.isOpen == true, session?.keepAlive == nil,
-            let due = session?.nextKeepAlive, due <= now, let place = keepAliveRoute
+            let due = session?.nextKeepAlive, due <= now, let place = keepAliveRoute,
+            let connection = nodes[place].connection
         else { return }
         let requestID = takeRequestID()
-        session?.keepAlive = (requestID, now, place)
+        session?.keepAlive = (requestID, now, connection)
         expectReply(requestID, from: place, for: .keepAlive(session: id, sentAt: now))
         nodes[place].owesKeepAlive = true
         ClientRequest.encodeKeepAlive(
@@ -192,12 +193,21 @@ extension ClientState {
     }
 
     /// One that has brought no answer for a while goes again, to another node: whoever has it may have gone silent, or
-    /// wait for a leader that has, and the session cannot wait until that is certain.
+    /// wait for a leader that has, and the session cannot wait until that is certain. A node of which something else has
+    /// come meanwhile is only busy: everything else stays with it, for sending all mutations again would help nobody.
     private mutating func moveKeepAlive() {
         guard let sent = session?.keepAlive, sent.sentAt + settings.keepAlivePatience <= now else { return }
         session?.keepAlive = nil
         session?.nextKeepAlive = now
-        turnAway(from: sent.place)
+        if let place = nodeOfConnection[sent.connection], nodes[place].silentSince <= sent.sentAt {
+            turnAway(from: place)
+        }
+    }
+
+    /// A keep-alive is due, and every node with a connection owes the answer to one.
+    var keepAliveLacksNode: Bool {
+        guard let session, session.isOpen, session.keepAlive == nil, session.nextKeepAlive <= now else { return false }
+        return keepAliveRoute == nil
     }
 
     /// Where the next keep-alive goes; nil while every node that can be reached owes the answer to one.

@@ -138,6 +138,7 @@ package struct ClientState: Sendable {
 
     /// Of the session that is open; nil: there is none. As of the last `takeEffects`.
     package var sessionState: SessionState? { session?.state }
+    package var sessionID: SessionID? { session?.id }
 
     private mutating func advance(to instant: Instant) {
         // A monotonic clock does not fall; should the caller's do, time stands still here.
@@ -151,10 +152,11 @@ package struct ClientState: Sendable {
         watchSession()
         watchConnections()
         askForMembers()
+        // Before the mutations: it may find that the node they go to has gone silent.
+        sendKeepAlive()
         sendMutations()
         sendCalls()
         placeWatches()
-        sendKeepAlive()
         connectWhereNeeded()
     }
 

@@ -5,6 +5,8 @@ package import MetadataModel
 package protocol LineRow: Hashable, Sendable {
     static var table: FeedTable { get }
     var ticket: LogIndex { get }
+    /// With which it goes.
+    var session: SessionID { get }
     /// Of leading or holding; 0 while others come first.
     var fence: UInt64 { get }
     init(ticket: LogIndex, decodingRow reader: inout ByteReader) throws(DecodeError)

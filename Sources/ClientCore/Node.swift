@@ -33,7 +33,7 @@ struct Node: Sendable {
     var outstanding: [UInt64: RequestTarget] = [:]
     /// Watches among them.
     var watchCount = 0
-    /// Since when a reply has been due with nothing heard.
+    /// Since when a reply has been due with nothing heard: the first of those outstanding was sent, or a frame came.
     var silentSince = Instant.zero
     /// A ping is among the outstanding requests.
     var hasPinged = false

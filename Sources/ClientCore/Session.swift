@@ -28,8 +28,8 @@ struct Session: Sendable {
     var state: SessionState?
     /// When the last message was sent that is known to have kept the session alive.
     var heardAt = Instant.never
-    /// The keep-alive on its way.
-    var keepAlive: (requestID: UInt64, sentAt: Instant, place: Int)?
+    /// The keep-alive on its way. By its connection: the places of nodes move.
+    var keepAlive: (requestID: UInt64, sentAt: Instant, connection: ConnectionID)?
     var nextKeepAlive = Instant.never
 
     init(id: SessionID, number: UInt64, opening: SessionOpening) {

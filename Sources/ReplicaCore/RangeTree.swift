@@ -2,7 +2,7 @@
 ///
 /// Sorted by where they begin; the middle one of each stretch is the root of a tree of those before and after it, and
 /// knows which of its tree ends last. So a question passes by what lies before the key or after it. The order is made
-/// when it is needed: who comes and goes costs nothing until the next question.
+/// when it is needed: who comes and goes costs little until the next question, and who goes leaves the others sorted.
 struct RangeTree {
     private struct Range {
         var from: [UInt8]
@@ -16,21 +16,24 @@ struct RangeTree {
     }
 
     private var ranges: [Range] = []
-    private var isOrdered = true
+    private var isSorted = true
+    /// Every `endsLast` holds.
+    private var isTree = true
 
     mutating func insert(_ watch: Int, from: [UInt8], to: [UInt8]?) {
         ranges.append(Range(from: from, to: to, watch: watch))
-        isOrdered = false
+        isSorted = false
+        isTree = false
     }
 
     mutating func remove(_ watch: Int) {
         ranges.removeAll { $0.watch == watch }
-        isOrdered = false
+        isTree = false
     }
 
     /// Calls `body` with the watch of each range that `key` lies in.
     mutating func forEach(containing key: [UInt8], _ body: (Int) -> Void) {
-        if !isOrdered { order() }
+        if !isTree { order() }
         find(key, 0, ranges.count, body)
     }
 
@@ -46,10 +49,13 @@ struct RangeTree {
     }
 
     private mutating func order() {
-        isOrdered = true
-        ranges.sort { left, right in
-            left.from == right.from ? left.watch < right.watch : left.from.lexicographicallyPrecedes(right.from)
+        if !isSorted {
+            ranges.sort { left, right in
+                left.from == right.from ? left.watch < right.watch : left.from.lexicographicallyPrecedes(right.from)
+            }
         }
+        isSorted = true
+        isTree = true
         _ = orderTree(0, ranges.count)
     }
 

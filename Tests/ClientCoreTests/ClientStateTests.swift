@@ -609,6 +609,39 @@ import Wire
         #expect(harness.sessions == [.connected])
     }
 
+    @Test(
+        "a node that is only slow with a keep-alive keeps the mutations; another one is asked", arguments: [true, false])
+    func busyNode(hasOther: Bool) throws {
+        var harness = Harness { $0.sessionTimeout = .seconds(3) }
+        harness.put("open", within: .seconds(60))
+        let first = try #require(harness.dialed.first?.address)
+        harness.accept(first, leader: hasOther ? "n9:1" : first)
+        if hasOther { harness.accept("n9:1", leader: "n9:1") }
+        let busy = hasOther ? "n9:1" : first
+        harness.answer(try #require(harness.take(.mutate).last), revision: 2)
+        harness.wait(.milliseconds(900))
+        for number in 0..<100 { harness.put("k\(number)", within: .seconds(60)) }
+        let sent = harness.take(.mutate)
+        #expect(sent.count == 100 && sent.allSatisfy { $0.address == busy })
+        harness.wait(.milliseconds(100))
+        #expect(harness.take(.keepAlive).map(\.address) == [busy])
+        // One of them is answered while the keep-alive waits.
+        harness.wait(.milliseconds(200))
+        harness.answer(sent[0], revision: 3)
+        harness.wait(.milliseconds(400))
+        if !hasOther {
+            let other = try #require(harness.dialed.first { $0.address != first }?.address, "nobody else is called")
+            harness.accept(other)
+        }
+        let request = try #require(harness.take(.keepAlive).first)
+        #expect(request.address != busy)
+        harness.answer(request, with: .keepAlive(KeepAliveReply(revision: LogIndex(3), notOpen: [], leader: nil)))
+        #expect(harness.take(.mutate).isEmpty, "sent again to another node")
+        for position in 1..<100 { harness.answer(sent[position], revision: 3 + UInt64(position)) }
+        #expect(harness.outcomes.count == 101)
+        #expect(harness.sessions == [.connected])
+    }
+
     @Test("an answer to a keep-alive ends the suspension")
     func suspensionEnds() throws {
         var harness = connected()

@@ -202,6 +202,32 @@ import Wire
         #expect(addressesTried(&harness) == ["n1:1", "n3:1"])
     }
 
+    @Test("a keep-alive that is out when a node is forgotten is still known to be with the node that has it")
+    func placesMoveUnderKeepAlive() throws {
+        var harness = Harness(endpoints: ["n1:1"]) { $0.sessionTimeout = .seconds(3) }
+        harness.members = { Harness.status(of: $0, members: ["n1:1", "n2:1", "n3:1"], role: .follower) }
+        harness.put("a", within: .seconds(10))
+        harness.accept("n1:1")
+        let hint = ReplyError(.notLeader, leaderName: "n3", leaderAddress: "n3:1")
+        harness.answer(try #require(harness.take(.mutate).first), revision: 0, error: hint)
+        // One address is not known yet: the question is asked again after a second, with the first keep-alive.
+        harness.members = { Harness.status(of: $0, members: ["n1:1", "n3:1", ""]) }
+        harness.accept("n3:1", leader: "n3:1")
+        harness.answer(try #require(harness.take(.mutate).first), revision: 2)
+        // By that list n2, which stands before it, has left.
+        harness.members = { Harness.status(of: $0, members: ["n1:1", "n3:1"]) }
+        harness.wait(.milliseconds(1_000))
+        #expect(harness.statusAsked == ["n1:1", "n3:1", "n3:1"])
+        #expect(harness.take(.keepAlive).map(\.address) == ["n3:1"])
+        // Nothing more comes from it.
+        harness.wait(.milliseconds(600))
+        let request = try #require(harness.take(.keepAlive).first)
+        #expect(request.address == "n1:1")
+        harness.answer(request, with: .keepAlive(KeepAliveReply(revision: LogIndex(3), notOpen: [], leader: nil)))
+        harness.wait(.milliseconds(1_000))
+        #expect(harness.sessions == [.connected])
+    }
+
     @Test("a node whose directory was emptied is reported in its own words")
     func emptiedNode() throws {
         var harness = connected(members: ["n1:1"])

@@ -22,6 +22,7 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
 
     /// The line of a group, as queries show it; and where watches are told of changes.
     private var line: [Candidate] = []
+    private var lastCampaigner: SessionID?
     private var watches: [(connection: UInt64, requestID: UInt64)] = []
     /// Kinds of the queries and watches that came, in order.
     private var asked: [String] = []
@@ -64,6 +65,11 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
 
     func setLine(_ candidates: [Candidate]) async throws {
         try await context.eventLoop.submit { self.line = candidates }.get()
+    }
+
+    /// The session that campaigned last.
+    func campaigner() async throws -> SessionID? {
+        try await context.eventLoop.submit { self.lastCampaigner }.get()
     }
 
     /// All that was asked, once so many queries and watches have come.
@@ -225,6 +231,7 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
             }
             TransactionResult(succeeded: false, results: results).encode(into: &result)
         case .campaign:
+            lastCampaigner = header.session
             TicketResult(ticket: LogIndex(revision), fence: 0).encode(into: &result)
         default: break
         }
@@ -258,8 +265,12 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
         case .candidates(_, let after, let limit):
             let items = Array(line.filter { $0.ticket > after }.prefix(Int(limit)))
             ListPart(hasMore: false, items: items).encode(into: &writer)
-        case .list, .page, .releaseView, .leader, .lock, .validate, .stateGet, .stateNames, .sessions, .history, .changes,
-            .moment, .historyOf:
+        case .changes:
+            // The first of several parts, and a view of them.
+            let item = DeltaPage.Item(key: [1], revision: LogIndex(revision), value: [2])
+            DeltaPage(view: 9, hasMore: true, cursor: [1], items: [item]).encode(into: &writer)
+        case .releaseView(let view): note("release \(view)")
+        case .list, .page, .leader, .lock, .validate, .stateGet, .stateNames, .sessions, .history, .moment, .historyOf:
             break
         }
     }

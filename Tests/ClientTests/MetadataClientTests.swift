@@ -192,4 +192,20 @@ import Testing
         await client.shutdown()
         await node.stop()
     }
+
+    @Test(
+        "who ends the reading of what has changed within its first part lets go of the view", .timeLimit(.minutes(1)),
+        arguments: [true, false])
+    func changesLeftEarly(atOnce: Bool) async throws {
+        struct Enough: Error {}
+        let node = try await FakeNode.start()
+        let client = MetadataClient(MetadataClientConfiguration(endpoints: [node.address]))
+        await #expect(throws: Enough.self) {
+            try await client.changes(
+                under: [], since: 1, begun: { _ in if atOnce { throw Enough() } }, { _ in throw Enough() })
+        }
+        #expect(try await node.asked(count: 3) == ["query", "query", "release 9"])
+        await client.shutdown()
+        await node.stop()
+    }
 }

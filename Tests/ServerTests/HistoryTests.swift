@@ -181,6 +181,11 @@ extension ServerTests {
                         """)
                 #expect(try await run("list", "--since", "999999", "--json").output.contains("\"error\":\"invalidRequest\""))
                 #expect(try await run("list", "--since", "1", "--count").code == 2)
+                // Where nothing has happened since the change, which is the newest revision.
+                try await client.put("a/1", "last")
+                let started = ContinuousClock.now
+                #expect(try await run("get", "a/1", "--at", "10ms").output == "last\n")
+                #expect(ContinuousClock.now - started < .seconds(2), "waits for a change that nobody makes")
                 #expect(try await run("history", "off", "a/").output == "history of a/ is kept no longer\n")
                 #expect(try await run("get", "a/1", "--at", "\(third)", "--json").output.contains("historyOff"))
                 await client.shutdown()
