@@ -359,7 +359,7 @@ extension ClientState {
             turnAway(from: place, namingLeader: error.leaderHint != nil)
             follow(error.leaderHint)
             retry(id, after: pause(afterNotLeaderFrom: place))
-        } else if error.code.isWorthRetrying, call.address == nil, !call.isInitialize,
+        } else if error.isWorthRetrying, call.address == nil, !call.isInitialize,
             !(call.isMemberChange && error.code == .unknown)
         {
             if error.code.isOfOneNode { turnAway(from: place) }

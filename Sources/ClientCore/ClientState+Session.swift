@@ -105,7 +105,7 @@ extension ClientState {
             follow(error.leaderHint)
             pauseMutations(from: position, after: pause(afterNotLeaderFrom: place))
         default:
-            if error.code.isWorthRetrying {
+            if error.isWorthRetrying {
                 if error.code.isOfOneNode { turnAway(from: place) }
                 pauseMutations(from: position, after: error.retryAfter)
             } else if session?.assigned[position].copiesAlive ?? 0 > 0 {

@@ -245,7 +245,7 @@ extension ClientState {
             watches[id]?.compactedAt.append((nodes[place].address, error))
             unplace(id, after: .zero)
         case .lagged: unplace(id, after: .zero)
-        case _ where error.code.isWorthRetrying:
+        case _ where error.isWorthRetrying:
             if error.code.isOfOneNode { turnAway(from: place) }
             watches[id]?.failures += 1
             unplace(id, after: error.retryAfter ?? backoff(afterFailures: watch.failures + 1))

@@ -22,9 +22,9 @@ extension ErrorCode {
         !isRetryable && self != .sessionExpired
     }
 
-    /// The client tries again by itself. A full disk, a founding, a change of members that was refused and an alarm
+    /// The client tries again by itself (`ReplyError.isWorthRetrying` is what to ask). A full disk, a founding, a change of members that was refused and an alarm
     /// that holds need somebody to act first.
-    var isWorthRetrying: Bool {
+    fileprivate var isWorthRetrying: Bool {
         switch self {
         case .diskFull, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable, .alarmHolds:
             false
@@ -44,6 +44,12 @@ extension ErrorCode {
 }
 
 extension ReplyError {
+    /// The client tries again by itself. What the cluster's feature level keeps out is let in before long where all members
+    /// know it already: then the leader says when to ask again.
+    var isWorthRetrying: Bool {
+        code == .featureLevel ? retryAfter != nil : code.isWorthRetrying
+    }
+
     /// An error that no node sent.
     static func madeHere(_ code: ErrorCode, _ message: String? = nil) -> ReplyError { ReplyError(code, message) }
 

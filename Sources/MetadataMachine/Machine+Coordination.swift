@@ -87,6 +87,10 @@ extension Machine {
 
     // MARK: - How long a line is
 
+    // Lines are counted, and bounded, from feature level 2 on only. Nodes of an older release know neither, and until then
+    // there may be such: their states would come apart from those that do.
+    private var countsLines: Bool { featureLevel >= 2 }
+
     /// Counted before a ticket is put into it or taken out of it.
     private func lineSize(_ line: [UInt8]) throws(EngineError) -> Int {
         if let row = try stage.get(Keyspace.size(ofLine: line).rawSpan) {
@@ -104,6 +108,7 @@ extension Machine {
     }
 
     private func addToLine(_ line: [UInt8], _ change: Int) throws(EngineError) {
+        guard countsLines else { return }
         let key = Keyspace.size(ofLine: line)
         let count = try lineSize(line) + change
         guard count > 0 else { return stage.batch.delete(key.rawSpan) }
@@ -115,7 +120,7 @@ extension Machine {
     /// Why nobody may take one more place in the line; nil when there is room.
     private func refusal(ofPlaceIn line: [UInt8]) throws(EngineError) -> ReplyError? {
         let limit = Limits.ticketsPerLineMax
-        guard try lineSize(line) >= limit else { return nil }
+        guard countsLines, try lineSize(line) >= limit else { return nil }
         return ReplyError(.lineFull, "\(limit) stand in this line already", limit: UInt64(limit))
     }
 

@@ -150,6 +150,8 @@ package enum Notice: Sendable {
     case snapshotOffered(from: NodeID, last: EntryID)
     case snapshotInstalled(last: EntryID)
     case snapshotFailed(reason: String)
+    /// What these entries changed cannot be read, for watches: lasting once that has gone on for a while.
+    case changesUnread(ClosedRange<LogIndex>, reason: String, isLasting: Bool)
     case membershipChanged
     /// The cluster is at it from now on.
     case featureLevel(UInt32)

@@ -21,8 +21,10 @@ struct PeerLink {
     /// A stretch of the queue's first append is being read back from disk.
     var isReadingLog = false
     var output = ByteWriter()
-    /// The newest report, and when it came.
+    /// The newest report.
     var report: MemberReport?
+    /// When it came; nil when that was on an earlier connection.
+    var reportedAt: Instant?
 
     /// Bytes made ready in one turn for one peer.
     static let outputSizeMax = 2 * 1_024 * 1_024
@@ -32,6 +34,7 @@ struct PeerLink {
     mutating func wentDown() {
         isUp = false
         isWritable = true
+        reportedAt = nil
         appends.removeAll()
         _ = output.takeBytes()
     }

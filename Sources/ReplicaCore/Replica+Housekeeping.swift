@@ -227,6 +227,7 @@ extension Replica {
     mutating func noteReport(_ report: MemberReport, of peer: NodeID) {
         guard let position = links.position(of: peer) else { return }
         links[position].report = report
+        links[position].reportedAt = now
         noteMember(peer, report)
         reviewSpace()
     }

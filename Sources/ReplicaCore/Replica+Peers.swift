@@ -27,16 +27,23 @@ extension Replica {
 
     /// A connection on which `peer` sends to this node is up.
     package mutating func peerInboundUp(_ peer: NodeID) {
+        forgetWhenReported(peer)
         raft.step(.linkRestored(peer), now: now)
         drainReady()
     }
 
     /// The connection on which `peer` sends to this node has ended.
     package mutating func peerInboundLost(_ peer: NodeID) {
+        forgetWhenReported(peer)
         // Answers that were on their way are lost with it.
         if raft.leader == peer { failForwarded() }
         raft.step(.linkLost(peer), now: now)
         drainReady()
+    }
+
+    /// What it says of itself counts from the next report on: it may have been started with another release.
+    private mutating func forgetWhenReported(_ peer: NodeID) {
+        if let position = links.position(of: peer) { links[position].reportedAt = nil }
     }
 
     /// The socket to `peer` is above or again below its high-water mark.

@@ -185,7 +185,9 @@ extension Replica {
     }
 
     /// The state is that of the snapshot; where the log was reset, it starts after it.
-    package mutating func snapshotInstalled(_ point: SnapshotPoint, membership: Membership, time: ClusterTime) {
+    package mutating func snapshotInstalled(
+        _ point: SnapshotPoint, membership: Membership, time: ClusterTime, featureLevel level: UInt32
+    ) {
         guard let fetch = snapshots.fetch else { return }
         snapshots.fetch = nil
         effects.notices.append(.snapshotInstalled(last: point.last))
@@ -195,6 +197,8 @@ extension Replica {
         appliedIndex = point.last.index
         applyFed = point.last.index
         durableApplied = point.last.index
+        // It may have risen in entries that this node never sees, and there may be none after them for long.
+        noteFeatureLevel(max(featureLevel, level))
         if fetch.resetsLog {
             for requester in pending.takeAll() { answer(requester, outcomeUnknownError) }
             tail.removeAll()

@@ -189,6 +189,7 @@ extension Replica {
                 feedBase = max(feedBase, range.upperBound)
                 return endWatchesBelowFloor()
             }
+            if !failedFeeds.isEmpty { failedFeeds.removeAll { batch.range.contains($0.first) } }
             hub.readCursor = batch.range.upperBound.next
             for place in hub.runnable where hub.watches[place]?.next.map(batch.range.contains) == true {
                 deliver(batch, to: place)
@@ -384,9 +385,27 @@ extension Replica {
         endWatchesBelowFloor()
     }
 
-    /// The disk has not given what some watches need, and may the next time: they end, and go on here or elsewhere.
+    /// How long a disk may go on not giving the same entries before that counts as damage.
+    private static var feedPatience: Interval { .seconds(10) }
+    /// A disk that fails everywhere is told of, and remembered, here and there.
+    private static var failedFeedsMax: Int { 64 }
+
+    /// The disk has not given what some watches need, and may the next time: they end, and go on here or elsewhere. Where
+    /// there is no elsewhere they would come back for ever: so what stays unreadable is damaged.
     package mutating func feedFailed(_ range: ClosedRange<LogIndex>, reason: String) {
         guard hub.isActive, hub.reading == range else { return }
+        if let earlier = failedFeeds.first(where: { $0.first == range.lowerBound }) {
+            if now - earlier.since >= Self.feedPatience {
+                failedFeeds.removeAll { range.contains($0.first) }
+                effects.notices.append(.changesUnread(range, reason: reason, isLasting: true))
+                raise(.damage, "what entries \(range) changed cannot be read: \(reason)")
+                return feedUnreadable(through: range.upperBound)
+            }
+        } else {
+            if failedFeeds.count == Self.failedFeedsMax { failedFeeds.removeFirst() }
+            failedFeeds.append((range.lowerBound, now))
+            effects.notices.append(.changesUnread(range, reason: reason, isLasting: false))
+        }
         hub.reading = nil
         let error = ReplyError(.unavailable, "\(settings.name) cannot read what changed: \(reason)")
         for place in hub.watches.indices {

@@ -70,6 +70,8 @@ package struct Replica: ~Copyable {
     var hub = WatchHub()
     /// The state cannot tell what entries through here changed.
     var feedBase: LogIndex
+    /// Where reads for watches begin that have failed and not succeeded since, and since when.
+    var failedFeeds: [(first: LogIndex, since: Instant)] = []
 
     // MARK: The cluster
     package internal(set) var membership: Membership

@@ -290,6 +290,14 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
             logger.notice("fetching a snapshot", metadata: ["from": "\(name(from))", "last": "\(last)"])
         case .snapshotInstalled(let last): logger.notice("snapshot installed", metadata: ["last": "\(last)"])
         case .snapshotFailed(let reason): logger.warning("snapshot transfer failed", metadata: ["reason": "\(reason)"])
+        case .changesUnread(let range, let reason, isLasting: false):
+            logger.warning(
+                "a watch needs entries that the disk does not give",
+                metadata: ["entries": "\(range)", "reason": "\(reason)"])
+        case .changesUnread(let range, let reason, isLasting: true):
+            logger.error(
+                "the disk still does not give entries that a watch needs: watches cannot begin before their end",
+                metadata: ["entries": "\(range)", "reason": "\(reason)"])
         case .featureLevel(let level): logger.notice("feature level", metadata: ["level": "\(level)"])
         case .membershipChanged: peers.setMembers(replica.linkedMembers)
         case .removedFromCluster(let cause):

@@ -59,7 +59,7 @@ struct NodeEvents: Sendable {
         case .snapshotBuilt(let point):
             snapshotsBuilt += 1
             lastSnapshot = (wallClock(), point.last.index)
-        case .snapshotInstalled(let point, _, _):
+        case .snapshotInstalled(let point, _, _, _):
             snapshotsInstalled += 1
             lastSnapshot = (wallClock(), point.last.index)
         case .snapshotBuildFailed: snapshotFailures += 1

@@ -31,7 +31,7 @@ enum StorageReport: Sendable {
     case snapshotManifestStored(SnapshotPoint, chunkCount: UInt32, firstMissing: UInt32)
     case snapshotChunkStored(UInt32)
     case snapshotPieceRefused(String)
-    case snapshotInstalled(SnapshotPoint, Membership, ClusterTime)
+    case snapshotInstalled(SnapshotPoint, Membership, ClusterTime, featureLevel: UInt32)
     case snapshotInstallFailed(String)
     case export(ExportReport)
     /// The disk has failed: nothing may be acknowledged any more, and nothing is tried again.
@@ -201,8 +201,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             replica.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing)
         case .snapshotChunkStored(let number): replica.snapshotChunkStored(number)
         case .snapshotPieceRefused(let reason): replica.snapshotPieceRefused(reason: reason)
-        case .snapshotInstalled(let point, let membership, let time):
-            replica.snapshotInstalled(point, membership: membership, time: time)
+        case .snapshotInstalled(let point, let membership, let time, let level):
+            replica.snapshotInstalled(point, membership: membership, time: time, featureLevel: level)
         case .snapshotInstallFailed(let reason): replica.snapshotInstallFailed(reason: reason)
         case .export(.answered(let slot, let requestID, let reply, let isOver)):
             replica.exportAnswered(slot, requestID: requestID, reply, isOver: isOver)
@@ -325,7 +325,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     }
 
     private func finishInstall(_ point: SnapshotPoint, _ membership: Membership, _ time: ClusterTime, resetsLog: Bool) {
-        let done = StorageReport.snapshotInstalled(point, membership, time)
+        let done = StorageReport.snapshotInstalled(point, membership, time, featureLevel: state.machine.featureLevel)
         if resetsLog {
             logThread?.add(.reset(point.last) { [report] in report(done) })
         } else {

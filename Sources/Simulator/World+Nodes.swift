@@ -220,7 +220,7 @@ extension World {
             case .reset(let point, let membership, let time):
                 try process.log.log.reset(to: point.last)
                 finishLogJob(node, process)
-                turn(node) { $0.snapshotInstalled(point, membership: membership, time: time) }
+                snapshotInstalled(point, membership, time, on: node, process)
             case .seal:
                 try process.log.log.seal()
                 try process.log.log.prepareNextSegment()
@@ -304,7 +304,7 @@ extension World {
                     process.logThread.add(.reset(point, membership, time))
                     goOn(node, log: process)
                 } else {
-                    turn(node) { $0.snapshotInstalled(point, membership: membership, time: time) }
+                    snapshotInstalled(point, membership, time, on: node, process)
                 }
             }
         } catch {

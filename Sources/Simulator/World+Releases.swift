@@ -1,7 +1,10 @@
 internal import Basics
 internal import LogFormat
+internal import MetadataMachine
 internal import MetadataModel
+internal import RaftCore
 internal import ReplicaCore
+internal import ReplicaStorage
 
 /// Worlds in which nodes run different releases: some know the first feature level only, until each is started anew with
 /// the present release, at a time drawn for it or when the faults are over.
@@ -46,6 +49,16 @@ extension World {
             guard let (header, level) = try? Command.validate(record.payload), level > node.featureLevel else { continue }
             fail("\(node.name) knows feature level \(node.featureLevel), and its log holds \(header.kind) at \(index)")
         }
+    }
+
+    /// A node whose state has come from another knows at once what level it is at.
+    func snapshotInstalled(
+        _ point: SnapshotPoint, _ membership: Membership, _ time: ClusterTime, on node: SimNode, _ process: SimProcess
+    ) {
+        let level = process.state.machine.featureLevel
+        turn(node) { $0.snapshotInstalled(point, membership: membership, time: time, featureLevel: level) }
+        guard process.replica.featureLevel < level else { return }
+        fail("\(node.name) goes by feature level \(process.replica.featureLevel), and its state is at \(level)")
     }
 
     /// The cluster's level, as every node has it that runs; nil while they differ.

@@ -406,6 +406,28 @@ import Wire
         #expect(harness.take(.mutate).map { $0.command?.sequence } == [2])
     }
 
+    @Test("what all members know already is asked for again until the level is raised; what one does not know is refused")
+    func levelIsBeingRaised() throws {
+        var harness = connected()
+        let call = harness.put("a", within: .seconds(10))
+        for _ in 0..<3 {
+            harness.answer(
+                try #require(harness.take(.mutate).first), revision: 0,
+                error: ReplyError(.featureLevel, limit: 1, retryAfter: .seconds(1)))
+            #expect(harness.outcomes[call] == nil)
+            harness.wait(.milliseconds(900))
+            #expect(harness.take(.mutate).isEmpty)
+            harness.wait(.milliseconds(200))
+        }
+        harness.answer(try #require(harness.take(.mutate).first), revision: 11)
+        #expect(harness.isAnswered(call))
+        let behind = harness.put("b", within: .seconds(10))
+        harness.answer(
+            try #require(harness.take(.mutate).first), revision: 0, error: ReplyError(.featureLevel, limit: 1))
+        #expect(harness.failure(behind)?.error.code == .featureLevel)
+        #expect(harness.failure(behind)?.mayHaveTakenEffect == false)
+    }
+
     @Test("a refused sequence with later ones under way is filled with an empty transaction")
     func refusedSequenceIsFilled() throws {
         var harness = connected()

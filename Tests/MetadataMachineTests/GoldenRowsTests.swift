@@ -41,7 +41,7 @@ struct GoldenRowsTests {
 
     /// A row of each table of elections, locks, owners and the State API, and the outcome that tells of them.
     private static func coordinationRows() throws -> [String] {
-        let rig = try Rig()
+        let rig = try Rig(levels: FeatureLevels(founding: 2))
         let (a, b) = (RigClient(rig, 0x0102), RigClient(rig, 0x0304))
         try a.send(.put(key: Array("k".utf8), value: [0xAA], isOwned: true))
         try a.campaign("m", "one")

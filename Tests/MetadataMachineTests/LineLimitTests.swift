@@ -7,6 +7,9 @@ import Testing
 
 @Suite("Limits of lines")
 struct LineLimitTests {
+    /// Of a cluster that was founded by this release.
+    private static let levels = FeatureLevels(founding: 2)
+
     private func count(_ rig: Rig) throws -> [[UInt8]: UInt32] {
         try rig.rows(of: 0x23).mapValues { value in
             var reader = ByteReader(value.rawSpan)
@@ -25,7 +28,7 @@ struct LineLimitTests {
 
     @Test("how many stand in each line is counted, whatever comes and goes")
     func counted() throws {
-        let rig = try Rig()
+        let rig = try Rig(levels: Self.levels)
         var random = SplitMix64(seed: 4)
         var clients = (1...6).map { RigClient(rig, UInt64($0)) }
         for round in 0..<600 {
@@ -52,7 +55,7 @@ struct LineLimitTests {
 
     @Test("a line takes no more than it may; who is in it may campaign anew, and one who leaves makes room")
     func full() throws {
-        let rig = try Rig()
+        let rig = try Rig(levels: Self.levels)
         let (first, second, third) = (RigClient(rig, 1), RigClient(rig, 2), RigClient(rig, 3))
         try first.campaign("g")
         try first.lock("l")
@@ -82,12 +85,43 @@ struct LineLimitTests {
 
     @Test("a line that an older release has left uncounted is counted when somebody comes")
     func uncounted() throws {
-        let rig = try Rig()
+        let rig = try Rig(levels: Self.levels)
         for number in 1...3 { try RigClient(rig, UInt64(number)).campaign("g") }
         var batch = WriteBatch()
         batch.deleteRange(from: [0x23], to: [0x24])
         rig.engine.write(batch)
         try RigClient(rig, 4).campaign("g")
+        #expect(try count(rig) == tickets(rig))
+    }
+
+    @Test("at the first level a line is neither counted nor bounded, as older releases have it; once it rises, it is both")
+    func olderRelease() throws {
+        let rig = try Rig()
+        let clients = (1...4).map { RigClient(rig, UInt64($0)) }
+        for client in clients {
+            try client.campaign("g")
+            try client.lock("l", .shared)
+        }
+        try clients[3].release("l")
+        try rig.expire(clients[2])
+        #expect(try count(rig).isEmpty)
+        // Not even a row that says that the line is full.
+        let line = [0x23, 0x20] + Array("g".utf8) + [0]
+        var full = WriteBatch()
+        var size = ByteWriter()
+        size.write(UInt32(Limits.ticketsPerLineMax))
+        full.put(line, size.bytes)
+        rig.engine.write(full)
+        #expect(try RigClient(rig, 5).campaign("g").ticket > .zero)
+        var none = WriteBatch()
+        none.delete(line.rawSpan)
+        rig.engine.write(none)
+        try rig.housekeep(.featureLevel(2))
+        #expect(try count(rig).isEmpty)
+        try RigClient(rig, 6).campaign("g")
+        try clients[0].release("l")
+        #expect(try count(rig) == tickets(rig))
+        try rig.crashAndReplay()
         #expect(try count(rig) == tickets(rig))
     }
 

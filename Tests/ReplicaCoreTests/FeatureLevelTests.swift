@@ -60,6 +60,47 @@ struct FeatureLevelTests {
         #expect(admitted == nil)
     }
 
+    @Test("what a member said before it went away does not raise the level: it may come back with another release")
+    func awayMember() throws {
+        var node = Alone(learner: true, featureLevel: 1)
+        node.replica.noteReport(Self.report(2), of: NodeID(2))
+        node.turn()
+        node.replica.peerInboundLost(NodeID(2))
+        node.live(.seconds(5))
+        let whileAway = Self.raises(node)
+        #expect(whileAway == [])
+        let refusalFound = Self.answer(of: &node)
+        let refusal = try #require(refusalFound)
+        #expect(refusal.code == .featureLevel && refusal.retryAfter == nil)
+        #expect(refusal.message.hasSuffix("n2 does not answer, and is waited for: if it is gone for good, remove it"))
+        // It is back with what it had before, then upgraded again.
+        node.replica.peerInboundUp(NodeID(2))
+        node.replica.noteReport(Self.report(1), of: NodeID(2))
+        node.live(.seconds(2))
+        let back = Self.raises(node)
+        #expect(back == [])
+        node.replica.noteReport(Self.report(2), of: NodeID(2))
+        node.live(.seconds(2))
+        let after = Self.raises(node)
+        #expect(after == [2])
+    }
+
+    @Test("a member that has fallen silent, though its connection stands, is away too")
+    func silentMember() {
+        var node = Alone(learner: true, featureLevel: 1)
+        node.replica.noteReport(Self.report(2), of: NodeID(2))
+        for position in node.replica.links.indices {
+            node.replica.links[position].reportedAt = Instant(nanoseconds: node.now.nanoseconds - 4_000_000_000)
+        }
+        node.live(.seconds(5))
+        let silent = Self.raises(node)
+        #expect(silent == [])
+        node.replica.noteReport(Self.report(2), of: NodeID(2))
+        node.live(.seconds(2))
+        let heard = Self.raises(node)
+        #expect(heard == [2])
+    }
+
     @Test("a leader that knows less than the others raises nothing")
     func oldLeader() throws {
         var node = Alone(learner: true, featureLevel: 1, known: 1)
@@ -110,5 +151,11 @@ struct FeatureLevelTests {
         let refusalFound = Self.answer(of: &node)
         let refusal = try #require(refusalFound)
         #expect(refusal.code == .unavailable && refusal.isRetryable)
+        // A raise of the leader before it may not be applied yet: nobody who does not know it becomes a member.
+        let tooOldFound = node.replica.refusal(ofMember: "n3", knowing: 1)
+        let tooOld = try #require(tooOldFound)
+        #expect(tooOld.code == .unavailable && tooOld.retryAfter != nil)
+        let fitting = node.replica.refusal(ofMember: "n3", knowing: 2)
+        #expect(fitting == nil)
     }
 }

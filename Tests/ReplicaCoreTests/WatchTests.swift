@@ -32,6 +32,8 @@ private struct WatchRig: ~Copyable {
     var isHoldingReads = false
     var heldReads: [LogRead] = []
     var closed = 0
+    /// Whether it was said to last, of each time that it told of entries that cannot be read.
+    var unread: [Bool] = []
     private var sequence: UInt64 = 1
 
     init(change: (inout ReplicaSettings) -> Void = { _ in }) {
@@ -90,6 +92,7 @@ private struct WatchRig: ~Copyable {
         while true {
             take(effects.toClients)
             closed += effects.closingClients.count
+            for case .changesUnread(_, _, let isLasting) in effects.notices { unread.append(isLasting) }
             let isIdle =
                 effects.log == nil && effects.apply.isEmpty && (effects.logReads.isEmpty || isHoldingReads)
                 && effects.nextDeadline > now
@@ -314,6 +317,35 @@ struct WatchTests {
             if case .changes = frame.event { frame.requestID == 9 } else { false }
         }
         #expect(hasChanges)
+    }
+
+    @Test("what stays unreadable is told of once, then counts as damaged: its watches are sent away for good")
+    func unreadForLong() throws {
+        var rig = WatchRig { $0.tailSizeMax = 1 }
+        for number in 0..<50 { rig.put("k\(number)", String(repeating: "v", count: 100)) }
+        rig.isHoldingReads = true
+        func fail(_ id: UInt64) throws -> ReplyError {
+            rig.heldReads.removeAll()
+            rig.watch(WatchRequest(span: .prefix([]), from: LogIndex(2)), id: id)
+            let held = rig.heldReads.first
+            let read = try #require(held)
+            rig.turn { $0.feedFailed(read.range, reason: "Input/output error") }
+            for frame in rig.takeFrames() where frame.requestID == id {
+                if case .failed(let error) = frame.event { return error }
+            }
+            throw ReplyError(.invalidRequest, "the watch goes on")
+        }
+        for id in 1...3 as ClosedRange<UInt64> {
+            #expect(try fail(id).code == .unavailable)
+            rig.wait(.seconds(3))
+        }
+        #expect(rig.unread == [false])
+        #expect(rig.replica.statusReply.alarms.isEmpty)
+        rig.wait(.seconds(3))
+        let last = try fail(4)
+        #expect(last.code == .compacted)
+        #expect(rig.unread == [false, true])
+        #expect(rig.replica.statusReply.alarms.map(\.name) == ["damage"])
     }
 
     @Test("without a watch nothing is fed, and after the last one nothing again")
