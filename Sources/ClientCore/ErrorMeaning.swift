@@ -22,8 +22,8 @@ extension ErrorCode {
         !isRetryable && self != .sessionExpired
     }
 
-    /// The client tries again by itself (`ReplyError.isWorthRetrying` is what to ask). A full disk, a founding, a change of members that was refused and an alarm
-    /// that holds need somebody to act first.
+    /// The client tries again by itself (`ReplyError.isWorthRetrying` is what to ask). A full disk, a founding, a change of
+    /// members that was refused and an alarm that holds need somebody to act first.
     fileprivate var isWorthRetrying: Bool {
         switch self {
         case .diskFull, .foundingRefused, .changeUnderWay, .notCaughtUp, .quorumAtRisk, .memberUnreachable, .alarmHolds:
