@@ -172,6 +172,14 @@ extension Machine {
         return page
     }
 
+    /// A restored or recovered cluster goes on 2^32 revisions after the snapshot, and nobody in it knows what was deleted
+    /// between that and the end of the one before. No revision of the same generation lies so far back and is asked for:
+    /// the delete floor follows much closer.
+    private var oldestOfGeneration: LogIndex {
+        let last = applied.last.index.rawValue
+        return LogIndex(last - min(last, 1 << 31))
+    }
+
     /// Of an item of a delta, besides its key and value.
     private static var itemOverhead: Int { 15 }
 
@@ -185,11 +193,12 @@ extension Machine {
             Reply.writeSuccess(revision: revision, into: &writer)
             return page.encode(into: &writer)
         }
-        guard request.since >= deleteFloor else {
+        let oldest = max(deleteFloor, oldestOfGeneration)
+        guard request.since >= oldest else {
             throw ReplyError(
                 .compacted,
-                "deletes before revision \(deleteFloor) are no longer known: read all rows, and go on from their revision",
-                currentRevision: deleteFloor)
+                "deletes before revision \(oldest) are no longer known: read all rows, and go on from their revision",
+                currentRevision: oldest)
         }
         guard request.since <= applied.last.index else {
             throw ReplyError(

@@ -20,12 +20,7 @@ extension Replica {
             // Handed over behind all applies so far; sessions opened later are noted as they are applied.
             effects.apply.append(.listSessions(term: status.term))
             // Only a restored or recovered state has owners without a session.
-            if identity.generation > 1 {
-                effects.apply.append(.findOrphans(after: nil, term: status.term))
-                // The generation's first leader: what was deleted between the snapshot and the end of the generation
-                // before is not known here, so nobody is told what changed since a revision of then.
-                if raft.commitIndex == raft.firstIndex.previous { log(.deleteFloor(raft.commitIndex)) }
-            }
+            if identity.generation > 1 { effects.apply.append(.findOrphans(after: nil, term: status.term)) }
         }
         if old.leader != status.leader { failForwarded() }
     }

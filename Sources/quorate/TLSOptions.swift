@@ -22,12 +22,18 @@ struct TLSOptions: ParsableArguments {
             authority: tlsCa ?? environment("QUORATE_TLS_CA"))
         guard let files else { return nil }
         let tls = MetadataClientTLS(certificate: files.certificate, key: files.key, authority: files.authority)
-        do throws(ClientError) {
-            try tls.check()
-        } catch {
-            throw .usage(error.message)
+        var attemptsLeft = 5
+        while true {
+            do throws(ClientError) {
+                try tls.check()
+                return tls
+            } catch {
+                attemptsLeft -= 1
+                guard attemptsLeft > 0 else { throw .usage(error.message) }
+                // Whoever renews a certificate replaces one file after the other: for a moment they do not belong together.
+                usleep(50_000)
+            }
         }
-        return tls
     }
 
     /// All three, or none of them.
