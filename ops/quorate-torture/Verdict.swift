@@ -49,7 +49,7 @@ struct Verdict {
                 let index = LogIndex(told.revision)
                 switch change {
                 case .deleted(let key): _ = model.apply(.delete(key: key, expected: nil), reply: nil, at: index)
-                case .put(let key, let value):
+                case .put(let key, let value, _):
                     _ = model.apply(.put(key: key, value: value, expected: nil), reply: nil, at: index)
                     guard key.starts(with: "work/".utf8) || key.starts(with: "queue/".utf8) else { continue }
                     let number = KeyspaceWorker.number(of: value)
@@ -126,7 +126,7 @@ struct Verdict {
         var checker = FenceChecker()
         var accepted: [String: UInt64] = [:]
         for told in feed {
-            for case .put(let key, let value) in told.changes where key.starts(with: "fenced/".utf8) {
+            for case .put(let key, let value, _) in told.changes where key.starts(with: "fenced/".utf8) {
                 let parts = Self.text(key).split(separator: "/")
                 let fields = Self.text(value).split(separator: " ")
                 guard parts.count == 3, fields.count == 3, let fence = UInt64(fields[0]), let writer = UInt32(fields[1])
