@@ -3,18 +3,61 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Awaitable, Callable, Optional, Tuple
+from typing import TYPE_CHECKING, Awaitable, Callable, List, Optional, Tuple, TypeVar
 
+from . import _wire as wire
 from ._session import Session
 from .errors import SessionLost
-from .values import Range
+from .values import Candidate, LockPlace, Range, ReadLevel
 from .watch import Table, WatchEvent
 
 if TYPE_CHECKING:
     from .client import Client
 
+Place = TypeVar("Place", Candidate, LockPlace)
+
 #: Of a row in either table: a ticket's fence comes after its session, and in a lock's row after the mode too.
 _FENCE_AT = {Table.ELECTIONS: 16, Table.LOCKS: 17}
+
+
+async def read_part(
+    client: "Client",
+    query: int,
+    read: Callable[[wire.Reader], Place],
+    name: bytes,
+    after: int,
+    limit: int,
+    level: ReadLevel,
+    timeout: Optional[float],
+) -> Tuple[List[Place], bool, int]:
+    """A part of a line: its places behind the ticket `after` (0: from the first), whether there are more, the revision.
+
+    Args:
+        query: the number of the query that lists such places.
+        read: reads one of them.
+        limit: how many at most; 0: as many as the node gives at once.
+    """
+    fields = wire.u8(query) + wire.bytes16(name) + wire.u64(after) + wire.u32(limit)
+    reply = await client._query(fields, timeout, level)
+    more = reply.rest.bool()
+    return [read(reply.rest) for _ in range(reply.rest.u32())], more, reply.revision
+
+
+async def read_line(
+    client: "Client",
+    query: int,
+    read: Callable[[wire.Reader], Place],
+    name: bytes,
+    level: ReadLevel,
+    timeout: Optional[float],
+) -> Tuple[Place, ...]:
+    """The whole line, part by part."""
+    found: List[Place] = []
+    more = True
+    while more:
+        part, more, _ = await read_part(client, query, read, name, found[-1].ticket if found else 0, 0, level, timeout)
+        found += part
+    return tuple(found)
 
 
 async def wait_for_fence(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from types import TracebackType
-from typing import TYPE_CHECKING, AsyncGenerator, Iterable, List, Optional, Tuple, Type
+from typing import TYPE_CHECKING, AsyncGenerator, Iterable, Optional, Tuple, Type
 
 from . import _wire as wire
-from ._places import wait_for_fence
+from ._places import read_line, read_part, wait_for_fence
 from ._session import Session, SessionState
 from .errors import Compacted, DeadlineExceeded, QuorateError
 from .values import Bytes, Candidate, Guard, Range, ReadLevel, Ticket, as_bytes
@@ -92,22 +92,7 @@ class Elections:
         self, group: Bytes, *, level: ReadLevel = ReadLevel.LINEARIZABLE, timeout: Optional[float] = None
     ) -> Tuple[Candidate, ...]:
         """All who campaign, in the order in which they will lead."""
-        found: List[Candidate] = []
-        after = 0
-        while True:
-            part, more, _ = await self._part(as_bytes(group), after, 0, level, timeout)
-            found += part
-            if not more:
-                return tuple(found)
-            after = found[-1].ticket
-
-    async def _part(
-        self, group: bytes, after: int, limit: int, level: ReadLevel, timeout: Optional[float]
-    ) -> Tuple[List[Candidate], bool, int]:
-        fields = wire.u8(_CANDIDATES) + wire.bytes16(group) + wire.u64(after) + wire.u32(limit)
-        reply = await self._client._query(fields, timeout, level)
-        more = reply.rest.bool()
-        return [_read_candidate(reply.rest) for _ in range(reply.rest.u32())], more, reply.revision
+        return await read_line(self._client, _CANDIDATES, _read_candidate, as_bytes(group), level, timeout)
 
     async def observe(self, group: Bytes) -> AsyncGenerator[Optional[Candidate], None]:
         """Who leads the group now, and then whenever that, or what the leader tells, has changed: each once, in order,
@@ -209,8 +194,8 @@ class Candidacy:
     async def _fence_now(self) -> Tuple[Optional[int], int]:
         assert self._ticket is not None
         number = self._ticket.ticket
-        part, _, revision = await self._client.elections._part(
-            self._group, number - 1, 1, ReadLevel.LINEARIZABLE, None
+        part, _, revision = await read_part(
+            self._client, _CANDIDATES, _read_candidate, self._group, number - 1, 1, ReadLevel.LINEARIZABLE, None
         )
         return (part[0].fence if part and part[0].ticket == number else None), revision
 

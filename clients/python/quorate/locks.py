@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING, Deque, Dict, Iterable, List, Optional, Tuple, Type
+from typing import TYPE_CHECKING, Deque, Dict, Iterable, Optional, Tuple, Type
 
 from . import _wire as wire
-from ._places import wait_for_fence
+from ._places import read_line, read_part, wait_for_fence
 from ._session import Session, SessionState
 from .errors import DeadlineExceeded, LockHeld
 from .values import Bytes, Guard, LockPlace, ReadLevel, Ticket, as_bytes
@@ -100,22 +100,7 @@ class Locks:
         self, name: Bytes, *, level: ReadLevel = ReadLevel.LINEARIZABLE, timeout: Optional[float] = None
     ) -> Tuple[LockPlace, ...]:
         """All who hold or wait for the lock, in the order of their turns."""
-        found: List[LockPlace] = []
-        after = 0
-        while True:
-            part, more, _ = await self._part(as_bytes(name), after, 0, level, timeout)
-            found += part
-            if not more:
-                return tuple(found)
-            after = found[-1].ticket
-
-    async def _part(
-        self, name: bytes, after: int, limit: int, level: ReadLevel, timeout: Optional[float]
-    ) -> Tuple[List[LockPlace], bool, int]:
-        fields = wire.u8(_LOCK) + wire.bytes16(name) + wire.u64(after) + wire.u32(limit)
-        reply = await self._client._query(fields, timeout, level)
-        more = reply.rest.bool()
-        return [_read_place(reply.rest) for _ in range(reply.rest.u32())], more, reply.revision
+        return await read_line(self._client, _LOCK, _read_place, as_bytes(name), level, timeout)
 
 
 class _Local:
@@ -245,8 +230,8 @@ class Lock:
             return
 
         async def fence_now() -> Tuple[Optional[int], int]:
-            part, _, revision = await client.locks._part(
-                self._name, ticket.ticket - 1, 1, ReadLevel.LINEARIZABLE, None
+            part, _, revision = await read_part(
+                client, _LOCK, _read_place, self._name, ticket.ticket - 1, 1, ReadLevel.LINEARIZABLE, None
             )
             return (part[0].fence if part and part[0].ticket == ticket.ticket else None), revision
 
