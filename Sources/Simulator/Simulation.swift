@@ -103,7 +103,10 @@ package enum Simulation {
             }
             settle(world, when, until: end) { $0.isMajoritySettled }
             served = world.ackedMutations - before
-        } while world.violation == nil && served < world.clients.count
+            guard served < world.clients.count else { break }
+            world.run(until: world.now + .milliseconds(100))
+            if world.now >= end { world.fail("only \(served) of \(world.clients.count) writes succeed \(when)") }
+        } while world.violation == nil
         // Whoever is outside cannot take its leader from it.
         if world.isLedFromInside { rest(world, .seconds(4)) }
     }

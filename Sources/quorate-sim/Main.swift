@@ -89,6 +89,7 @@ struct QuorateSim: ParsableCommand {
         if worker {
             announceCrashes()
             while let line = readLine(), let number = UInt64(line) {
+                limitProcessorTime()
                 print(ResultLine.text(of: runOne(number)))
                 fflush(nil)
             }
@@ -214,9 +215,16 @@ func quoted(_ text: String) -> String {
 /// Read by a signal handler, on the one thread that there is.
 nonisolated(unsafe) var seedUnderWay: UInt64 = 0
 
+/// A seed that never ends must not hold up all others: SIGPROF stops it.
+private func limitProcessorTime() {
+    var timer = itimerval()
+    timer.it_value.tv_sec = 600
+    setitimer(__itimer_which_t(ITIMER_PROF.rawValue), &timer, nil)
+}
+
 /// A broken invariant stops the process; whoever reads its message must learn which seed it was.
 func announceCrashes() {
-    for number in [SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGABRT] {
+    for number in [SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGABRT, SIGPROF] {
         signal(number) { number in
             // Only what is safe in a handler: digits on the stack and one write.
             withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { buffer in
