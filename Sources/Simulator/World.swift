@@ -48,6 +48,7 @@ package final class World {
         case leaderIsStruck
         case retire(node: Int, id: NodeID)
         case upgrade(node: Int)
+        case repairRound(node: Int, life: Int)
     }
 
     package let seed: UInt64
@@ -72,6 +73,7 @@ package final class World {
     var coordinationChance: Chance
     var watchChance: Chance
     var releaseChance: Chance
+    var diskChance: Chance
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -137,6 +139,7 @@ package final class World {
         coordinationChance = Chance(seed: seed, stream: 7)
         watchChance = Chance(seed: seed, stream: 8)
         releaseChance = Chance(seed: seed, stream: 9)
+        diskChance = Chance(seed: seed, stream: 21)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -232,6 +235,7 @@ package final class World {
         case .leaderIsStruck: strikeLeader()
         case .retire(let node, let id): retire(nodes[node], id)
         case .upgrade(let node): upgrade(node)
+        case .repairRound(let node, let life): if nodes[node].life == life { repairRound(nodes[node]) }
         }
     }
 
@@ -247,7 +251,7 @@ package final class World {
         case .dialPeer(let node, _, _), .deadline(let node, _, _), .maintain(let node, _), .logDone(let node, _),
             .logIdle(let node, _), .stateDone(let node, _), .snapshotDone(let node, _), .logRead(let node, _, _),
             .linksChanged(let node, _), .callMember(let node, _, _), .questionEnds(let node, _, _),
-            .joinRound(let node, _):
+            .joinRound(let node, _), .repairRound(let node, _):
             return node
         case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
             .operatorActs, .leaderIsStruck, .retire, .upgrade:
@@ -291,6 +295,7 @@ package final class World {
         case .leaderIsStruck: mix(25)
         case .retire(let node, _): mix(UInt64(node) << 8 | 26)
         case .upgrade(let node): mix(UInt64(node) << 8 | 27)
+        case .repairRound(let node, _): mix(UInt64(node) << 8 | 28)
         }
     }
 
