@@ -31,6 +31,10 @@ package enum Mutant: String, CaseIterable, Sendable {
     case applyBehindState
     case compactPastFlush
     case forgetOutcomesEarly
+    case fillWithoutMatching
+    case campaignWhileDamaged
+    case voteWhileDamaged
+    case voteAfterLostHardState
     // The state machine.
     case applyRetryAgain
     case windowForgetsEarly

@@ -45,8 +45,8 @@ package struct LogRead: Sendable {
     package enum Purpose: Hashable, Sendable {
         case apply
         case peer(NodeID)
-        /// A member whose log is damaged asked for committed entries.
-        case repair(NodeID)
+        /// A member whose log is damaged asked for entries.
+        case repair(NodeID, RepairQuestion)
         /// Watches that are behind go on from here.
         case feed
     }

@@ -19,6 +19,20 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case stuckDisk = "stuck"
     case fullDisk = "disk.full"
     case bitFlipInLog = "bitflip.log"
+    case bitFlipInHardState = "bitflip.hardState"
+    case misdirectedWrite = "write.misdirected"
+    case syncLost = "sync.lost"
+    case olderDirectory = "directory.older"
+    case foreignDirectory = "directory.foreign"
+    /// A fault that would have destroyed too much, and was not done.
+    case faultRefused = "atlas.refused"
+    /// What became of them: a log that lost entries, one that had to begin without them, a node that had to ask what it
+    /// had promised, damage that a read met, a node that was told of what it had forgotten.
+    case logRepaired = "repair.log"
+    case logCutShort = "repair.short"
+    case promisesAsked = "repair.promises"
+    case damageRead = "repair.read"
+    case regressionTold = "repair.regressed"
     case bitFlipOnWire = "bitflip.wire"
     case drop
     case delay

@@ -44,7 +44,7 @@ extension World {
         case .slowDisk: slowDisk()
         case .diskError: failDisk()
         case .fullDisk: fillDisk()
-        case .bitFlip: flipBit()
+        case .bitFlip: if diskChance.happens(percent: 50) { beginForgetting() } else { damageDisk() }
         case .wireDamage: damageWire()
         case .clock: jumpWall()
         case .transfer: transferLeadership()
@@ -64,11 +64,16 @@ extension World {
     }
 
     func crash(_ node: SimNode) {
-        guard node.isRunning else { return }
+        guard node.isRunning || node.repair != nil else { return }
         let losesPower = faultChance.happens(percent: 60)
         tell("\(node.name) \(losesPower ? "loses power" : "is killed")")
         stopProcess(of: node, losingPower: losesPower)
         stopJoining(node, losingPower: losesPower)
+        stopRepair(of: node, losingPower: losesPower)
+        if settings.enabled[Fault.Class.bitFlip.rawValue] {
+            forget(node)
+            if diskChance.happens(percent: 20) { damageDisk(of: node) }
+        }
         // Now and then it stays away for long enough that the log goes on without it.
         let isLong = faultChance.happens(percent: 25)
         schedule(
@@ -243,23 +248,6 @@ extension World {
         counters.add(.fullDisk)
         node.disk.quota = node.disk.usedBytes + faultChance.number(in: 0...3) * settings.segmentSize
         lasts(.milliseconds(500), .seconds(6), .fullDisk(node: node.number))
-    }
-
-    /// A bit turns in the log of a node that is down. One node at a time, and never while another one is away: the
-    /// fault must leave a majority of whole logs.
-    private func flipBit() {
-        let down = nodes.filter { $0.isInUse && !$0.isRunning }
-        guard settings.nodeCount > 2, nodes.allSatisfy({ $0.repairs.isEmpty }), let node = down.first, down.count == 1 else { return }
-        // Not in the newest segment: of its last batch nobody can say whether a crash tore it or it rotted.
-        let paths = node.disk.paths.filter { $0.hasSuffix(".segment") }.dropLast()
-        guard !paths.isEmpty else { return }
-        let path = faultChance.pick(Array(paths))
-        guard let repair = node.disk.flipBit(
-            in: path, at: faultChance.number(in: 0...8_191), bit: faultChance.number(in: 0...7))
-        else { return }
-        counters.add(.bitFlipInLog)
-        tell("a bit turns in \(path) of \(node.name)")
-        node.repairs.append(repair)
     }
 
     // MARK: - The end of a fault

@@ -51,7 +51,6 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
         package var syncErrors = 0
         package var writeErrors = 0
         package var noSpace = 0
-        package var bitsFlipped = 0
     }
 
     package init(seed: UInt64) { chance = Chance(seed: seed, stream: 7) }
@@ -116,17 +115,54 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
         node.dirty = []
     }
 
-    /// Turns one bit of a file's platter bytes; what turns it back, or nil when there is no such byte.
-    package func flipBit(in path: String, at offset: Int, bit: Int) -> (() -> Void)? {
-        guard let node = names[path], offset < node.durable.count, offset < node.bytes.count else { return nil }
-        let mask = UInt8(1) << UInt8(bit & 7)
-        node.bytes[offset] ^= mask
-        node.durable[offset] ^= mask
-        faults.bitsFlipped += 1
-        return {
-            node.bytes[offset] ^= mask
-            node.durable[offset] ^= mask
+    /// What the platter and the process see of a file, both.
+    package func contents(of path: String) -> [UInt8] { names[path]?.bytes ?? [] }
+
+    /// Changes bytes of a file behind the back of whoever wrote it, on the platter, too. Its size stays.
+    package func alter(_ path: String, _ body: (inout [UInt8]) -> Void) {
+        guard let node = names[path] else { return }
+        let count = node.bytes.count
+        body(&node.bytes)
+        invariant(node.bytes.count == count, "a fault changed the size of \(path)")
+        let end = min(count, node.durable.count)
+        node.durable.replaceSubrange(0..<end, with: node.bytes[0..<end])
+        node.dirty.removeAll()
+    }
+
+    /// Another disk with the same contents, all of it durable.
+    package func copy(seed: UInt64) -> SimDisk {
+        let other = SimDisk(seed: seed)
+        other.assume(self)
+        return other
+    }
+
+    /// A disk that holds what this one would hold after a power loss that keeps nothing unsynced.
+    package func durableCopy(seed: UInt64) -> SimDisk {
+        let other = SimDisk(seed: seed)
+        for path in durableNames.keys.sorted() where durableDirectories.contains(Self.parent(of: path)) {
+            let taken = Node()
+            taken.bytes = durableNames[path]?.durable ?? []
+            taken.durable = taken.bytes
+            other.names[path] = taken
         }
+        other.durableNames = other.names
+        other.directories = durableDirectories
+        other.durableDirectories = durableDirectories
+        return other
+    }
+
+    /// Takes on all that another disk holds, as if it had been so for long.
+    package func assume(_ other: SimDisk) {
+        names = other.names.mapValues { node in
+            let taken = Node()
+            taken.bytes = node.bytes
+            taken.durable = node.bytes
+            return taken
+        }
+        durableNames = names
+        directories = other.directories
+        durableDirectories = directories
+        changes = [:]
     }
 
     package var usedBytes: Int { names.values.reduce(0) { $0 + $1.bytes.count } }

@@ -35,6 +35,13 @@ final class SimEngineHome: EngineHome, @unchecked Sendable {
 
     func removeOthers() { successor = nil }
 
+    /// The state as it would be found after a crash, in a home of its own.
+    func durableCopy() -> SimEngineHome {
+        let other = SimEngineHome(isVolatile: isVolatile)
+        other.live = live.durableCopy()
+        return other
+    }
+
     func processEnded() {
         successor = nil
         if isVolatile { live = MemoryEngine() } else { live.crash() }
@@ -156,8 +163,22 @@ final class SimNode {
     /// Its commit index when it was last seen to lead, and in which term.
     var leaderCommit: (term: Term, index: LogIndex)?
     var lastRevision = LogIndex.zero
-    /// What was damaged while the node was down, and how to undo it.
-    var repairs: [() -> Void] = []
+    /// Its log is being repaired; then there is no process.
+    var repair: SimRepair?
+    /// Something was done to its disk that it has not got over yet.
+    var isWounded = false
+    /// Nobody has cleared the alarm: it verifies its whole log whenever it starts.
+    var wasDamaged = false
+    /// The next start finds less than it had promised, and is told of the rest by others.
+    var losesPromises = false
+    /// Its log as it was before damage took the end; what was there binds it still.
+    var boundBy: SegmentedLog?
+    /// What its disk will turn out to hold when it has gone down.
+    var memory: SimMemory?
+    /// Where its log ended before it forgot without knowing it.
+    var forgotten: EntryID?
+    /// Its own contents, while it is given another's.
+    var ownDisk: SimDisk?
 
     // Where the members change.
     /// It was there when the cluster was founded, and has its directory still.
@@ -188,6 +209,9 @@ final class SimNode {
         self.clock = clock
     }
 
+    /// The state of an older moment.
+    func takeBack(_ older: SimEngineHome) { home = older }
+
     /// Nothing is left of what was on this disk, nor of who it was.
     func becomeEmpty(diskSeed: UInt64, isVolatile: Bool) {
         id = NodeID(0)
@@ -200,6 +224,12 @@ final class SimNode {
         log = nil
         hardState = .initial
         lastRevision = .zero
-        repairs = []
+        repair = nil
+        isWounded = false
+        wasDamaged = false
+        losesPromises = false
+        boundBy = nil
+        memory = nil
+        forgotten = nil
     }
 }

@@ -1,5 +1,6 @@
 package import Basics
 internal import ClientCore
+internal import LogStore
 internal import MetadataMachine
 internal import MetadataModel
 internal import Wire
@@ -179,7 +180,7 @@ extension World {
         }
         for node in nodes {
             guard let process = node.process else {
-                parts.append("\(node.name) is down")
+                parts.append("\(node.name) is down" + (node.repair.map { ": it waits for \($0.healer.need)" } ?? ""))
                 continue
             }
             let raft = process.replica.raft

@@ -48,7 +48,11 @@ extension World {
             guard case .node(let peer, _) = connection.called, let process = nodes[number].process else { return }
             process.outgoing[peer] = connection
             let id = nodes[peer].id
-            turn(nodes[number]) { $0.peerUp(id) }
+            let acknowledged = greet(nodes[peer], from: nodes[number])
+            turn(nodes[number]) {
+                $0.toldOfAcknowledgement(acknowledged, by: id)
+                $0.peerUp(id)
+            }
         }
     }
 

@@ -17,7 +17,9 @@ extension World {
     // MARK: - Start
 
     func start(_ node: SimNode) {
-        guard !node.isRunning, node.isInUse, violation == nil, majority?.isDead(node.number) != true else { return }
+        guard !node.isRunning, node.repair == nil, node.isInUse, violation == nil,
+            majority?.isDead(node.number) != true
+        else { return }
         node.life += 1
         node.pausedUntil = .zero
         wake(node)
@@ -29,15 +31,19 @@ extension World {
         startReplica(node)
     }
 
-    func startReplica(_ node: SimNode) {
+    func startReplica(_ node: SimNode, startsShort: Bool = false) {
         var logSettings = LogSettings()
         logSettings.segmentSize = settings.segmentSize
         do {
             let opened = try OpenedNode(
                 fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
                 founding: node.record ?? founding, home: node.home, logSettings: logSettings,
-                knownLevel: node.featureLevel)
+                verifiesWholeLog: node.wasDamaged, startsShort: startsShort, knownLevel: node.featureLevel)
             for note in opened.notes { tell("\(node.name) \(note)") }
+            if startsShort {
+                node.boundBy = node.boundBy ?? node.log
+                node.log = nil
+            }
             checkReopened(node, opened.log.log)
             let replica = Replica(
                 opened.restored, settings: replicaSettings(of: node), seed: nodeChance.next(),
@@ -47,6 +53,8 @@ extension World {
                 nodeCount: nodes.count)
             opened.state.machine.checkpointInterval = settings.checkpointInterval
             node.process?.snapshotThrough = opened.state.machine.applied.last.index
+        } catch LogOpenError.damaged(let damages) {
+            return beginRepair(of: node, damages)
         } catch {
             return refusedToStart(node, error)
         }
@@ -60,17 +68,13 @@ extension World {
         turn(node) { _ in }
     }
 
-    /// Right where the disk failed or bytes were damaged, wrong everywhere else. Damage is then taken back, as an
-    /// operator would bring in a mirrored copy, and the node has to start.
-    private func refusedToStart(_ node: SimNode, _ error: any Error) {
+    /// Right where the disk failed or is another's, wrong everywhere else.
+    func refusedToStart(_ node: SimNode, _ error: any Error) {
         tell("\(node.name) does not start: \(error)")
         if Self.diskError(in: error) != nil {
             node.disk.losePower()
             node.home.processEnded()
-        } else if !node.repairs.isEmpty {
-            for repair in node.repairs { repair() }
-            node.repairs = []
-        } else {
+        } else if !putBackOwn(node, error) {
             return fail("\(node.name) does not start: \(error)")
         }
         schedule(.start(node: node.number), after: .milliseconds(500))
@@ -193,7 +197,11 @@ extension World {
             if !diverged.contains(node.number) { fail("\(node.name) quarantines itself at \(index)") }
         case .stateRebuilt: diverged.remove(node.number)
         case .digestsDiffer(let index): fail("digests differ at \(index)")
-        case .regressed: fail("\(node.name) says of itself that it has lost what was on its disk: \(notice)")
+        case .regressed:
+            if node.forgotten == nil {
+                fail("\(node.name) says of itself that it has lost what was on its disk: \(notice)")
+            }
+            counters.add(.regressionTold)
         case .membershipChanged:
             if settings.changesMembers { schedule(.linksChanged(node: node.number, life: node.life), after: .zero) }
         default: break
@@ -278,13 +286,7 @@ extension World {
         } catch where read.purpose == .feed {
             turn(node) { $0.feedUnreadable(through: read.range.upperBound) }
         } catch {
-            // Damage that only a read could find: the process ends, and what was damaged is brought back.
-            guard !node.repairs.isEmpty else { return fail("\(node.name) cannot read its log: \(error)") }
-            tell("\(node.name) stops: \(error)")
-            for repair in node.repairs { repair() }
-            node.repairs = []
-            stopProcess(of: node, losingPower: false)
-            schedule(.start(node: node.number), after: .milliseconds(500))
+            readFailed(node, error)
         }
     }
 

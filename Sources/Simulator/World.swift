@@ -50,6 +50,7 @@ package final class World {
         case upgrade(node: Int)
         case rhythmChanges
         case wake(node: Int)
+        case repairRound(node: Int, life: Int)
     }
 
     package let seed: UInt64
@@ -86,6 +87,7 @@ package final class World {
     var rhythmChance: Chance
     var lossChance: Chance
     var majorityChance: Chance
+    var diskChance: Chance
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -154,6 +156,7 @@ package final class World {
         rhythmChance = Chance(seed: seed, stream: 20)
         lossChance = Chance(seed: seed, stream: 21)
         majorityChance = Chance(seed: seed, stream: 22)
+        diskChance = Chance(seed: seed, stream: 23)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -260,6 +263,7 @@ package final class World {
         case .upgrade(let node): upgradeIsDue(node)
         case .rhythmChanges: rhythmChanges()
         case .wake(let node): wake(nodes[node])
+        case .repairRound(let node, let life): if nodes[node].life == life { repairRound(nodes[node]) }
         }
     }
 
@@ -275,7 +279,7 @@ package final class World {
         case .dialPeer(let node, _, _), .deadline(let node, _, _), .maintain(let node, _), .logDone(let node, _),
             .logIdle(let node, _), .stateDone(let node, _), .snapshotDone(let node, _), .logRead(let node, _, _),
             .linksChanged(let node, _), .callMember(let node, _, _), .questionEnds(let node, _, _),
-            .joinRound(let node, _):
+            .joinRound(let node, _), .repairRound(let node, _):
             return node
         case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
             .operatorActs, .leaderIsStruck, .retire, .upgrade, .rhythmChanges, .wake:
@@ -321,6 +325,7 @@ package final class World {
         case .upgrade(let node): mix(UInt64(node) << 8 | 27)
         case .rhythmChanges: mix(28)
         case .wake(let node): mix(UInt64(node) << 8 | 29)
+        case .repairRound(let node, _): mix(UInt64(node) << 8 | 30)
         }
     }
 

@@ -69,6 +69,15 @@ package final class MemoryEngine: Engine {
         unflushedByteCount = 0
     }
 
+    /// Another engine with the rows of the last flush.
+    package func durableCopy() -> MemoryEngine {
+        let other = MemoryEngine()
+        other.durableRows = durableRows
+        other.durableByteCount = durableByteCount
+        other.crash()
+        return other
+    }
+
     package var statistics: EngineStatistics {
         EngineStatistics(
             rowsEstimated: UInt64(rows.count), residentBytes: UInt64(byteCount),

@@ -46,6 +46,8 @@ package enum PeerFrameKind: UInt16, Hashable, Sendable, CaseIterable {
     case snapshotChunk = 264
     case foundingProbe = 265
     case foundingCommit = 266
-    /// Committed entries, for a node whose log is damaged.
+    /// Entries for a node whose log is damaged.
     case logEntries = 267
+    /// Term and last entry, for a node that has lost its own.
+    case promises = 268
 }
