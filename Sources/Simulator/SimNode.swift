@@ -128,6 +128,8 @@ final class SimNode {
     /// Rises with each start.
     var life = 0
     var pausedUntil = Instant.zero
+    /// The machine has died in the middle of something (CrashPoints), and nothing it does counts any more.
+    var struckAt: CrashPoint?
     /// What a write takes.
     var diskLatencyMin = Interval.microseconds(150)
     var diskLatencyMax = Interval.milliseconds(4)

@@ -73,6 +73,9 @@ package final class World {
     var watchChance: Chance
     var releaseChance: Chance
 
+    /// Where processes die, beside the faults that are drawn by time.
+    var crashes: CrashPlan
+
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
     var leaders: [Term: NodeID] = [:]
@@ -137,6 +140,7 @@ package final class World {
         coordinationChance = Chance(seed: seed, stream: 7)
         watchChance = Chance(seed: seed, stream: 8)
         releaseChance = Chance(seed: seed, stream: 9)
+        crashes = CrashPlan(seed: seed)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -170,7 +174,10 @@ package final class World {
         for client in clients {
             schedule(.clientThinks(client: client.number), after: nodeChance.interval(.zero, .milliseconds(500)))
         }
-        if settings.injectsFaults { schedule(.nextFault, after: .seconds(2)) }
+        if settings.injectsFaults {
+            schedule(.nextFault, after: .seconds(2))
+            if settings.enabled[Fault.Class.crash.rawValue] { crashes.mode = .drawn }
+        }
         startWatchers()
         startObservers()
     }
