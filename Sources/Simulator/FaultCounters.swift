@@ -3,9 +3,16 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case crashIdle = "crash.idle"
     case crashInPersist = "crash.beforePersist"
     case crashAfterPersist = "crash.afterPersist"
+    case crashAfterSend = "crash.afterSend"
     case crashBeforeApply = "crash.beforeApply"
+    case crashAfterApply = "crash.afterApply"
     case crashInFlush = "crash.flush"
-    case crashInSnapshot = "crash.snapshot"
+    case crashInSnapshotBuild = "crash.snapshotBuild"
+    case crashInSnapshotReceive = "crash.snapshotReceive"
+    case crashInSnapshotInstall = "crash.snapshotInstall"
+    case crashInLogTrim = "crash.logTrim"
+    case crashInSegmentRoll = "crash.segmentRoll"
+    case crashInStart = "crash.start"
     case crashAllNodes = "crash.allNodes"
     case powerLoss
     case pause

@@ -283,6 +283,7 @@ extension World {
         isBusy = false
         majority = nil
         network.lossPercent = 0
+        crashes.mode = .none
         for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)
         waysFreed()

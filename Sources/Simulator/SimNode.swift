@@ -152,6 +152,8 @@ final class SimNode {
     var held: [World.Event] = []
     /// The life in which it was asked to stop.
     var stoppingLife: Int?
+    /// The machine has died in the middle of something (CrashPoints), and nothing it does counts any more.
+    var struckAt: CrashPoint?
     /// What a write takes.
     var diskLatencyMin = Interval.microseconds(150)
     var diskLatencyMax = Interval.milliseconds(4)

@@ -89,6 +89,9 @@ package final class World {
     var majorityChance: Chance
     var diskChance: Chance
 
+    /// Where processes die, beside the faults that are drawn by time.
+    var crashes: CrashPlan
+
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
     var leaders: [Term: NodeID] = [:]
@@ -157,6 +160,7 @@ package final class World {
         lossChance = Chance(seed: seed, stream: 21)
         majorityChance = Chance(seed: seed, stream: 22)
         diskChance = Chance(seed: seed, stream: 23)
+        crashes = CrashPlan(seed: seed)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -193,7 +197,10 @@ package final class World {
             schedule(
                 .clientThinks(client: client.number, round: 0), after: nodeChance.interval(.zero, .milliseconds(500)))
         }
-        if settings.injectsFaults { schedule(.nextFault(round: 0), after: .seconds(2)) }
+        if settings.injectsFaults {
+            schedule(.nextFault(round: 0), after: .seconds(2))
+            if settings.enabled[Fault.Class.crash.rawValue] { crashes.mode = .drawn }
+        }
         startRhythm()
         startWatchers()
         startObservers()
