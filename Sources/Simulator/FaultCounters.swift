@@ -20,6 +20,8 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case bitFlipInLog = "bitflip.log"
     case bitFlipOnWire = "bitflip.wire"
     case clog
+    case delay
+    case overtaken = "leader.overtaken"
     case partitionSymmetric = "partition.symmetric"
     case partitionOneWay = "partition.oneWay"
     case partitionNonTransitive = "partition.nonTransitive"
@@ -42,6 +44,10 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case unknownOutcome = "client.unknown"
     case abandonSession = "client.abandonSession"
     case watchCompacted = "watch.compacted"
+    case snapshotTaken = "snapshot.taken"
+    case damagedSnapshotFile = "snapshot.fileDamaged"
+    case restored = "snapshot.restored"
+    case generationChanged = "client.generationChanged"
 }
 
 package struct FaultCounters: Hashable, Sendable {

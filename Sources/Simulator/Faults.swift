@@ -243,6 +243,7 @@ extension World {
         isFaulty = false
         for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)
+        lags = NetworkLags()
         waysFreed()
         for node in nodes {
             node.disk.quota = .max

@@ -163,8 +163,11 @@ extension World {
             pieces = [Array(bytes[..<middle]), Array(bytes[middle...])]
         }
         var way = connection.way(toCalled: toCalled)
+        let lag = lags.of(
+            host(of: connection.end(called: !toCalled)), host(of: connection.end(called: toCalled)))
         for piece in pieces {
-            way.lastArrival = max(way.lastArrival, now + networkChance.skewed(network.delayMin, network.delayMax))
+            let delay = networkChance.skewed(network.delayMin, network.delayMax)
+            way.lastArrival = max(way.lastArrival, now + delay + lag)
             queue.add(.delivered(connection, toCalled: toCalled, bytes: piece), at: way.lastArrival)
         }
         set(way, of: connection, toCalled: toCalled)

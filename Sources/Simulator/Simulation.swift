@@ -47,7 +47,7 @@ package enum Simulation {
         world.countDiskFaults()
         return Result(
             seed: seed, nodeCount: world.settings.nodeCount, violation: world.violation, eventHash: world.eventHash,
-            eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
+            eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: UInt64(world.oracle.entries.count),
             mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
             outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
             fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed,
@@ -64,6 +64,7 @@ package enum Simulation {
         }
         world.run(until: world.awakeAt)
         world.operatorFinishes()
+        world.restoreFinishes()
         settle(world, "ten election timeouts after the last fault")
         probe(world)
         settle(world, "after a last write of each client")

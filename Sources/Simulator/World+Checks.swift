@@ -131,6 +131,8 @@ extension World {
     /// A session ends by its silence only, and not before that has lasted for its timeout.
     private func checkExpiries() {
         for id in oracle.takeExpired() {
+            // A restore ends them all, however lately they were heard.
+            guard !restoration.oldSessions.contains(id) else { continue }
             guard let heard = clients.compactMap(\.state.sessionHeard).first(where: { $0.id == id }),
                 now < heard.at + settings.sessionTimeout
             else { continue }

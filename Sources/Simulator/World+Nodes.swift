@@ -43,6 +43,7 @@ extension World {
                 now: node.clock.monotonic(at: now), wall: node.clock.wall(at: now))
             node.process = SimProcess(
                 replica: replica, log: opened.log, state: opened.state, snapshots: opened.snapshots,
+                exports: SnapshotExports(cluster: identity, founding: (node.record ?? founding).membership),
                 nodeCount: nodes.count)
             node.process?.snapshotThrough = opened.state.machine.applied.last.index
         } catch {
@@ -126,6 +127,7 @@ extension World {
                 goOn(node, snapshots: process)
             }
         }
+        for work in effects.exports { carryOut(work, of: node, process) }
         for (slot, bytes) in effects.toClients {
             guard let connection = process.clients[Int(slot.position)] else { continue }
             send(bytes, over: connection, toCalled: false)
@@ -297,6 +299,7 @@ extension World {
                 goOn(node, snapshots: process)
             case .adopt(let engine, let point, let membership, let time, let resetsLog):
                 try process.state.adopt(engine)
+                for slot in process.exports.endAll() { turn(node) { $0.exportEnded(slot) } }
                 checkAdopted(node, process)
                 process.snapshotThread.add(.installed(point))
                 goOn(node, snapshots: process)

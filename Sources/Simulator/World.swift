@@ -48,12 +48,14 @@ package final class World {
         case leaderIsStruck
         case retire(node: Int, id: NodeID)
         case upgrade(node: Int)
+        case special(Special)
     }
 
     package let seed: UInt64
     let settings: WorldSettings
-    let identity: ClusterIdentity
-    private(set) var founding: FoundingRecord
+    /// Of the generation at present.
+    var identity: ClusterIdentity
+    var founding: FoundingRecord
     var now = Instant.zero
     var queue = EventQueue<Event>()
     var nodes: [SimNode] = []
@@ -72,6 +74,8 @@ package final class World {
     var coordinationChance: Chance
     var watchChance: Chance
     var releaseChance: Chance
+    var oldLeaderChance: Chance
+    var restoreChance: Chance
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -111,6 +115,10 @@ package final class World {
     var configurationOfTerm: [Term: IndexedConfiguration] = [:]
     /// Incarnations whose directory is gone, with what their logs held. Only looked up in.
     var lostLogs: [NodeID: SegmentedLog?] = [:]
+    /// What is on its way from one host to another takes this much longer.
+    var lags = NetworkLags()
+    /// In a world that is restored from a snapshot of its own.
+    var restoration = Restoration()
     /// The faults are over, everybody is awake, and the operator may expect that whatever it wants comes about.
     var isAtPeace = false
 
@@ -137,6 +145,8 @@ package final class World {
         coordinationChance = Chance(seed: seed, stream: 7)
         watchChance = Chance(seed: seed, stream: 8)
         releaseChance = Chance(seed: seed, stream: 9)
+        oldLeaderChance = Chance(seed: seed, stream: 41)
+        restoreChance = Chance(seed: seed, stream: 42)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -173,6 +183,8 @@ package final class World {
         if settings.injectsFaults { schedule(.nextFault, after: .seconds(2)) }
         startWatchers()
         startObservers()
+        planOldLeaders()
+        planRestore()
     }
 
     // MARK: - Time
@@ -232,6 +244,7 @@ package final class World {
         case .leaderIsStruck: strikeLeader()
         case .retire(let node, let id): retire(nodes[node], id)
         case .upgrade(let node): upgrade(node)
+        case .special(let special): happened(special)
         }
     }
 
@@ -252,6 +265,7 @@ package final class World {
         case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
             .operatorActs, .leaderIsStruck, .retire, .upgrade:
             return nil
+        case .special(let special): return special.node
         }
     }
 
@@ -291,6 +305,7 @@ package final class World {
         case .leaderIsStruck: mix(25)
         case .retire(let node, _): mix(UInt64(node) << 8 | 26)
         case .upgrade(let node): mix(UInt64(node) << 8 | 27)
+        case .special(let special): mix(special.number << 8 | 28)
         }
     }
 

@@ -39,6 +39,8 @@ package struct WorldSettings: Sendable {
     /// Machines on which no member was founded.
     var spareCount = 0
     var operatorPauseMax = Interval.seconds(1)
+    /// A snapshot is taken, and the whole cluster is restored from it.
+    package var restores = false
     /// Half of what clients do is about elections and locks (CoordinationWorkload).
     package var coordinates = false
     /// Bounds of what the core sends; 0: those that ship.

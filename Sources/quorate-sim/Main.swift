@@ -33,6 +33,12 @@ struct QuorateSim: ParsableCommand {
     @Flag(help: "Plant each bug in turn and tell how many seeds it takes to find it (only in a build with MUTANTS=1).")
     var mutants = false
 
+    @Option(help: "With --mutants: write the seeds that found them to this file.")
+    var record: String?
+
+    @Option(help: "With --mutants: run only the seeds of this file, and others where one finds its bug no more.")
+    var recorded: String?
+
     @Flag(help: "End with the first seed that fails.")
     var untilFailure = false
 
@@ -61,11 +67,21 @@ struct QuorateSim: ParsableCommand {
         }
         guard seconds > 0, seconds <= 3_600 else { throw ValidationError("--seconds is 1 to 3600") }
         if mutants || mutant != nil { try MutantHunt.validate(mutant) }
+        guard mutants || record == nil && recorded == nil else {
+            throw ValidationError("--record and --recorded go with --mutants")
+        }
+        guard record == nil || recorded == nil else { throw ValidationError("either --record or --recorded") }
     }
 
     func run() throws {
         if mutants {
-            guard try MutantHunt.run(asJSON: json) else { throw ExitCode(1) }
+            let areFound =
+                if let recorded {
+                    try MutantHunt.runRecorded(at: recorded, only: mutant, asJSON: json)
+                } else {
+                    try MutantHunt.run(only: mutant, recordingTo: record, asJSON: json)
+                }
+            guard areFound else { throw ExitCode(1) }
             return
         }
         MutantHunt.plant(mutant)
@@ -106,6 +122,11 @@ struct QuorateSim: ParsableCommand {
         case .releases:
             settings.mixesReleases = true
             settings.coordinates = true
+        case .restore:
+            settings.restores = true
+            settings.coordinates = true
+            settings.watchCount = 3
+            settings.observerCount = 2
         case .default, nil: break
         }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
@@ -151,6 +172,8 @@ enum WorldProfile: String, CaseIterable {
     case storage
     /// Each seed draws what its world goes through: any mixture of the others but `releases`.
     case swarm
+    /// As `clients`, and the whole cluster is restored from a snapshot that was taken meanwhile.
+    case restore
     /// As `clients`, and some nodes run an old release until they are upgraded.
     case releases
 
