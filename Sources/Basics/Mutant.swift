@@ -48,6 +48,12 @@ package enum Mutant: String, CaseIterable, Sendable {
     case watchSkipsBatch
     case watchRepeatsRevision
     case watchMistakesBranch
+    case watchShowsWrongBefore
+    // Snapshots and restoring.
+    case acceptDamagedChunk
+    case restoreReusesRevisions
+    // Bounds.
+    case ignorePendingLimit
 
     #if MUTANTS
         /// Set once, before the simulation starts, on the one thread that there is.

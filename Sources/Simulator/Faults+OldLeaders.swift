@@ -2,20 +2,24 @@ internal import Basics
 internal import RaftCore
 internal import ReplicaCore
 
-/// Time that bytes need in addition, by way. Only looked up in.
+/// Time that bytes need in addition, by way. It grows bit by bit, so that nobody is ever silent for long. Only looked up in.
 struct NetworkLags {
-    private var lags: [Way: Interval] = [:]
+    private var lags: [Way: (since: Instant, max: Interval)] = [:]
 
     private struct Way: Hashable {
         var from: Int
         var to: Int
     }
 
-    func of(_ from: Int, _ to: Int) -> Interval {
-        lags.isEmpty ? .zero : lags[Way(from: from, to: to)] ?? .zero
+    func of(_ from: Int, _ to: Int, at now: Instant) -> Interval {
+        guard !lags.isEmpty, let lag = lags[Way(from: from, to: to)] else { return .zero }
+        return min(lag.max, (now - lag.since) / 2)
     }
 
-    mutating func set(_ from: Int, _ to: Int, _ lag: Interval) { lags[Way(from: from, to: to)] = lag }
+    mutating func begin(_ from: Int, _ to: Int, max: Interval, at now: Instant) {
+        lags[Way(from: from, to: to)] = (now, max)
+    }
+
     mutating func end(_ from: Int, _ to: Int) { lags[Way(from: from, to: to)] = nil }
 }
 
@@ -29,6 +33,7 @@ enum Special {
     case stopForRestore
     case restore
     case renewClient(Int)
+    case downgrade((node: Int, index: LogIndex)?)
 
     /// Whose process would have to run for this to happen.
     var node: Int? { if case .exports(let node, _, _) = self { node } else { nil } }
@@ -44,6 +49,7 @@ enum Special {
         case .stopForRestore: 6
         case .restore: 7
         case .renewClient(let client): UInt64(client) << 8 | 8
+        case .downgrade: 9
         }
     }
 }
@@ -68,23 +74,25 @@ extension World {
         case .stopForRestore: stopForRestore()
         case .restore: restoreAll()
         case .renewClient(let client): renew(clients[client])
+        case .downgrade(let planned): downgradeForAWhile(planned)
         }
     }
 
     private func overtakeLeader() {
         guard isFaulty else { return }
-        schedule(.special(.overtakeLeader), after: oldLeaderChance.interval(.seconds(3), .seconds(9)))
+        schedule(.special(.overtakeLeader), after: oldLeaderChance.interval(.seconds(8), .seconds(14)))
         guard let leader = nodes.first(where: { $0.process?.replica.raft.isLeader == true })?.number else { return }
         let others = nodes.indices.filter { $0 != leader }
         counters.add(.delay)
         // Of each the answers take another time: some are heard when those of others are still on their way.
         for other in others {
-            lags.set(other, leader, oldLeaderChance.interval(.milliseconds(300), .milliseconds(2_500)))
+            let max = oldLeaderChance.interval(.milliseconds(300), .milliseconds(2_500))
+            lags.begin(other, leader, max: max, at: now)
         }
         tell("\(nodes[leader].name) hears the others late")
         schedule(
             .special(.cutOff(leader: leader, others: others)),
-            after: oldLeaderChance.interval(.milliseconds(800), .seconds(4)))
+            after: oldLeaderChance.interval(.seconds(1), .seconds(6)))
     }
 
     private func cutOff(_ leader: Int, _ others: [Int]) {

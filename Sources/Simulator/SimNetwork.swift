@@ -164,7 +164,7 @@ extension World {
         }
         var way = connection.way(toCalled: toCalled)
         let lag = lags.of(
-            host(of: connection.end(called: !toCalled)), host(of: connection.end(called: toCalled)))
+            host(of: connection.end(called: !toCalled)), host(of: connection.end(called: toCalled)), at: now)
         for piece in pieces {
             let delay = networkChance.skewed(network.delayMin, network.delayMax)
             way.lastArrival = max(way.lastArrival, now + delay + lag)

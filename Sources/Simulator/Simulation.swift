@@ -85,6 +85,8 @@ package enum Simulation {
     /// Without faults, leadership does not change, and whatever waits for an answer has one before long.
     private static func rest(_ world: World) {
         guard world.violation == nil else { return }
+        // Whoever began to campaign under the last fault may still win.
+        world.run(until: world.now + .seconds(2))
         let terms = world.leaders.count
         world.run(until: world.now + .seconds(8))
         if world.leaders.count != terms { world.fail("leadership changed without a fault") }
@@ -118,7 +120,10 @@ extension World {
     }
 
     func countDiskFaults() {
-        for node in nodes { countDiskFaults(of: node) }
+        for node in nodes {
+            countDiskFaults(of: node)
+            if let process = node.process { countRefusals(of: node, process) }
+        }
         counters.add(.duplicate, oracle.duplicatesSeen)
     }
 

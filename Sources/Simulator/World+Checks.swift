@@ -23,6 +23,7 @@ extension World {
             checkLeaderCommit(node, raft)
         }
         if settings.changesMembers { checkMembership(node, process) }
+        if settings.hasTinyLimits { checkBounds(of: node, process) }
     }
 
     /// Raft §5.4.2: a leader commits by counting only where an entry of its own term is the last of what it commits. What

@@ -63,7 +63,10 @@ extension World {
     /// operator would bring in a mirrored copy, and the node has to start.
     private func refusedToStart(_ node: SimNode, _ error: any Error) {
         tell("\(node.name) does not start: \(error)")
-        if Self.diskError(in: error) != nil {
+        if isTooOld(node, error) {
+            node.disk.processEnded()
+            node.home.processEnded()
+        } else if Self.diskError(in: error) != nil {
             node.disk.losePower()
             node.home.processEnded()
         } else if !node.repairs.isEmpty {
@@ -91,6 +94,7 @@ extension World {
         replica.tailSizeMax = settings.tailSizeMax
         if settings.entriesPerAppendMax > 0 { replica.raft.entriesPerAppendMax = settings.entriesPerAppendMax }
         if settings.inflightMessagesMax > 0 { replica.raft.inflightMessagesMax = settings.inflightMessagesMax }
+        if settings.requestsPendingMax > 0 { replica.requestsPendingMax = settings.requestsPendingMax }
         replica.featureLevel = node.featureLevel
         return replica
     }
@@ -441,6 +445,7 @@ extension World {
         if raft.isLeader, raft.configuration.isJoint || raft.configurationIndex > raft.commitIndex {
             counters.add(.changeMeetsCrash)
         }
+        countRefusals(of: node, process)
         interruptThreads(of: node, process)
         if losingPower {
             counters.add(.powerLoss)

@@ -136,7 +136,8 @@ package final class World {
         self.seed = seed
         var shape = Chance(seed: seed, stream: 1)
         var swarmChance = Chance(seed: seed, stream: 10)
-        settings = given.drawn(&shape, swarm: &swarmChance)
+        var limitsChance = Chance(seed: seed, stream: 43)
+        settings = given.drawn(&shape, swarm: &swarmChance, limits: &limitsChance)
         networkChance = Chance(seed: seed, stream: 2)
         nodeChance = Chance(seed: seed, stream: 3)
         workChance = Chance(seed: seed, stream: 4)

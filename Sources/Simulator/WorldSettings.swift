@@ -39,6 +39,10 @@ package struct WorldSettings: Sendable {
     /// Machines on which no member was founded.
     var spareCount = 0
     var operatorPauseMax = Interval.seconds(1)
+    /// Nodes refuse what is more than a few requests, or connections of clients.
+    package var hasTinyLimits = false
+    var requestsPendingMax = 0
+    var clientConnectionsMax = 0
     /// A snapshot is taken, and the whole cluster is restored from it.
     package var restores = false
     /// Half of what clients do is about elections and locks (CoordinationWorkload).
@@ -59,16 +63,18 @@ package struct WorldSettings: Sendable {
         drawn.changesMembers = chance.happens(percent: 35)
         drawn.entriesPerAppendMax = chance.pick([1, 3, 64, 4_096])
         drawn.inflightMessagesMax = chance.pick([1, 4, 64])
+        drawn.hasTinyLimits = chance.happens(percent: 25)
+        drawn.restores = !drawn.changesMembers && chance.happens(percent: 15)
         return drawn
     }
 
     /// Each optional class of faults is on or off for a whole seed, so that rare mixtures come up as well as all at
     /// once.
-    func drawn(_ chance: inout Chance, swarm: inout Chance) -> WorldSettings {
+    func drawn(_ chance: inout Chance, swarm: inout Chance, limits: inout Chance) -> WorldSettings {
         guard !isSwarm else {
             var world = drawnAsSwarm(&swarm)
             world.isSwarm = false
-            return world.drawn(&chance, swarm: &swarm)
+            return world.drawn(&chance, swarm: &swarm, limits: &limits)
         }
         var drawn = self
         let isFive = chance.happens(percent: 25)
@@ -93,6 +99,10 @@ package struct WorldSettings: Sendable {
         if focus != .all {
             drawn.enabled = Fault.Class.allCases.map(focus.contains)
             drawn.faultPauseMax = min(drawn.faultPauseMax, .milliseconds(500))
+        }
+        if hasTinyLimits {
+            drawn.requestsPendingMax = limits.pick([1, 2, 4, 8])
+            drawn.clientConnectionsMax = limits.pick([2, 4, 6, 1_000])
         }
         if changesMembers {
             // There are more nodes, and more is to happen among them; the clients are as many, and slower.

@@ -74,16 +74,18 @@ struct QuorateSim: ParsableCommand {
     }
 
     func run() throws {
-        if mutants {
-            let areFound =
-                if let recorded {
-                    try MutantHunt.runRecorded(at: recorded, only: mutant, asJSON: json)
-                } else {
-                    try MutantHunt.run(only: mutant, recordingTo: record, asJSON: json)
-                }
-            guard areFound else { throw ExitCode(1) }
-            return
-        }
+        #if MUTANTS
+            if mutants {
+                let areFound =
+                    if let recorded {
+                        try MutantHunt.runRecorded(at: recorded, only: mutant, asJSON: json)
+                    } else {
+                        try MutantHunt.run(only: mutant, recordingTo: record, asJSON: json)
+                    }
+                guard areFound else { throw ExitCode(1) }
+                return
+            }
+        #endif
         MutantHunt.plant(mutant)
         announceCrashes()
         let isOne = seed != nil
@@ -107,28 +109,9 @@ struct QuorateSim: ParsableCommand {
 
     private func runOne(_ seed: UInt64) -> Simulation.Result {
         seedUnderWay = seed
-        var settings = WorldSettings()
+        var settings = (WorldProfile(rawValue: profile) ?? .default).settings
         settings.nodeCount = Int(nodes) ?? 0
         settings.faultyTime = .seconds(seconds)
-        switch WorldProfile(rawValue: profile) {
-        case .membership: settings.changesMembers = true
-        case .clients:
-            settings.coordinates = true
-            settings.watchCount = 4
-            settings.observerCount = 4
-        case .network: settings.focus = .network
-        case .storage: settings.focus = .storage
-        case .swarm: settings.isSwarm = true
-        case .releases:
-            settings.mixesReleases = true
-            settings.coordinates = true
-        case .restore:
-            settings.restores = true
-            settings.coordinates = true
-            settings.watchCount = 3
-            settings.observerCount = 2
-        case .default, nil: break
-        }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
     }
 
@@ -156,28 +139,6 @@ struct QuorateSim: ParsableCommand {
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)
     }
-}
-
-/// What worlds go through, by the name that a person gives.
-enum WorldProfile: String, CaseIterable {
-    /// Reads, writes and transactions.
-    case `default`
-    /// The same, while an operator changes the members all the time.
-    case membership
-    /// Half of what clients do is about elections and locks, and some of them watch.
-    case clients
-    /// Connections, clocks and processes fail, often; disks do not.
-    case network
-    /// Disks and processes fail, often; the network does not.
-    case storage
-    /// Each seed draws what its world goes through: any mixture of the others but `releases`.
-    case swarm
-    /// As `clients`, and the whole cluster is restored from a snapshot that was taken meanwhile.
-    case restore
-    /// As `clients`, and some nodes run an old release until they are upgraded.
-    case releases
-
-    static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }
 
 func hexadecimal(_ value: UInt64) -> String {

@@ -5,11 +5,6 @@ internal import Glibc
 /// Plants each bug in turn, and sees how many seeds it takes until one fails. Each hunt is a process of its own, because
 /// a broken invariant ends the process: that is a find like any other.
 enum MutantHunt {
-    /// A bug that this many seeds do not find is a hole in the simulator.
-    private static let seedsMax = 500
-    /// How far is searched where a recorded seed finds its bug no more.
-    private static let seedsAnewMax = 120
-
     static func validate(_ name: String?) throws {
         #if MUTANTS
             guard let name, Mutant(rawValue: name) == nil else { return }
@@ -25,181 +20,194 @@ enum MutantHunt {
             unsafe Mutant.active = name.flatMap(Mutant.init)
         #endif
     }
+}
 
-    /// Where a bug shows soonest.
-    private static func profile(for mutant: Mutant) -> WorldProfile {
-        switch mutant {
-        case .commitPastAppend: .swarm
-        case .readFromOldRound: .network
-        case .changeMembersEarly, .forgetOldMajority, .countLearners: .membership
-        case .skipGuard, .lockForTwo, .keepOwnedRows, .expireAtFailover, .expireEarly, .watchSkipsBatch,
-            .watchRepeatsRevision, .watchMistakesBranch:
-            .clients
-        default: .default
+#if MUTANTS
+    extension MutantHunt {
+        /// A bug that this many seeds do not find is a hole in the simulator.
+        private static let seedsMax = 500
+        /// How far is searched where a recorded seed finds its bug no more.
+        private static let seedsAnewMax = 120
+
+        /// Where a bug shows soonest.
+        private static func profile(for mutant: Mutant) -> WorldProfile {
+            switch mutant {
+            case .commitPastAppend: .swarm
+            case .readFromOldRound: .network
+            case .changeMembersEarly, .forgetOldMajority, .countLearners: .membership
+            case .skipGuard, .lockForTwo, .keepOwnedRows, .expireAtFailover, .expireEarly, .watchSkipsBatch,
+                .watchRepeatsRevision, .watchMistakesBranch, .watchShowsWrongBefore:
+                .clients
+            case .acceptDamagedChunk, .restoreReusesRevisions: .restore
+            case .ignorePendingLimit: .limits
+            default: .default
+            }
         }
-    }
 
-    /// What is found without any bug would be taken for a find of each.
-    private static let profilesWithoutBug: [WorldProfile] = [.default, .membership, .clients, .network, .swarm]
-    /// Faults strike for as long as this in each world of a hunt, whatever other runs do.
-    private static let faultySeconds = 20
+        /// What is found without any bug would be taken for a find of each.
+        private static let profilesWithoutBug: [WorldProfile] = [
+            .default, .membership, .clients, .network, .swarm, .restore, .limits,
+        ]
+        /// Faults strike for as long as this in each world of a hunt, whatever other runs do.
+        private static let faultySeconds = 20
 
-    /// Hunts for every bug, or for the one named, from the first seed on.
-    /// - Parameter path: where the finds are written down, if they are.
-    /// - Returns: whether all were found, and nothing was found where there is no bug.
-    static func run(only name: String?, recordingTo path: String?, asJSON: Bool) throws -> Bool {
-        let wanted = mutants(named: name)
-        for profile in profilesWithoutBug where name == nil {
-            guard let finding = try hunt(nil, profile, from: 1, seeds: 20) else { continue }
-            print("without any mutant, seed \(finding.seed) of profile \(profile.rawValue) fails: \(finding.text)")
-            return false
+        /// Hunts for every bug, or for the one named, from the first seed on.
+        /// - Parameter path: where the finds are written down, if they are.
+        /// - Returns: whether all were found, and nothing was found where there is no bug.
+        static func run(only name: String?, recordingTo path: String?, asJSON: Bool) throws -> Bool {
+            let wanted = mutants(named: name)
+            for profile in profilesWithoutBug where name == nil {
+                guard let finding = try hunt(nil, profile, from: 1, seeds: 20) else { continue }
+                print("without any mutant, seed \(finding.seed) of profile \(profile.rawValue) fails: \(finding.text)")
+                return false
+            }
+            var finds: [MutantFind] = []
+            for mutant in wanted {
+                let profile = profile(for: mutant)
+                if let finding = try hunt(mutant, profile, from: 1, seeds: seedsMax) {
+                    let find = MutantFind(
+                        mutant: mutant.rawValue, profile: profile, seed: finding.seed, text: finding.text)
+                    // One that fails without the bug has found something else.
+                    if let own = try hunt(nil, profile, from: finding.seed, seeds: 1) {
+                        print("without any mutant, seed \(own.seed) of profile \(profile.rawValue) fails: \(own.text)")
+                        return false
+                    }
+                    finds.append(find)
+                    report(find, "found", asJSON: asJSON)
+                } else {
+                    reportMissing(mutant, "by \(seedsMax) seeds of profile \(profile.rawValue)", asJSON: asJSON)
+                }
+            }
+            if let path, finds.count == wanted.count { try MutantFind.store(finds, at: path) }
+            return conclude(finds.count, of: wanted.count, asJSON: asJSON)
         }
-        var finds: [MutantFind] = []
-        for mutant in wanted {
-            let profile = profile(for: mutant)
-            if let finding = try hunt(mutant, profile, from: 1, seeds: seedsMax) {
-                let find = MutantFind(
-                    mutant: mutant.rawValue, profile: profile, seed: finding.seed, text: finding.text)
-                // One that fails without the bug has found something else.
-                if let own = try hunt(nil, profile, from: finding.seed, seeds: 1) {
+
+        /// Plants each bug in the seed that has found it once. Where the worlds have changed since, others are tried.
+        static func runRecorded(at path: String, only name: String?, asJSON: Bool) throws -> Bool {
+            let recorded = try MutantFind.load(from: path)
+            let wanted = mutants(named: name)
+            var found = 0
+            var checked: [(profile: WorldProfile, seed: Int)] = []
+            for mutant in wanted {
+                let record = recorded.first { $0.mutant == mutant.rawValue }
+                let profile = record?.profile ?? profile(for: mutant)
+                var find: MutantFind?
+                if let seed = record?.seed, let finding = try hunt(mutant, profile, from: seed, seeds: 1) {
+                    let now = MutantFind(
+                        mutant: mutant.rawValue, profile: profile, seed: finding.seed, text: finding.text)
+                    find = now
+                    report(now, "found", asJSON: asJSON)
+                } else if let finding = try hunt(mutant, profile, from: 1, seeds: seedsAnewMax) {
+                    let now = MutantFind(
+                        mutant: mutant.rawValue, profile: profile, seed: finding.seed, text: finding.text)
+                    find = now
+                    let reason = record.map { "no longer by seed \($0.seed), but" } ?? "not recorded, but found"
+                    report(now, reason, asJSON: asJSON)
+                } else {
+                    reportMissing(mutant, "by its recorded seed nor by \(seedsAnewMax) others", asJSON: asJSON)
+                }
+                guard let find else { continue }
+                found += 1
+                guard !checked.contains(where: { $0 == (find.profile, find.seed) }) else { continue }
+                checked.append((find.profile, find.seed))
+                if let own = try hunt(nil, find.profile, from: find.seed, seeds: 1) {
                     print("without any mutant, seed \(own.seed) of profile \(profile.rawValue) fails: \(own.text)")
                     return false
                 }
-                finds.append(find)
-                report(find, "found", asJSON: asJSON)
+            }
+            return conclude(found, of: wanted.count, asJSON: asJSON)
+        }
+
+        private static func mutants(named name: String?) -> [Mutant] {
+            name.flatMap(Mutant.init).map { [$0] } ?? Mutant.allCases
+        }
+
+        /// From `seed` on, until one fails.
+        private static func hunt(
+            _ mutant: Mutant?, _ profile: WorldProfile, from seed: Int, seeds: Int
+        ) throws -> (seed: Int, text: String)? {
+            let planted = mutant.map { ["--mutant", $0.rawValue] } ?? []
+            let output = try outputOfItself(
+                planted + [
+                    "--profile", profile.rawValue, "--from", String(seed), "--seeds", String(seeds), "--until-failure",
+                    "--seconds", String(faultySeconds),
+                ])
+            let lines = output.split(separator: "\n").map(String.init)
+            guard let line = lines.first(where: { $0.hasPrefix("seed ") && $0.contains(" FAILED: ") }),
+                let found = Int(line.dropFirst("seed ".count).prefix { $0.isNumber })
+            else {
+                // Whoever ended without a word has not passed.
+                guard lines.contains(where: { $0.hasSuffix(" passed, 0 failed") }) else {
+                    throw ValidationError("seeds from \(seed) of profile \(profile.rawValue) ended early: \(output.suffix(400))")
+                }
+                return nil
+            }
+            let said = String(line.drop { $0 != ":" }.dropFirst(2))
+            // A process that was stopped has said why before.
+            let invariant = lines.last { $0.contains("Fatal error: ") }
+            return (found, invariant ?? said)
+        }
+
+        private static func report(_ find: MutantFind, _ how: String, asJSON: Bool) {
+            if asJSON {
+                print(
+                    "{\"mutant\":\"\(find.mutant)\",\"profile\":\"\(find.profile.rawValue)\",\"found\":true,"
+                        + "\"seed\":\(find.seed),\"finding\":\(quoted(find.text))}")
             } else {
-                reportMissing(mutant, "by \(seedsMax) seeds of profile \(profile.rawValue)", asJSON: asJSON)
+                print(
+                    "\(find.mutant): \(how) by seed \(find.seed) of profile \(find.profile.rawValue): "
+                        + "\(find.text.prefix(160))")
             }
+            fflush(nil)
         }
-        if let path, finds.count == wanted.count { try MutantFind.store(finds, at: path) }
-        return conclude(finds.count, of: wanted.count, asJSON: asJSON)
-    }
 
-    /// Plants each bug in the seed that has found it once. Where the worlds have changed since, others are tried.
-    static func runRecorded(at path: String, only name: String?, asJSON: Bool) throws -> Bool {
-        let recorded = try MutantFind.load(from: path)
-        let wanted = mutants(named: name)
-        var found = 0
-        var checked: [(profile: WorldProfile, seed: Int)] = []
-        for mutant in wanted {
-            let record = recorded.first { $0.mutant == mutant.rawValue }
-            let profile = record?.profile ?? profile(for: mutant)
-            var find: MutantFind?
-            if let seed = record?.seed, let finding = try hunt(mutant, profile, from: seed, seeds: 1) {
-                let now = MutantFind(
-                    mutant: mutant.rawValue, profile: profile, seed: finding.seed, text: finding.text)
-                find = now
-                report(now, "found", asJSON: asJSON)
-            } else if let finding = try hunt(mutant, profile, from: 1, seeds: seedsAnewMax) {
-                let now = MutantFind(
-                    mutant: mutant.rawValue, profile: profile, seed: finding.seed, text: finding.text)
-                find = now
-                let reason = record.map { "no longer by seed \($0.seed), but" } ?? "not recorded, but found"
-                report(now, reason, asJSON: asJSON)
-            } else {
-                reportMissing(mutant, "by its recorded seed nor by \(seedsAnewMax) others", asJSON: asJSON)
+        private static func reportMissing(_ mutant: Mutant, _ where: String, asJSON: Bool) {
+            print(asJSON
+                ? "{\"mutant\":\"\(mutant.rawValue)\",\"found\":false}"
+                : "\(mutant.rawValue): NOT FOUND \(`where`)")
+            fflush(nil)
+        }
+
+        private static func conclude(_ found: Int, of planted: Int, asJSON: Bool) -> Bool {
+            print(asJSON
+                ? "{\"found\":\(found),\"planted\":\(planted)}"
+                : "\(found) of \(planted) mutants found")
+            return found == planted
+        }
+
+        /// Runs this very program and returns what it wrote to both its streams.
+        private static func outputOfItself(_ arguments: [String]) throws -> String {
+            var ends: [Int32] = [0, 0]
+            guard pipe(&ends) == 0 else { throw CleanExit.message("no pipe: error \(errno)") }
+            var actions = posix_spawn_file_actions_t()
+            posix_spawn_file_actions_init(&actions)
+            defer { posix_spawn_file_actions_destroy(&actions) }
+            for stream: Int32 in [1, 2] { posix_spawn_file_actions_adddup2(&actions, ends[1], stream) }
+            for end in ends { posix_spawn_file_actions_addclose(&actions, end) }
+            let own = "/proc/self/exe"
+            let words: [String] = [own] + arguments
+            let settings: [String] = ["SWIFT_BACKTRACE=enable=no"]
+            var argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
+            argv.append(nil)
+            defer { for argument in argv { free(argument) } }
+            var environment: [UnsafeMutablePointer<CChar>?] = settings.map { strdup($0) }
+            environment.append(nil)
+            defer { for variable in environment { free(variable) } }
+            var child: pid_t = 0
+            let error = posix_spawn(&child, own, &actions, nil, argv, environment)
+            close(ends[1])
+            defer { close(ends[0]) }
+            guard error == 0 else { throw ValidationError("cannot start itself: error \(error)") }
+            var bytes: [UInt8] = []
+            var buffer = [UInt8](repeating: 0, count: 65_536)
+            while true {
+                let count = read(ends[0], &buffer, buffer.count)
+                guard count > 0 else { break }
+                bytes.append(contentsOf: buffer[..<count])
             }
-            guard let find else { continue }
-            found += 1
-            guard !checked.contains(where: { $0 == (find.profile, find.seed) }) else { continue }
-            checked.append((find.profile, find.seed))
-            if let own = try hunt(nil, find.profile, from: find.seed, seeds: 1) {
-                print("without any mutant, seed \(own.seed) of profile \(profile.rawValue) fails: \(own.text)")
-                return false
-            }
+            var status: Int32 = 0
+            while waitpid(child, &status, 0) < 0, errno == EINTR {}
+            return String(decoding: bytes, as: UTF8.self)
         }
-        return conclude(found, of: wanted.count, asJSON: asJSON)
     }
-
-    private static func mutants(named name: String?) -> [Mutant] {
-        name.flatMap(Mutant.init).map { [$0] } ?? Mutant.allCases
-    }
-
-    /// From `seed` on, until one fails.
-    private static func hunt(
-        _ mutant: Mutant?, _ profile: WorldProfile, from seed: Int, seeds: Int
-    ) throws -> (seed: Int, text: String)? {
-        let planted = mutant.map { ["--mutant", $0.rawValue] } ?? []
-        let output = try outputOfItself(
-            planted + [
-                "--profile", profile.rawValue, "--from", String(seed), "--seeds", String(seeds), "--until-failure",
-                "--seconds", String(faultySeconds),
-            ])
-        let lines = output.split(separator: "\n").map(String.init)
-        guard let line = lines.first(where: { $0.hasPrefix("seed ") && $0.contains(" FAILED: ") }),
-            let found = Int(line.dropFirst("seed ".count).prefix { $0.isNumber })
-        else {
-            // Whoever ended without a word has not passed.
-            guard lines.contains(where: { $0.hasSuffix(" passed, 0 failed") }) else {
-                throw ValidationError("seeds from \(seed) of profile \(profile.rawValue) ended early: \(output.suffix(400))")
-            }
-            return nil
-        }
-        let said = String(line.drop { $0 != ":" }.dropFirst(2))
-        // A process that was stopped has said why before.
-        let invariant = lines.last { $0.contains("Fatal error: ") }
-        return (found, invariant ?? said)
-    }
-
-    private static func report(_ find: MutantFind, _ how: String, asJSON: Bool) {
-        if asJSON {
-            print(
-                "{\"mutant\":\"\(find.mutant)\",\"profile\":\"\(find.profile.rawValue)\",\"found\":true,"
-                    + "\"seed\":\(find.seed),\"finding\":\(quoted(find.text))}")
-        } else {
-            print(
-                "\(find.mutant): \(how) by seed \(find.seed) of profile \(find.profile.rawValue): "
-                    + "\(find.text.prefix(160))")
-        }
-        fflush(nil)
-    }
-
-    private static func reportMissing(_ mutant: Mutant, _ where: String, asJSON: Bool) {
-        print(asJSON
-            ? "{\"mutant\":\"\(mutant.rawValue)\",\"found\":false}"
-            : "\(mutant.rawValue): NOT FOUND \(`where`)")
-        fflush(nil)
-    }
-
-    private static func conclude(_ found: Int, of planted: Int, asJSON: Bool) -> Bool {
-        print(asJSON
-            ? "{\"found\":\(found),\"planted\":\(planted)}"
-            : "\(found) of \(planted) mutants found")
-        return found == planted
-    }
-
-    /// Runs this very program and returns what it wrote to both its streams.
-    private static func outputOfItself(_ arguments: [String]) throws -> String {
-        var ends: [Int32] = [0, 0]
-        guard pipe(&ends) == 0 else { throw CleanExit.message("no pipe: error \(errno)") }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        for stream: Int32 in [1, 2] { posix_spawn_file_actions_adddup2(&actions, ends[1], stream) }
-        for end in ends { posix_spawn_file_actions_addclose(&actions, end) }
-        let own = "/proc/self/exe"
-        let words: [String] = [own] + arguments
-        let settings: [String] = ["SWIFT_BACKTRACE=enable=no"]
-        var argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-        argv.append(nil)
-        defer { for argument in argv { free(argument) } }
-        var environment: [UnsafeMutablePointer<CChar>?] = settings.map { strdup($0) }
-        environment.append(nil)
-        defer { for variable in environment { free(variable) } }
-        var child: pid_t = 0
-        let error = posix_spawn(&child, own, &actions, nil, argv, environment)
-        close(ends[1])
-        defer { close(ends[0]) }
-        guard error == 0 else { throw ValidationError("cannot start itself: error \(error)") }
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = read(ends[0], &buffer, buffer.count)
-            guard count > 0 else { break }
-            bytes.append(contentsOf: buffer[..<count])
-        }
-        var status: Int32 = 0
-        while waitpid(child, &status, 0) < 0, errno == EINTR {}
-        return String(decoding: bytes, as: UTF8.self)
-    }
-}
+#endif

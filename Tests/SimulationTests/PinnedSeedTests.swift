@@ -18,6 +18,7 @@ struct PinnedSeedTests {
         Pinned(profile: .membership, seeds: [1, 2, 3]),
         Pinned(profile: .clients, seeds: [1, 2]),
         Pinned(profile: .network, seeds: [1, 2]),
+        Pinned(profile: .releases, seeds: [1, 2]),
         Pinned(profile: .restore, seeds: [1, 2]),
         Pinned(profile: .limits, seeds: [1, 2]),
     ]
