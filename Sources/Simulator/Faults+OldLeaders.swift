@@ -59,7 +59,7 @@ enum Special {
 /// their way from before. Whatever it says of the present in that time must not rest on them.
 extension World {
     func planOldLeaders() {
-        guard settings.injectsFaults, settings.focus != .storage, oldLeaderChance.happens(percent: 40) else { return }
+        guard settings.injectsFaults, settings.focus != .storage, oldLeaderChance.happens(percent: 50) else { return }
         schedule(.special(.overtakeLeader), after: oldLeaderChance.interval(.seconds(2), .seconds(6)))
     }
 
@@ -80,8 +80,10 @@ extension World {
 
     private func overtakeLeader() {
         guard isFaulty else { return }
-        schedule(.special(.overtakeLeader), after: oldLeaderChance.interval(.seconds(8), .seconds(14)))
-        guard let leader = nodes.first(where: { $0.process?.replica.raft.isLeader == true })?.number else { return }
+        guard let leader = nodes.first(where: { $0.process?.replica.raft.isLeader == true })?.number else {
+            schedule(.special(.overtakeLeader), after: oldLeaderChance.interval(.milliseconds(100), .seconds(1)))
+            return
+        }
         let others = nodes.indices.filter { $0 != leader }
         counters.add(.delay)
         // Of each the answers take another time: some are heard when those of others are still on their way.
@@ -92,7 +94,7 @@ extension World {
         tell("\(nodes[leader].name) hears the others late")
         schedule(
             .special(.cutOff(leader: leader, others: others)),
-            after: oldLeaderChance.interval(.seconds(1), .seconds(6)))
+            after: oldLeaderChance.interval(.milliseconds(400), .milliseconds(2_500)))
     }
 
     private func cutOff(_ leader: Int, _ others: [Int]) {
@@ -104,6 +106,10 @@ extension World {
             tell("\(nodes[leader].name) is not heard any more")
             waysBlocked()
         }
+        // Often it leads no more, for another reason: then the next one is tried.
+        let pause = leads
+            ? oldLeaderChance.interval(.seconds(6), .seconds(12)) : oldLeaderChance.interval(.zero, .seconds(1))
+        schedule(.special(.overtakeLeader), after: pause)
         schedule(
             .special(.overtakingEnds(leader: leader, others: others, isCutOff: leads)),
             after: leads ? oldLeaderChance.interval(.seconds(1), .seconds(5)) : .zero)

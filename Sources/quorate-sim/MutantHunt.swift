@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Basics
 internal import Glibc
+internal import Simulator
 
 /// Plants each bug in turn, and sees how many seeds it takes until one fails. Each hunt is a process of its own, because
 /// a broken invariant ends the process: that is a find like any other.
