@@ -84,7 +84,7 @@ let package = Package(
             "ReplicaStorage",
             [
                 "Basics", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel", "RaftCore",
-                "ReplicaCore", "Snapshots", "StateEngine",
+                "ReplicaCore", "Snapshots", "StateEngine", "Wire",
             ]),
 
         // NETWORK

@@ -3,62 +3,77 @@
 ///
 /// Each stands in the code where somebody might make that mistake, as a question whether it `isOn`. Only a build with
 /// `MUTANTS=1` can answer yes; in every other the question is the constant `false`, and nothing of the bug is compiled.
-package enum Mutant: String, CaseIterable, Sendable {
-    // Elections and the log (Raft §5).
-    case countOldTermReplicas
-    case dropNoOp
-    case forgetVote
-    case voteForStaleLog
-    case voteBeforeSync
-    case acknowledgeBeforeSync
-    case countUnsyncedLeader
-    case truncateMatchingTail
-    case commitPastAppend
-    case commitByHeartbeat
-    // Members (Raft §6).
-    case changeMembersEarly
-    case forgetOldMajority
-    case countLearners
-    // Reads (thesis §6.4).
-    case readFromOldRound
-    case readWithoutRound
-    case readBeforeNoOp
-    case ignoreReadRevision
-    // Log and state on disk.
-    case skipSync
-    case skipDirectorySync
-    case cutDamagedMiddle
-    case applyBehindState
-    case compactPastFlush
-    case forgetOutcomesEarly
-    case fillWithoutMatching
-    case campaignWhileDamaged
-    case voteWhileDamaged
-    case voteAfterLostHardState
-    // The state machine.
-    case applyRetryAgain
-    case windowForgetsEarly
-    case snapshotForgetsSessions
-    case applyDependsOnNode
-    case ignoreCondition
-    case answerLostAsRefused
-    // Coordination.
-    case skipGuard
-    case lockForTwo
-    case keepOwnedRows
-    case expireAtFailover
-    case expireEarly
-    // Watches.
-    case watchSkipsBatch
-    case watchRepeatsRevision
-    case watchMistakesBranch
+#if MUTANTS
+    package enum Mutant: String, CaseIterable, Sendable {
+        // Elections and the log (Raft §5).
+        case countOldTermReplicas
+        case dropNoOp
+        case forgetVote
+        case voteForStaleLog
+        case voteBeforeSync
+        case acknowledgeBeforeSync
+        case countUnsyncedLeader
+        case truncateMatchingTail
+        case commitPastAppend
+        case commitByHeartbeat
+        // Members (Raft §6).
+        case changeMembersEarly
+        case forgetOldMajority
+        case countLearners
+        // Reads (thesis §6.4).
+        case readFromOldRound
+        case readWithoutRound
+        case readBeforeNoOp
+        case ignoreReadRevision
+        // Log and state on disk.
+        case skipSync
+        case skipDirectorySync
+        case cutDamagedMiddle
+        case applyBehindState
+        case compactPastFlush
+        case forgetOutcomesEarly
+        case fillWithoutMatching
+        case campaignWhileDamaged
+        case voteWhileDamaged
+        case voteAfterLostHardState
+        // The state machine.
+        case applyRetryAgain
+        case windowForgetsEarly
+        case snapshotForgetsSessions
+        case applyDependsOnNode
+        case ignoreCondition
+        case answerLostAsRefused
+        // Coordination.
+        case skipGuard
+        case lockForTwo
+        case keepOwnedRows
+        case expireAtFailover
+        case expireEarly
+        // Watches.
+        case watchSkipsBatch
+        case watchRepeatsRevision
+        case watchMistakesBranch
+        case watchShowsWrongBefore
+        // Snapshots and restoring.
+        case acceptDamagedChunk
+        case restoreReusesRevisions
+        // Bounds.
+        case ignorePendingLimit
 
-    #if MUTANTS
         /// Set once, before the simulation starts, on the one thread that there is.
         nonisolated(unsafe) package static var active: Mutant?
 
         package var isOn: Bool { unsafe Self.active == self }
-    #else
-        @inlinable package var isOn: Bool { false }
-    #endif
-}
+    }
+#else
+    /// Every name is a question whose answer is no. The compiler answers it, so that not even the names are left.
+    @dynamicMemberLookup
+    package enum Mutant {
+        package struct Absent: Sendable {
+            @inlinable package init() {}
+            @inlinable package var isOn: Bool { false }
+        }
+
+        @inlinable package static subscript(dynamicMember name: StaticString) -> Absent { Absent() }
+    }
+#endif

@@ -201,7 +201,8 @@ enum ChangeDecoder {
                 writer.write(place.table)
                 Change(
                     key: place.key, value: content.value, owner: content.owner,
-                    before: before.isEmpty ? nil : before[[place.table] + place.key]
+                    before: before.isEmpty
+                        ? nil : Mutant.watchShowsWrongBefore.isOn ? .nothing : before[[place.table] + place.key]
                 ).encode(into: &writer)
             }
         }

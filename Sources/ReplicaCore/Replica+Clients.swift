@@ -176,7 +176,9 @@ extension Replica {
         } else if raft.isLeader {
             if let refusal = refusalForSpace(header.kind) ?? refusal(ofLevel: level) {
                 answer(requester, refusal)
-            } else if pending.count + openRequesters.count >= settings.requestsPendingMax {
+            } else if pending.count + openRequesters.count >= settings.requestsPendingMax,
+                !Mutant.ignorePendingLimit.isOn
+            {
                 answer(requester, overloadedError)
             } else {
                 propose(command, requester: requester, principal: principal)

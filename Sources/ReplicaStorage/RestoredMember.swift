@@ -51,8 +51,8 @@ package struct RestoredCluster: Hashable, Sendable {
             return Member(id: id, name: member.name, peerAddress: member.peerAddress)
         }
         membership = Membership(members: list, incoming: list.map(\.id))
-        base = EntryID(
-            term: Term(last.term.rawValue + 1), index: LogIndex(last.index.rawValue + Self.indexGap - 1))
+        let gap = Mutant.restoreReusesRevisions.isOn ? 1 : Self.indexGap
+        base = EntryID(term: Term(last.term.rawValue + 1), index: LogIndex(last.index.rawValue + gap - 1))
     }
 
     private static func number(from seed: [UInt8], _ purpose: String) -> UInt64 {

@@ -45,6 +45,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case delay
     case clog
     case swizzle
+    case overtaken = "leader.overtaken"
     case partitionSymmetric = "partition.symmetric"
     case partitionOneWay = "partition.oneWay"
     case partitionNonTransitive = "partition.nonTransitive"
@@ -70,6 +71,15 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case unknownOutcome = "client.unknown"
     case abandonSession = "client.abandonSession"
     case watchCompacted = "watch.compacted"
+    case retry = "client.retry"
+    case oldPeer = "version.oldPeer"
+    case unknownEntry = "version.unknownEntry"
+    case limitOnConnections = "limits.connections"
+    case limitOnRequests = "limits.pending"
+    case snapshotTaken = "snapshot.taken"
+    case damagedSnapshotFile = "snapshot.fileDamaged"
+    case restored = "snapshot.restored"
+    case generationChanged = "client.generationChanged"
 
     /// Something is done to the cluster. All others count what came of that, or what clients and operators did.
     package var isFault: Bool {
@@ -81,7 +91,8 @@ package enum FaultKind: String, CaseIterable, Sendable {
         // What full disks, cut and stalled ways come to; and a network that loses much would drown all else.
         case .noSpace, .halfOpen, .slowReader, .drop: false
         case .add, .promote, .remove, .replace, .update, .snapshotInstalled: false
-        case .duplicate, .moveNode, .unknownOutcome, .abandonSession, .watchCompacted: false
+        case .duplicate, .moveNode, .unknownOutcome, .abandonSession, .watchCompacted, .retry, .generationChanged: false
+        case .snapshotTaken: false
         default: true
         }
     }

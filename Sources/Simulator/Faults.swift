@@ -286,6 +286,7 @@ extension World {
         crashes.mode = .none
         for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)
+        lags = NetworkLags()
         waysFreed()
         for node in nodes { makeWhole(node) }
         for client in clients { client.isWorking = false }

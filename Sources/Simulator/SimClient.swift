@@ -21,6 +21,8 @@ final class SimClient {
     /// The highest revision that any answer has named.
     var revisionSeen = LogIndex.zero
     var isWorking = true
+    /// Of the cluster that it knows.
+    var generation: UInt64 = 1
     /// As it was told last.
     var sessionState: SessionState?
     /// Its places in the lines of elections and locks, as it believes.
@@ -174,12 +176,19 @@ extension World {
     private func answered(_ body: [UInt8], _ item: inout WorkItem, _ client: SimClient) {
         item.operation.returned = now.nanoseconds
         if case .members(let request) = item.expectation { return changeAnswered(body, request) }
+        guard client.generation == identity.generation else {
+            return fail("client \(client.number) of a generation that is over is answered")
+        }
+        if case .snapshotPart = item.expectation { return snapshotPartAnswered(body) }
         do {
             var reader = ByteReader(body.rawSpan)
             guard case .success(let revision) = try ReplyHead(decoding: &reader) else {
                 return fail("client \(client.number) was given an error as an answer")
             }
-            if revision < item.floor {
+            // Of a session that was never opened the client itself says that it is over, by what it has seen.
+            var isAnsweredByItself = false
+            if case .coordination(.endSession, _) = item.expectation { isAnsweredByItself = revision == .zero }
+            if revision < item.floor, !isAnsweredByItself {
                 fail(
                     "client \(client.number) is shown revision \(revision) after \(item.floor)"
                         + (item.isStale ? " by a stale read" : ""))
@@ -218,7 +227,7 @@ extension World {
                     return fail("a listing at revision \(revision) shows \(page.rows.count) rows, not those of then")
                 }
                 if let group = item.group { note(page, in: &item, group, client) }
-            case .members: break
+            case .members, .snapshotPart: break
             case .observer(let number):
                 answeredReads += 1
                 try observerRead(number, &reader, at: revision)
@@ -251,7 +260,7 @@ extension World {
             if revision <= item.realTimeFloor {
                 fail("client \(client.number)'s mutation is of \(revision), after \(item.realTimeFloor) was answered")
             }
-        case .members: break
+        case .members, .snapshotPart: break
         case .get, .list, .coordination, .observer:
             if revision < item.realTimeFloor {
                 fail("client \(client.number) reads revision \(revision), after \(item.realTimeFloor) was answered")
@@ -305,8 +314,10 @@ extension World {
 
     private func failed(_ failure: CallFailure, _ item: inout WorkItem, _ client: SimClient) {
         tell("client \(client.number) call failed: \(failure.error.code.name) \(failure.error.message)")
+        if failure.error.code == .generationChanged { toldOfGeneration(client) }
         switch item.expectation {
         case .get, .list: return
+        case .snapshotPart: snapshotPartFailed(failure)
         case .observer(let number): observerReadFailed(number)
         case .members(let request): changeFailed(request, failure)
         case .coordination(let ask, _): refused(ask, failure, client)

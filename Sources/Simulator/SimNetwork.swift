@@ -197,7 +197,9 @@ extension World {
     }
 
     private func deliverWhole(_ bytes: [UInt8], over connection: SimConnection, toCalled: Bool) {
-        let delay = networkChance.skewed(network.delayMin, network.delayMax) + resendTime()
+        let lag = lags.of(
+            host(of: connection.end(called: !toCalled)), host(of: connection.end(called: toCalled)), at: now)
+        let delay = networkChance.skewed(network.delayMin, network.delayMax) + lag + resendTime()
         let last = toCalled ? connection.toCalled.lastArrival : connection.toCaller.lastArrival
         let arrival = max(last, now + delay)
         if toCalled { connection.toCalled.lastArrival = arrival } else { connection.toCaller.lastArrival = arrival }

@@ -94,6 +94,7 @@ final class SimProcess {
     let log: LogKeeper
     let state: StateKeeper<SimEngineHome>
     let snapshots: SnapshotKeeper
+    let exports: SnapshotExports<MemoryView>
     var logThread = Worker<LogJob>()
     var stateThread = Worker<StateJob>()
     var snapshotThread = Worker<SnapshotJob>()
@@ -125,12 +126,13 @@ final class SimProcess {
 
     init(
         replica: consuming Replica, log: LogKeeper, state: StateKeeper<SimEngineHome>,
-        snapshots: SnapshotKeeper, nodeCount: Int
+        snapshots: SnapshotKeeper, exports: SnapshotExports<MemoryView>, nodeCount: Int
     ) {
         self.replica = replica
         self.log = log
         self.state = state
         self.snapshots = snapshots
+        self.exports = exports
         outgoing = [SimConnection?](repeating: nil, count: nodeCount)
         incoming = outgoing
     }
@@ -213,6 +215,15 @@ final class SimNode {
 
     /// The state of an older moment.
     func takeBack(_ older: SimEngineHome) { home = older }
+    /// An empty disk, on which the member `id` of a restored cluster is to be made.
+    func becomeRestored(_ id: NodeID, diskSeed: UInt64, isVolatile: Bool) {
+        let (wasFounder, port) = (isFounder, peerPort)
+        becomeEmpty(diskSeed: diskSeed, isVolatile: isVolatile)
+        self.id = id
+        isFounder = wasFounder
+        peerPort = port
+        leaderCommit = nil
+    }
 
     /// Nothing is left of what was on this disk, nor of who it was.
     func becomeEmpty(diskSeed: UInt64, isVolatile: Bool) {

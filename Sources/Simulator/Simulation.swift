@@ -56,7 +56,7 @@ package enum Simulation {
         result.eventHash = world.eventHash
         result.eventCount = world.eventCount
         result.simulatedTime = world.now - .zero
-        result.entryCount = Int(world.oracle.lastIndex.rawValue)
+        result.entryCount = world.oracle.entries.count
         result.mutationsAcknowledged = world.ackedMutations
         result.readsAnswered = world.answeredReads
         result.outcomesUnknown = world.unknownOutcomes
@@ -81,6 +81,7 @@ package enum Simulation {
             world.observersGoOn(of: client)
         }
         world.operatorFinishes()
+        world.restoreFinishes()
         settle(world, "ten election timeouts after the last fault") { $0.isSettled }
         probe(world)
         rest(world, .seconds(8))
@@ -125,6 +126,8 @@ package enum Simulation {
     /// Without faults, leadership does not change, and whatever waits for an answer has one before long.
     private static func rest(_ world: World, _ time: Interval) {
         guard world.violation == nil else { return }
+        // Whoever began to campaign under the last fault may still win.
+        world.run(until: world.now + .seconds(2))
         let terms = world.leaders.count
         world.run(until: world.now + time)
         if world.leaders.count != terms { world.fail("leadership changed without a fault") }
@@ -158,7 +161,10 @@ extension World {
     }
 
     func countDiskFaults() {
-        for node in nodes { countDiskFaults(of: node) }
+        for node in nodes {
+            countDiskFaults(of: node)
+            if let process = node.process { countRefusals(of: node, process) }
+        }
         counters.add(.duplicate, oracle.duplicatesSeen)
     }
 

@@ -42,6 +42,8 @@ struct WorkItem {
         /// By its place among the operator's requests.
         case members(request: Int)
         case coordination(CoordinationAsk, content: [UInt8])
+        /// A part of a snapshot (World+Restore).
+        case snapshotPart
         /// Who leads, for the observer of that number.
         case observer(Int)
     }

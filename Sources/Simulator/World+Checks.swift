@@ -33,6 +33,7 @@ extension World {
         node.isWounded = false
         node.boundBy = nil
         node.forgotten = nil
+        if settings.hasTinyLimits { checkBounds(of: node, process) }
     }
 
     /// Raft §5.4.2: a leader commits by counting only where an entry of its own term is the last of what it commits. What
@@ -144,6 +145,8 @@ extension World {
     /// A session ends by its silence only, and not before that has lasted for its timeout.
     private func checkExpiries() {
         for id in oracle.takeExpired() {
+            // A restore ends them all, however lately they were heard.
+            guard !restoration.oldSessions.contains(id) else { continue }
             guard let heard = clients.compactMap(\.state.sessionHeard).first(where: { $0.id == id }),
                 now < heard.at + settings.sessionTimeout
             else { continue }

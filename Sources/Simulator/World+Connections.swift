@@ -25,6 +25,7 @@ extension World {
         switch connection.caller {
         case .node(let peer, _): if !settings.changesMembers { process.incoming[peer] = connection }
         case .client:
+            guard !refusesForLimits(connection, process) else { return }
             connection.isTaken = true
             turn(nodes[number]) { replica in
                 let slot = replica.clientConnected()

@@ -54,6 +54,7 @@ extension World {
                 now: node.clock.monotonic(at: now), wall: node.clock.wall(at: now))
             node.process = SimProcess(
                 replica: replica, log: opened.log, state: opened.state, snapshots: opened.snapshots,
+                exports: SnapshotExports(cluster: identity, founding: (node.record ?? founding).membership),
                 nodeCount: nodes.count)
             opened.state.machine.checkpointInterval = settings.checkpointInterval
             node.process?.snapshotThrough = opened.state.machine.applied.last.index
@@ -76,7 +77,10 @@ extension World {
     func refusedToStart(_ node: SimNode, _ error: any Error) {
         guard !endedByCrash(node) else { return }
         tell("\(node.name) does not start: \(error)")
-        if Self.diskError(in: error) != nil {
+        if isTooOld(node, error) {
+            node.disk.processEnded()
+            node.home.processEnded()
+        } else if Self.diskError(in: error) != nil {
             node.disk.losePower()
             node.home.processEnded()
         } else if !putBackOwn(node, error) {
@@ -102,6 +106,7 @@ extension World {
         if settings.entriesPerAppendMax > 0 { replica.raft.entriesPerAppendMax = settings.entriesPerAppendMax }
         if settings.inflightMessagesMax > 0 { replica.raft.inflightMessagesMax = settings.inflightMessagesMax }
         replica.raft.heartbeatInterval = settings.heartbeatInterval
+        if settings.requestsPendingMax > 0 { replica.requestsPendingMax = settings.requestsPendingMax }
         replica.featureLevel = node.featureLevel
         return replica
     }
@@ -138,6 +143,7 @@ extension World {
                 goOn(node, snapshots: process)
             }
         }
+        for work in effects.exports { carryOut(work, of: node, process) }
         for (slot, bytes) in effects.toClients {
             guard let connection = process.clients[Int(slot.position)] else { continue }
             send(bytes, over: connection, toCalled: false)
@@ -335,6 +341,7 @@ extension World {
                 guard !dies(node, at: .snapshotInstall) else { return }
                 try process.state.adopt(engine)
                 process.state.machine.checkpointInterval = settings.checkpointInterval
+                for slot in process.exports.endAll() { turn(node) { $0.exportEnded(slot) } }
                 checkAdopted(node, process)
                 guard !dies(node, at: .snapshotInstall) else { return }
                 process.snapshotThread.add(.installed(point))
@@ -499,6 +506,7 @@ extension World {
         if raft.isLeader, raft.configuration.isJoint || raft.configurationIndex > raft.commitIndex {
             counters.add(.changeMeetsCrash)
         }
+        countRefusals(of: node, process)
         if interrupting { interruptThreads(of: node, process) }
         if losingPower {
             counters.add(.powerLoss)

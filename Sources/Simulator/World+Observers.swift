@@ -33,6 +33,15 @@ final class SimObserver {
         watch = WatchID(UInt64(1_000_000 + number) << 32)
     }
 
+    /// The generation that it followed is over.
+    func startAnew() {
+        follower = LineFollower(name: group)
+        watch = WatchID(watch.rawValue + 1)
+        unread = 0
+        isLost = true
+        isAfterGap = true
+    }
+
     func takeNews() {
         guard let news = follower.takeNews() else { return }
         seen.append(Seen(revision: news.revision, leader: news.holders.first, isAfterGap: isAfterGap))
@@ -107,6 +116,10 @@ extension World {
             observer.unread += size
             try? observer.follower.apply([], at: revision)
         case .ended(let failure):
+            if failure.error.code == .generationChanged {
+                toldOfGeneration(clients[observer.client])
+                return true
+            }
             guard failure.error.code == .compacted else {
                 fail("observer \(observer.number)'s watch ended: \(failure.error.message)")
                 return true

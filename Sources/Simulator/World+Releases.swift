@@ -13,8 +13,13 @@ extension World {
     func drawReleases() {
         for number in settings.oldNodes { nodes[number].featureLevel = FeatureLevel.first }
         guard settings.mixesReleases else { return }
+        if !settings.changesMembers, !settings.hasVolatileState {
+            let half = settings.faultyTime / 2
+            schedule(.special(.downgrade(nil)), after: half + releaseChance.interval(.zero, half))
+        }
         for node in nodes where releaseChance.happens(percent: 60) {
             node.featureLevel = FeatureLevel.first
+            counters.add(.oldPeer)
             schedule(.upgrade(node: node.number), after: releaseChance.interval(.seconds(2), settings.faultyTime))
         }
     }
@@ -37,6 +42,34 @@ extension World {
         stopProcess(of: node, losingPower: false)
         stopJoining(node, losingPower: false)
         schedule(.start(node: number), after: .milliseconds(200))
+    }
+
+    /// Once a node has on its disk that the cluster is at a level that the old release does not know, somebody puts that
+    /// release in its place. It must not start, and not skip what it does not know; until somebody puts it right.
+    func downgradeForAWhile(_ planned: (node: Int, index: LogIndex)?) {
+        guard isFaulty else { return }
+        let number = planned?.node ?? releaseChance.number(in: 0...nodes.count - 1)
+        var index = planned?.index
+        if let process = nodes[number].process, process.state.machine.featureLevel == FeatureLevel.known {
+            let durable = (try? durableApplied(process)) ?? .zero
+            if let index, durable >= index {
+                tell("\(nodes[number].name) gets an old release")
+                downgrade(number)
+                schedule(.upgrade(node: number), after: releaseChance.interval(.milliseconds(200), .seconds(3)))
+                return
+            }
+            index = index ?? process.state.machine.applied.last.index
+        }
+        schedule(.special(.downgrade(index.map { (number, $0) })), after: .milliseconds(500))
+    }
+
+    /// - Returns: whether it is right that this node does not start.
+    func isTooOld(_ node: SimNode, _ error: any Error) -> Bool {
+        guard settings.mixesReleases, node.featureLevel < FeatureLevel.known, case MachineError.tooNew = error else {
+            return false
+        }
+        counters.add(.unknownEntry)
+        return true
     }
 
     /// Somebody puts an old release in the place of the present one.

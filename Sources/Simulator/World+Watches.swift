@@ -84,6 +84,8 @@ extension World {
             watcher.stretches[watcher.stretches.count - 1].through = revision
         case .ended(let failure):
             tell("watch \(watcher.number) ended: \(failure.error.code.name)")
+            // It begins again with its client.
+            if failure.error.code == .generationChanged { return toldOfGeneration(clients[watcher.client]) }
             guard failure.error.code == .compacted else {
                 return fail("watch \(watcher.number) ended: \(failure.error.message)")
             }
@@ -125,6 +127,30 @@ extension World {
             }
         }
         carryOut(client)
+    }
+
+    /// What was told after `last` is of a part of the history that is gone.
+    func watchesAreRestored(through last: LogIndex) {
+        for watcher in watchers {
+            watcher.stretches.removeAll { $0.first > last }
+            for place in watcher.stretches.indices {
+                let count = watcher.stretches[place].told.prefix { $0.revision <= last }.count
+                watcher.stretches[place].told.removeSubrange(count...)
+                watcher.stretches[place].origins.removeSubrange(count...)
+                watcher.stretches[place].through = min(watcher.stretches[place].through, last)
+            }
+        }
+        lostWatches = []
+        for observer in observers {
+            observer.seen.removeAll { $0.revision > last }
+            observer.isLost = false
+        }
+    }
+
+    /// Their client has started anew.
+    func watchesStartAnew(of client: SimClient) {
+        for watcher in watchers where watcher.client == client.number { beginWatch(watcher, from: .zero) }
+        for observer in observers where observer.client == client.number { observer.startAnew() }
     }
 
     /// Rows go with their sessions; the model of the keyspace knows neither whose they are nor when a session ends.

@@ -51,12 +51,14 @@ package final class World {
         case rhythmChanges
         case wake(node: Int)
         case repairRound(node: Int, life: Int)
+        case special(Special)
     }
 
     package let seed: UInt64
     let settings: WorldSettings
-    let identity: ClusterIdentity
-    private(set) var founding: FoundingRecord
+    /// Of the generation at present.
+    var identity: ClusterIdentity
+    var founding: FoundingRecord
     var now = Instant.zero
     var queue = EventQueue<Event>()
     var nodes: [SimNode] = []
@@ -91,6 +93,8 @@ package final class World {
 
     /// Where processes die, beside the faults that are drawn by time.
     var crashes: CrashPlan
+    var oldLeaderChance: Chance
+    var restoreChance: Chance
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -130,6 +134,10 @@ package final class World {
     var configurationOfTerm: [Term: IndexedConfiguration] = [:]
     /// Incarnations whose directory is gone, with what their logs held. Only looked up in.
     var lostLogs: [NodeID: SegmentedLog?] = [:]
+    /// What is on its way from one host to another takes this much longer.
+    var lags = NetworkLags()
+    /// In a world that is restored from a snapshot of its own.
+    var restoration = Restoration()
     /// The faults are over, everybody is awake, and the operator may expect that whatever it wants comes about.
     var isAtPeace = false
 
@@ -147,7 +155,8 @@ package final class World {
         self.seed = seed
         var shape = Chance(seed: seed, stream: 1)
         var swarmChance = Chance(seed: seed, stream: 10)
-        settings = given.drawn(&shape, swarm: &swarmChance)
+        var limitsChance = Chance(seed: seed, stream: 43)
+        settings = given.drawn(&shape, swarm: &swarmChance, limits: &limitsChance)
         networkChance = Chance(seed: seed, stream: 2)
         nodeChance = Chance(seed: seed, stream: 3)
         workChance = Chance(seed: seed, stream: 4)
@@ -161,6 +170,8 @@ package final class World {
         majorityChance = Chance(seed: seed, stream: 22)
         diskChance = Chance(seed: seed, stream: 23)
         crashes = CrashPlan(seed: seed)
+        oldLeaderChance = Chance(seed: seed, stream: 41)
+        restoreChance = Chance(seed: seed, stream: 42)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -204,6 +215,8 @@ package final class World {
         startRhythm()
         startWatchers()
         startObservers()
+        planOldLeaders()
+        planRestore()
     }
 
     // MARK: - Time
@@ -271,6 +284,7 @@ package final class World {
         case .rhythmChanges: rhythmChanges()
         case .wake(let node): wake(nodes[node])
         case .repairRound(let node, let life): if nodes[node].life == life { repairRound(nodes[node]) }
+        case .special(let special): happened(special)
         }
     }
 
@@ -291,6 +305,7 @@ package final class World {
         case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
             .operatorActs, .leaderIsStruck, .retire, .upgrade, .rhythmChanges, .wake:
             return nil
+        case .special(let special): return special.node
         }
     }
 
@@ -333,6 +348,7 @@ package final class World {
         case .rhythmChanges: mix(28)
         case .wake(let node): mix(UInt64(node) << 8 | 29)
         case .repairRound(let node, _): mix(UInt64(node) << 8 | 30)
+        case .special(let special): mix(special.number << 8 | 31)
         }
     }
 

@@ -46,6 +46,12 @@ package struct WorldSettings: Sendable {
     /// Machines on which no member was founded.
     var spareCount = 0
     var operatorPauseMax = Interval.seconds(1)
+    /// Nodes refuse what is more than a few requests, or connections of clients.
+    package var hasTinyLimits = false
+    var requestsPendingMax = 0
+    var clientConnectionsMax = 0
+    /// A snapshot is taken, and the whole cluster is restored from it.
+    package var restores = false
     /// Half of what clients do is about elections and locks (CoordinationWorkload).
     package var coordinates = false
     /// Bounds of what the core sends; 0: those that ship.
@@ -67,6 +73,8 @@ package struct WorldSettings: Sendable {
         drawn.changesMembers = chance.happens(percent: 35)
         drawn.entriesPerAppendMax = chance.pick([1, 3, 64, 4_096])
         drawn.inflightMessagesMax = chance.pick([1, 4, 64])
+        drawn.hasTinyLimits = chance.happens(percent: 25)
+        drawn.restores = !drawn.changesMembers && chance.happens(percent: 15)
         return drawn
     }
 
@@ -75,11 +83,11 @@ package struct WorldSettings: Sendable {
 
     /// Each optional class of faults is on or off for a whole seed, so that rare mixtures come up as well as all at
     /// once.
-    func drawn(_ chance: inout Chance, swarm: inout Chance) -> WorldSettings {
+    func drawn(_ chance: inout Chance, swarm: inout Chance, limits: inout Chance) -> WorldSettings {
         guard !isSwarm else {
             var world = drawnAsSwarm(&swarm)
             world.isSwarm = false
-            return world.drawn(&chance, swarm: &swarm)
+            return world.drawn(&chance, swarm: &swarm, limits: &limits)
         }
         var drawn = self
         let nodes = chance.pick(Self.nodeCounts)
@@ -112,6 +120,10 @@ package struct WorldSettings: Sendable {
         }
         drawn.checkpointInterval = chance.pick([50, 400, 65_536])
         drawn.heartbeatInterval = .milliseconds(Int64(chance.pick([100, 200, 300])))
+        if hasTinyLimits {
+            drawn.requestsPendingMax = limits.pick([1, 2, 4, 8])
+            drawn.clientConnectionsMax = limits.pick([2, 4, 6, 1_000])
+        }
         if changesMembers {
             // There are more nodes, and more is to happen among them; the clients are as many, and slower.
             drawn.thinkTimeMax = max(drawn.thinkTimeMax, .milliseconds(150))

@@ -53,6 +53,11 @@ struct QuorateSim: ParsableCommand {
 
     @Option(help: "With --crash-at: 0 the process dies, 1 its machine loses power, 2 all machines do.")
     var crashKind = 0
+    @Option(help: "With --mutants: write the seeds that found them to this file.")
+    var record: String?
+
+    @Option(help: "With --mutants: run only the seeds of this file, and others where one finds its bug no more.")
+    var recorded: String?
 
     @Flag(help: "End with the first seed that fails.")
     var untilFailure = false
@@ -97,13 +102,25 @@ struct QuorateSim: ParsableCommand {
         guard crashPoints != nil else { throw ValidationError("--crash-at is a list of numbers, as 12 or 12,40") }
         guard seconds > 0, seconds <= 3_600 else { throw ValidationError("--seconds is 1 to 3600") }
         if mutants || mutant != nil { try MutantHunt.validate(mutant) }
+        guard mutants || record == nil && recorded == nil else {
+            throw ValidationError("--record and --recorded go with --mutants")
+        }
+        guard record == nil || recorded == nil else { throw ValidationError("either --record or --recorded") }
     }
 
     func run() throws {
-        if mutants {
-            guard try MutantHunt.run(asJSON: json) else { throw ExitCode(1) }
-            return
-        }
+        #if MUTANTS
+            if mutants {
+                let areFound =
+                    if let recorded {
+                        try MutantHunt.runRecorded(at: recorded, only: mutant, asJSON: json)
+                    } else {
+                        try MutantHunt.run(only: mutant, recordingTo: record, asJSON: json)
+                    }
+                guard areFound else { throw ExitCode(1) }
+                return
+            }
+        #endif
         MutantHunt.plant(mutant)
         if enumerateCrashes {
             announceCrashes()
@@ -163,23 +180,9 @@ struct QuorateSim: ParsableCommand {
 
     private func runOne(_ seed: UInt64) -> Simulation.Result {
         seedUnderWay = seed
-        var settings = WorldSettings()
+        var settings = (WorldProfile(rawValue: profile) ?? .default).settings
         settings.nodeCount = Int(nodes) ?? 0
         settings.faultyTime = .seconds(seconds)
-        switch WorldProfile(rawValue: profile) {
-        case .membership: settings.changesMembers = true
-        case .clients:
-            settings.coordinates = true
-            settings.watchCount = 4
-            settings.observerCount = 4
-        case .network: settings.focus = .network
-        case .storage: settings.focus = .storage
-        case .swarm: settings.isSwarm = true
-        case .releases:
-            settings.mixesReleases = true
-            settings.coordinates = true
-        case .default, nil: break
-        }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
     }
 
@@ -211,26 +214,6 @@ struct QuorateSim: ParsableCommand {
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)
     }
-}
-
-/// What worlds go through, by the name that a person gives.
-enum WorldProfile: String, CaseIterable {
-    /// Reads, writes and transactions.
-    case `default`
-    /// The same, while an operator changes the members all the time.
-    case membership
-    /// Half of what clients do is about elections and locks, and some of them watch.
-    case clients
-    /// Connections, clocks and processes fail, often; disks do not.
-    case network
-    /// Disks and processes fail, often; the network does not.
-    case storage
-    /// Each seed draws what its world goes through: any mixture of the others but `releases`.
-    case swarm
-    /// As `clients`, and some nodes run an old release until they are upgraded.
-    case releases
-
-    static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }
 
 func hexadecimal(_ value: UInt64) -> String {

@@ -39,6 +39,12 @@ struct CommitOracle {
         var sequence: UInt64
     }
 
+    /// Where a restore has cut the history, and where it went on.
+    private var cut: (last: LogIndex, base: LogIndex)?
+    /// All that was applied, so that it can be told again up to any entry.
+    var keepsJournal = false
+    private var journal: [(slabs: [Slab], report: ApplyReport, at: Instant)] = []
+
     init(founding: Membership) { members = MembershipHistory(founding: founding) }
 
     /// Sessions that entries have expired since this was asked last.
@@ -48,23 +54,50 @@ struct CommitOracle {
         return taken
     }
 
-    var lastIndex: LogIndex { LogIndex(UInt64(entries.count)) }
+    var lastIndex: LogIndex {
+        let count = UInt64(entries.count)
+        return LogIndex(cut.map { $0.base.rawValue + count - $0.last.rawValue } ?? count)
+    }
 
     func entry(at index: LogIndex) -> Entry? {
         guard index > .zero, index <= lastIndex else { return nil }
-        return entries[Int(index.rawValue - 1)]
+        var place = index
+        if let cut, index > cut.last {
+            guard index > cut.base else { return nil }
+            place = cut.last + index.distance(after: cut.base)
+        }
+        return entries[Int(place.rawValue - 1)]
+    }
+
+    /// What was committed after `last` has never been; the next entry is that after `base`.
+    mutating func restore(through last: LogIndex, as base: EntryID, _ membership: Membership) -> String? {
+        var restored = CommitOracle(founding: members.changes[0].membership)
+        for applied in journal {
+            if let violation = restored.applied(applied.slabs, applied.report, now: applied.at, through: last).violation {
+                return violation
+            }
+        }
+        restored.members = MembershipHistory(founding: membership)
+        restored.duplicatesSeen = duplicatesSeen
+        restored.digests = digests.filter { $0.key <= last }
+        restored.digests[base.index] = digests[last]
+        restored.cut = (last, base.index)
+        restored.expired = []
+        self = restored
+        return nil
     }
 
     /// `node` has applied `slabs` within `report.range`.
     /// - Returns: a violation, if there is one, and the entries that nobody had applied before.
     mutating func applied(
-        _ slabs: [Slab], _ report: ApplyReport, now: Instant
+        _ slabs: [Slab], _ report: ApplyReport, now: Instant, through last: LogIndex = LogIndex(.max)
     ) -> (violation: String?, new: [EntryID]) {
         var new: [EntryID] = []
+        if keepsJournal { journal.append((slabs, report, now)) }
         for slab in slabs {
             for index in [slab.indexes].compactMap({ $0.overlaps(report.range) ? $0.clamped(to: report.range) : nil })
                 .flatMap({ range in (0..<range.entryCount).map { range.lowerBound + $0 } })
-            {
+            where index <= last {
                 let bytes = slab.records(in: index...index)
                 let reply = report.replyBytes.rawSpan.extracting(report.reply(at: index))
                 let checksum = CRC32C.checksum(of: bytes)

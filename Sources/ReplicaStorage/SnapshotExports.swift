@@ -1,15 +1,14 @@
-internal import Basics
-internal import MetadataMachine
-internal import MetadataModel
-internal import ReplicaCore
-internal import ReplicaStorage
+package import Basics
+package import MetadataMachine
+package import MetadataModel
+package import ReplicaCore
 internal import Snapshots
-internal import StateEngine
-internal import Wire
+package import StateEngine
+package import Wire
 
 /// Snapshots on their way to clients, each made chunk by chunk from a pinned view as it is asked for: nothing is
 /// written to disk, and no more than two chunks of each are in memory. Blocking; on a thread of its own.
-final class SnapshotExports<View: EngineView> {
+package final class SnapshotExports<View: EngineView> {
     private struct Export {
         let slot: ConnectionSlot
         let number: UInt64
@@ -34,13 +33,13 @@ final class SnapshotExports<View: EngineView> {
     private var exports: [Export] = []
     private var lastNumber: UInt64 = 0
 
-    init(cluster: ClusterIdentity, founding: Membership) {
+    package init(cluster: ClusterIdentity, founding: Membership) {
         self.cluster = cluster
         self.founding = founding
     }
 
     /// Takes the place of what the connection had begun before.
-    func begin(_ slot: ConnectionSlot, _ source: SnapshotSource<View>, now: Instant) -> SnapshotReply {
+    package func begin(_ slot: ConnectionSlot, _ source: SnapshotSource<View>, now: Instant) -> SnapshotReply {
         end(slot)
         lastNumber += 1
         let builder = SnapshotBuilder(
@@ -52,7 +51,7 @@ final class SnapshotExports<View: EngineView> {
     }
 
     /// - Returns: the answer, and whether the snapshot was given to its end or cannot be gone on with.
-    func read(
+    package func read(
         _ slot: ConnectionSlot, _ request: SnapshotPieceRequest, now: Instant
     ) -> (reply: ControlReply, isOver: Bool) {
         guard let place = exports.firstIndex(where: { $0.slot == slot && $0.number == request.snapshot }) else {
@@ -84,7 +83,7 @@ final class SnapshotExports<View: EngineView> {
     }
 
     /// Makes what the client will ask for next, unless it is there.
-    func prepareNext(_ slot: ConnectionSlot) {
+    package func prepareNext(_ slot: ConnectionSlot) {
         guard let place = exports.firstIndex(where: { $0.slot == slot }) else { return }
         let export = exports[place]
         guard export.next == nil, export.item?.kind != .manifest else { return }
@@ -106,11 +105,11 @@ final class SnapshotExports<View: EngineView> {
         exports[place].item = try next.get()
     }
 
-    func end(_ slot: ConnectionSlot) { exports.removeAll { $0.slot == slot } }
+    package func end(_ slot: ConnectionSlot) { exports.removeAll { $0.slot == slot } }
 
     /// Lets go of those that were not asked for in time, or are too old.
     /// - Returns: the connections that they were for.
-    func expire(now: Instant) -> [ConnectionSlot] {
+    package func expire(now: Instant) -> [ConnectionSlot] {
         let expired = exports.filter {
             now - $0.usedAt > Limits.exportIdleMax || now - $0.begunAt > Limits.viewAgeMax
         }
@@ -118,7 +117,7 @@ final class SnapshotExports<View: EngineView> {
         return expired.map(\.slot)
     }
 
-    func endAll() -> [ConnectionSlot] {
+    package func endAll() -> [ConnectionSlot] {
         defer { exports.removeAll() }
         return exports.map(\.slot)
     }
