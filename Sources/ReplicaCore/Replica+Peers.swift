@@ -81,8 +81,7 @@ extension Replica {
             }
             effects.logReads.append(
                 LogRead(purpose: .repair(peer), range: first...last, byteCountMax: Limits.slabSizeMax))
-        // Answers to a node that was repairing its log until a moment ago.
-        case .logEntriesReply: break
+        case .logEntriesReply(let first): try takeEntries(from: first, payload, of: peer)
         case .ping: send(.pong, to: peer, requestID: header.requestID)
         case .pong: break
         case .hello, .helloReply, .foundingProbe, .foundingProbeReply, .foundingCommit, .foundingCommitReply:

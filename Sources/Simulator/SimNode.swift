@@ -34,6 +34,8 @@ final class SimEngineHome: EngineHome, @unchecked Sendable {
     }
 
     func removeOthers() { successor = nil }
+    func flushAhead(_ engine: MemoryEngine) {}
+    func openStored(_ engine: MemoryEngine) -> any StoredRows { MemoryStoredRows(engine.makeView()) }
 
     func processEnded() {
         successor = nil
