@@ -75,6 +75,9 @@ extension Replica {
         mending.forget(through: raft.firstIndex.previous)
     }
 
+    /// Entries that this node has promised to hold cannot be read just now.
+    package var isMending: Bool { mending.isUnderWay }
+
     /// Some damaged entries can be done without as soon as the state is durable: the shell is to flush it.
     package var wantsFlush: Bool {
         mending.vainRounds >= (hasOtherMembers ? LogMending.vainRoundsMax : 1)

@@ -18,6 +18,12 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case slowDisk = "slow"
     case stuckDisk = "stuck"
     case bitFlipInLog = "bitflip.log"
+    case bitFlipInEngine = "bitflip.engine"
+    case bitFlipInSnapshot = "bitflip.snapshot"
+    case damagedSnapshotPiece = "bitflip.snapshotPiece"
+    case readError = "read.error"
+    case logMended = "log.mended"
+    case scrubbed = "scrub.ended"
     case bitFlipOnWire = "bitflip.wire"
     case clog
     case partitionSymmetric = "partition.symmetric"

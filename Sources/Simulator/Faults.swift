@@ -4,6 +4,7 @@ internal import MetadataMachine
 internal import RaftCore
 internal import ReplicaCore
 internal import ReplicaStorage
+internal import StateEngine
 
 /// A fault that lasts until it is ended.
 struct Fault {
@@ -241,6 +242,12 @@ extension World {
     /// Every fault ends, every node runs, and the clients want nothing more.
     func heal() {
         isFaulty = false
+        healedAt = now
+        for node in nodes {
+            node.damagesNextPiece = false
+            node.failsNextLogRead = false
+            node.process?.state.machine.engine.readFault = nil
+        }
         for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)
         waysFreed()
@@ -259,6 +266,7 @@ extension World {
     var awakeAt: Instant { nodes.map(\.pausedUntil).max().map { max($0, now) } ?? now }
 
     var isSettled: Bool {
+        guard areStatesWhole else { return false }
         // Once all know it, the level rises by itself.
         guard membersAreAtKnownLevel else { return false }
         guard !settings.changesMembers else { return areMembersSettled }

@@ -40,6 +40,8 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
     package var fuse: Int?
     /// The next sync, or the next write, fails.
     package var failsNextSync = false
+    /// What is read is not given back.
+    package var failsReads = false
     package var failsNextWrite = false
     /// Who counts what happened.
     package private(set) var faults = DiskFaults()
@@ -281,6 +283,7 @@ private final class SimFile: File, @unchecked Sendable {
 
     func read(at offset: Int, count: Int) throws(DiskError) -> [UInt8] {
         try disk.burn(.read, path)
+        if disk.failsReads { throw DiskError(.io, .read, path: path, offset: offset, reason: "injected error") }
         let start = min(offset, node.bytes.count)
         return Array(node.bytes[start..<min(start + count, node.bytes.count)])
     }

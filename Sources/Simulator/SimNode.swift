@@ -58,6 +58,7 @@ enum LogJob {
     case compact(through: LogIndex, time: ClusterTime)
     case reset(SnapshotPoint, Membership, ClusterTime)
     case seal
+    case repair(Slab)
 }
 
 enum StateJob {
@@ -98,6 +99,9 @@ final class SimProcess {
     var heard: [(node: NodeID, connection: SimConnection)] = []
     /// Nodes that are being asked who they are; no connection where there is nobody to ask.
     var questions: [(token: UInt64, connection: SimConnection?)] = []
+    var scrub: SimScrub?
+    /// A scrub has found one damaged, and no other was made since.
+    var hasDamagedSnapshot = false
     /// The deadline for which an event is scheduled.
     var deadline = Instant.never
     var deadlineNumber = 0
@@ -143,6 +147,11 @@ final class SimNode {
     var lastRevision = LogIndex.zero
     /// What was damaged while the node was down, and how to undo it.
     var repairs: [() -> Void] = []
+    /// The next piece of a snapshot that it gives is damaged after it was checked.
+    var damagesNextPiece = false
+    /// The disk does not give back what is next read from the log.
+    var failsNextLogRead = false
+    var scrubbedAt = Instant.zero
 
     // Where the members change.
     /// It was there when the cluster was founded, and has its directory still.

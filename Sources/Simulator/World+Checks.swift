@@ -195,6 +195,7 @@ extension World {
             let states = machines.map { $0.process?.state.machine.applied }
             fail("the states of \(machines[0].name) and \(node.name) differ: \(states)")
         }
+        checkContents(machines)
         checkChanges()
         if let node = nodes.first(where: { $0.process != nil }) { checkOwners(node) }
         for node in nodes where node.process?.replica.isDrained == false {

@@ -48,6 +48,7 @@ package final class World {
         case leaderIsStruck
         case retire(node: Int, id: NodeID)
         case upgrade(node: Int)
+        case state(StateEvent)
     }
 
     package let seed: UInt64
@@ -72,6 +73,9 @@ package final class World {
     var coordinationChance: Chance
     var watchChance: Chance
     var releaseChance: Chance
+    var stateFaults: StateFaults
+    /// When the faults ended.
+    var healedAt = Instant.zero
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -137,6 +141,7 @@ package final class World {
         coordinationChance = Chance(seed: seed, stream: 7)
         watchChance = Chance(seed: seed, stream: 8)
         releaseChance = Chance(seed: seed, stream: 9)
+        stateFaults = StateFaults(seed: seed)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -171,6 +176,7 @@ package final class World {
             schedule(.clientThinks(client: client.number), after: nodeChance.interval(.zero, .milliseconds(500)))
         }
         if settings.injectsFaults { schedule(.nextFault, after: .seconds(2)) }
+        startStateFaults()
         startWatchers()
         startObservers()
     }
@@ -232,6 +238,7 @@ package final class World {
         case .leaderIsStruck: strikeLeader()
         case .retire(let node, let id): retire(nodes[node], id)
         case .upgrade(let node): upgrade(node)
+        case .state(let event): stateEvent(event)
         }
     }
 
@@ -247,10 +254,10 @@ package final class World {
         case .dialPeer(let node, _, _), .deadline(let node, _, _), .maintain(let node, _), .logDone(let node, _),
             .logIdle(let node, _), .stateDone(let node, _), .snapshotDone(let node, _), .logRead(let node, _, _),
             .linksChanged(let node, _), .callMember(let node, _, _), .questionEnds(let node, _, _),
-            .joinRound(let node, _):
+            .joinRound(let node, _), .state(.scrubStep(let node, _, _)):
             return node
         case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
-            .operatorActs, .leaderIsStruck, .retire, .upgrade:
+            .operatorActs, .leaderIsStruck, .retire, .upgrade, .state(.nextFault):
             return nil
         }
     }
@@ -291,6 +298,8 @@ package final class World {
         case .leaderIsStruck: mix(25)
         case .retire(let node, _): mix(UInt64(node) << 8 | 26)
         case .upgrade(let node): mix(UInt64(node) << 8 | 27)
+        case .state(.nextFault): mix(28)
+        case .state(.scrubStep(let node, _, _)): mix(UInt64(node) << 8 | 29)
         }
     }
 
