@@ -76,8 +76,9 @@ extension Replica {
         case .snapshotChunkReply(let number): receivePiece(number, payload, from: peer)
         case .logEntries(let question): help(peer, with: question)
         case .promises: tellPromises(to: peer)
-        // Answers to a node that was repairing its log until a moment ago.
-        case .logEntriesReply, .promisesReply: break
+        case .logEntriesReply(let answer): try takeEntries(answer, payload, of: peer)
+        // An answer to this node as it was before its start.
+        case .promisesReply: break
         case .ping: send(.pong, to: peer, requestID: header.requestID)
         case .pong: break
         case .hello, .helloReply, .foundingProbe, .foundingProbeReply, .foundingCommit, .foundingCommitReply:

@@ -299,9 +299,14 @@ final class NodeProcess: @unchecked Sendable {
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
             logSizeMax: configuration.logSizeMax,
             feed: LogRetention(bytes: configuration.feedSize, age: configuration.feedAge), alarmsOnDisk: alarms.stored,
-            fileSystem: fileSystem, directory: directory)
+            fileSystem: fileSystem, directory: directory, scrubRate: UInt64(configuration.scrubRate),
+            knownFiles: KnownFiles.all(of: identity, in: directory, on: fileSystem))
+        let lastScrub = (try? ScrubSchedule.load(from: directory, on: fileSystem)) ?? nil
+        let schedule = ScrubSchedule(
+            period: configuration.scrubPeriod, node: identity.incarnation, lastEnded: lastScrub, now: wallClock())
         return Node(
-            replica: replica, storage: storage, peers: peers, security: security, loop: loop, logger: logger, configuration: configuration
+            replica: replica, storage: storage, peers: peers, security: security, loop: loop, logger: logger,
+            configuration: configuration, scrubSchedule: schedule
         ) { [logger, exit] failure in
             // Nothing that depends on the failed write has been answered, and nothing will be.
             logger.error("stopping: \(failure.message)")
@@ -378,7 +383,7 @@ final class NodeProcess: @unchecked Sendable {
             case .watchCredit, .watchCancel: break
             case .clearAlarm(let name):
                 send(alarms.clear(name, isRepairing: repair != nil), header.requestID, on: connection)
-            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .watch, .unknown:
+            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .watch, .scrub, .unknown:
                 var writer = ByteWriter()
                 let error = ReplyError(.notReady, "\(configuration.name) \(whyNotReady)")
                 ClientReply.refuse(kind: header.kind, requestID: header.requestID, error, into: &writer)

@@ -2,6 +2,7 @@ internal import Basics
 internal import ClientCore
 internal import LogStore
 internal import MetadataModel
+internal import ReplicaStorage
 internal import Wire
 
 /// One short story in which everything happens that a crash could interrupt: a cluster of three is founded, clients write,

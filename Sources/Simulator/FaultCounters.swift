@@ -40,6 +40,12 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case promisesAsked = "repair.promises"
     case damageRead = "repair.read"
     case regressionTold = "repair.regressed"
+    case bitFlipInEngine = "bitflip.engine"
+    case bitFlipInSnapshot = "bitflip.snapshot"
+    case damagedSnapshotPiece = "bitflip.snapshotPiece"
+    case readError = "read.error"
+    case logMended = "log.mended"
+    case scrubbed = "scrub.ended"
     case bitFlipOnWire = "bitflip.wire"
     case drop
     case delay
@@ -85,14 +91,15 @@ package enum FaultKind: String, CaseIterable, Sendable {
     package var isFault: Bool {
         switch self {
         // Each crash is counted by where it met the log; this is where else it struck, and what was lost.
-        case .crashBeforeApply, .crashInFlush, .crashInSnapshot, .crashAllNodes, .powerLoss, .tornWrite,
+        case .crashBeforeApply, .crashInFlush, .crashAllNodes, .powerLoss, .tornWrite,
             .unsyncedDropped, .directoryEntryLost, .changeMeetsCrash:
             false
         // What full disks, cut and stalled ways come to; and a network that loses much would drown all else.
         case .noSpace, .halfOpen, .slowReader, .drop: false
         case .add, .promote, .remove, .replace, .update, .snapshotInstalled: false
         case .duplicate, .moveNode, .unknownOutcome, .abandonSession, .watchCompacted, .retry, .generationChanged: false
-        case .snapshotTaken: false
+        case .snapshotTaken, .scrubbed: false
+        case .faultRefused, .logRepaired, .logCutShort, .promisesAsked, .damageRead, .regressionTold, .logMended: false
         default: true
         }
     }

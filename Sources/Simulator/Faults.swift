@@ -4,6 +4,7 @@ internal import MetadataMachine
 internal import RaftCore
 internal import ReplicaCore
 internal import ReplicaStorage
+internal import StateEngine
 
 /// A fault that lasts until it is ended.
 struct Fault {
@@ -284,6 +285,12 @@ extension World {
         majority = nil
         network.lossPercent = 0
         crashes.mode = .none
+        healedAt = now
+        for node in nodes {
+            node.damagesNextPiece = false
+            node.failsNextLogRead = false
+            node.process?.state.machine.engine.readFault = nil
+        }
         for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)
         lags = NetworkLags()
@@ -293,6 +300,7 @@ extension World {
     }
 
     var isSettled: Bool {
+        guard areStatesWhole else { return false }
         // Once all know it, the level rises by itself.
         guard membersAreAtKnownLevel else { return false }
         guard !settings.changesMembers else { return areMembersSettled }

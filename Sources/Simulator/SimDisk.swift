@@ -42,6 +42,8 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
     var strikes: ((DiskError.Operation) -> Bool)?
     /// The next sync, or the next write, fails.
     package var failsNextSync = false
+    /// What is read is not given back.
+    package var failsReads = false
     package var failsNextWrite = false
     /// Who counts what happened.
     package private(set) var faults = DiskFaults()
@@ -165,6 +167,18 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
         directories = other.directories
         durableDirectories = directories
         changes = [:]
+    }
+
+    /// Turns one bit of a file's platter bytes; what turns it back, or nil when there is no such byte.
+    package func flipBit(in path: String, at offset: Int, bit: Int) -> (() -> Void)? {
+        guard let node = names[path], offset < node.durable.count, offset < node.bytes.count else { return nil }
+        let mask = UInt8(1) << UInt8(bit & 7)
+        let turn = {
+            node.bytes[offset] ^= mask
+            node.durable[offset] ^= mask
+        }
+        turn()
+        return turn
     }
 
     package var usedBytes: Int { names.values.reduce(0) { $0 + $1.bytes.count } }
@@ -327,6 +341,7 @@ private final class SimFile: File, @unchecked Sendable {
 
     func read(at offset: Int, count: Int) throws(DiskError) -> [UInt8] {
         try disk.burn(.read, path)
+        if disk.failsReads { throw DiskError(.io, .read, path: path, offset: offset, reason: "injected error") }
         let start = min(offset, node.bytes.count)
         return Array(node.bytes[start..<min(start + count, node.bytes.count)])
     }

@@ -34,6 +34,8 @@ final class SimEngineHome: EngineHome, @unchecked Sendable {
     }
 
     func removeOthers() { successor = nil }
+    func flushAhead(_ engine: MemoryEngine) {}
+    func openStored(_ engine: MemoryEngine) -> any StoredRows { MemoryStoredRows(engine.makeView()) }
 
     /// The state as it would be found after a crash, in a home of its own.
     func durableCopy() -> SimEngineHome {
@@ -63,6 +65,7 @@ enum LogJob {
     case compact(through: LogIndex, time: ClusterTime)
     case reset(SnapshotPoint, Membership, ClusterTime)
     case seal
+    case repair(Slab)
 }
 
 enum StateJob {
@@ -113,6 +116,9 @@ final class SimProcess {
     var heard: [(node: NodeID, connection: SimConnection)] = []
     /// Nodes that are being asked who they are; no connection where there is nobody to ask.
     var questions: [(token: UInt64, connection: SimConnection?)] = []
+    var scrub: SimScrub?
+    /// A scrub has found one damaged, and no other was made since.
+    var hasDamagedSnapshot = false
     /// When its replica wants to be woken, by its own clock.
     var deadline = Instant.never
     /// The one event that wakes it: its number, and its time. It may come too early, and is then put off.
@@ -183,6 +189,13 @@ final class SimNode {
     var forgotten: EntryID?
     /// Its own contents, while it is given another's.
     var ownDisk: SimDisk?
+    /// Bytes of its log were damaged while it ran, and are not mended yet.
+    var hasLogDamage = false
+    /// The next piece of a snapshot that it gives is damaged after it was checked.
+    var damagesNextPiece = false
+    /// The disk does not give back what is next read from the log.
+    var failsNextLogRead = false
+    var scrubbedAt = Instant.zero
 
     // Where the members change.
     /// It was there when the cluster was founded, and has its directory still.

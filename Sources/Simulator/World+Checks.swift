@@ -24,6 +24,7 @@ extension World {
         }
         if settings.changesMembers { checkMembership(node, process) }
         if node.isWounded || node.boundBy != nil { checkRecovery(node, raft) }
+        if settings.hasTinyLimits { checkBounds(of: node, process) }
     }
 
     /// What it had promised it holds again, or a later leader has put something else in its place.
@@ -33,7 +34,6 @@ extension World {
         node.isWounded = false
         node.boundBy = nil
         node.forgotten = nil
-        if settings.hasTinyLimits { checkBounds(of: node, process) }
     }
 
     /// Raft §5.4.2: a leader commits by counting only where an entry of its own term is the last of what it commits. What
@@ -211,6 +211,7 @@ extension World {
             let states = machines.map { $0.process?.state.machine.applied }
             fail("the states of \(machines[0].name) and \(node.name) differ: \(states)")
         }
+        checkContents(machines)
         checkChanges()
         if let node = nodes.first(where: { $0.process != nil }) { checkOwners(node) }
         for node in nodes where node.process?.replica.isDrained == false {

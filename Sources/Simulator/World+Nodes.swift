@@ -7,6 +7,7 @@ internal import MetadataModel
 internal import RaftCore
 internal import ReplicaCore
 internal import ReplicaStorage
+internal import Snapshots
 internal import StateEngine
 
 /// Processes: how they start, what their threads do, how they end. The threads do what those of the server do, by the
@@ -134,6 +135,11 @@ extension World {
                 .logRead(node: node.number, life: node.life, read),
                 after: nodeChance.skewed(.microseconds(50), .milliseconds(5)))
         }
+        for slab in effects.logRepairs {
+            process.logThread.add(.repair(slab))
+            goOn(node, log: process)
+        }
+        for order in effects.scrubs { carryOut(order, of: node, process) }
         for work in effects.snapshot {
             if case .build = work {
                 process.stateThread.add(.snapshotSource)
@@ -209,6 +215,9 @@ extension World {
         case .quarantined(let index, _, _):
             if !diverged.contains(node.number) { fail("\(node.name) quarantines itself at \(index)") }
         case .stateRebuilt: diverged.remove(node.number)
+        case .logMended:
+            counters.add(.logMended)
+            if node.process?.replica.isMending == false { node.hasLogDamage = false }
         case .digestsDiffer(let index): fail("digests differ at \(index)")
         case .regressed:
             if node.forgotten == nil {
@@ -268,6 +277,12 @@ extension World {
                     try process.log.log.prepareNextSegment()
                 }
                 finishLogJob(node, process)
+            case .repair(let slab):
+                guard try process.log.log.repair(slab) else {
+                    return fail("\(node.name): entries \(slab.indexes) contradict those around the damage")
+                }
+                finishLogJob(node, process)
+                turn(node) { $0.logRepaired(faulty: process.log.log.faultyRanges) }
             }
         } catch {
             process.maintained = Maintained()
@@ -278,6 +293,9 @@ extension World {
                 schedule(.logDone(node: node.number, life: node.life), after: .milliseconds(250))
                 turn(node) { $0.diskChanged(DiskUsage(used: 0, free: 0), .exhausted) }
             case (.noSpace, .compact), (.noSpace, .seal): finishLogJob(node, process)
+            case (.noSpace, .repair):
+                finishLogJob(node, process)
+                turn(node) { $0.logRepaired(faulty: process.log.log.faultyRanges) }
             default:
                 // A failed write or sync is final: the process ends, and has answered nothing that depends on it.
                 tell("\(node.name) stops: \(error)")
@@ -301,13 +319,25 @@ extension World {
 
     func logRead(_ node: SimNode, _ read: LogRead) {
         guard let process = node.process else { return }
+        if node.failsNextLogRead { counters.add(.readError) }
+        node.disk.failsReads = node.failsNextLogRead
+        node.failsNextLogRead = false
+        defer { node.disk.failsReads = false }
         do throws(LogReadError) {
             let slabs = try process.log.perform(read)
+            node.disk.failsReads = false
             turn(node) { $0.logRead(read, slabs: slabs) }
-        } catch where read.purpose == .feed {
-            turn(node) { $0.feedUnreadable(through: read.range.upperBound) }
         } catch {
-            readFailed(node, error)
+            node.disk.failsReads = false
+            switch error {
+            case .compacted where read.purpose == .feed: turn(node) { $0.feedUnreadable(through: read.range.upperBound) }
+            case .compacted, .disk: fail("\(node.name) cannot read its log: \(error)")
+            case .damaged(let damage):
+                process.log.log.takeOut(damage)
+                var isMended = false
+                turn(node) { isMended = $0.logReadFailed(read, damage.indexes, reason: damage.description) }
+                if !isMended { stopForDamage(node, damage.description) }
+            }
         }
     }
 
@@ -331,6 +361,9 @@ extension World {
                 guard !dies(node, at: .flush) else { return }
                 process.state.machine.engine.flush()
                 guard !dies(node, at: .flush) else { return }
+            case .checkFlush where process.state.isBroken: break
+            case .snapshotSource where process.state.isBroken:
+                turn(node) { $0.snapshotBuildFailed(reason: "the state is damaged") }
             case .checkFlush:
                 let index = try durableApplied(process)
                 turn(node) { $0.flushed(through: index) }
@@ -354,7 +387,11 @@ extension World {
                 }
             }
         } catch {
-            fail("the state of \(node.name) cannot be kept: \(error)")
+            if let error = error as? MachineError, let outcome = try? process.state.broke(error) {
+                turn(node) { outcome.deliver(to: &$0) }
+            } else {
+                fail("the state of \(node.name) cannot be kept: \(error)")
+            }
         }
         if let process = node.process { goOn(node, state: process) }
     }
@@ -392,14 +429,20 @@ extension World {
         process.snapshotThread.isBusy = false
         switch job {
         case .build(let source):
-            do {
-                let point = try during(.snapshotBuild, node) {
+            do throws(SnapshotKeeperError) {
+                let point = try during(.snapshotBuild, node) { () throws(SnapshotKeeperError) in
                     try process.snapshots.build(source, founding: (node.record ?? founding).membership)
                 }
                 process.snapshotThrough = point.last.index
+                process.hasDamagedSnapshot = false
                 turn(node) { $0.snapshotBuilt(point) }
             } catch {
-                turn(node) { $0.snapshotBuildFailed(reason: "\(error)") }
+                turn(node) { replica in
+                    replica.snapshotBuildFailed(reason: "\(error)")
+                    if case .snapshot(.engine(.corrupt(let reason))) = error {
+                        replica.stateDamaged(reason: reason, isUsable: true)
+                    }
+                }
             }
         case .installed(let point):
             forgetReplaced(by: point, node, process)
@@ -433,7 +476,12 @@ extension World {
         case .build: break
         case .loadPiece(let piece, let peer):
             do throws(SnapshotKeeperError) {
-                let bytes = try process.snapshots.load(piece)
+                var bytes = try process.snapshots.load(piece)
+                if node.damagesNextPiece, !bytes.isEmpty {
+                    node.damagesNextPiece = false
+                    counters.add(.damagedSnapshotPiece)
+                    bytes[bytes.count / 2] ^= 0x20
+                }
                 turn(node) { $0.snapshotPieceLoaded(piece, bytes: bytes, for: peer) }
             } catch {
                 turn(node) { $0.snapshotPieceDamaged(piece, reason: "\(error)", for: peer) }
@@ -492,6 +540,7 @@ extension World {
         goOn(node, state: process)
         process.logThread.add(.compact(through: floor, time: node.clock.wall(at: now)))
         goOn(node, log: process)
+        scrubIfDue(node)
         turn(node) { $0.diskChanged(usage, DiskLevel(free: usage.free, reserve: UInt64(4 * settings.segmentSize))) }
     }
 
@@ -546,6 +595,7 @@ extension World {
             case .seal:
                 counters.add(.crashInSegmentRoll)
                 try? process.log.log.seal()
+            case .repair(let slab): _ = try? process.log.log.repair(slab)
             }
             node.disk.fuse = nil
         } else {

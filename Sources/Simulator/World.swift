@@ -52,6 +52,7 @@ package final class World {
         case wake(node: Int)
         case repairRound(node: Int, life: Int)
         case special(Special)
+        case state(StateEvent)
     }
 
     package let seed: UInt64
@@ -95,6 +96,9 @@ package final class World {
     var crashes: CrashPlan
     var oldLeaderChance: Chance
     var restoreChance: Chance
+    var stateFaults: StateFaults
+    /// When the faults ended.
+    var healedAt = Instant.zero
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -172,6 +176,7 @@ package final class World {
         crashes = CrashPlan(seed: seed)
         oldLeaderChance = Chance(seed: seed, stream: 41)
         restoreChance = Chance(seed: seed, stream: 42)
+        stateFaults = StateFaults(seed: seed)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -213,6 +218,7 @@ package final class World {
             if settings.enabled[Fault.Class.crash.rawValue] { crashes.mode = .drawn }
         }
         startRhythm()
+        startStateFaults()
         startWatchers()
         startObservers()
         planOldLeaders()
@@ -285,6 +291,7 @@ package final class World {
         case .wake(let node): wake(nodes[node])
         case .repairRound(let node, let life): if nodes[node].life == life { repairRound(nodes[node]) }
         case .special(let special): happened(special)
+        case .state(let event): stateEvent(event)
         }
     }
 
@@ -300,10 +307,10 @@ package final class World {
         case .dialPeer(let node, _, _), .deadline(let node, _, _), .maintain(let node, _), .logDone(let node, _),
             .logIdle(let node, _), .stateDone(let node, _), .snapshotDone(let node, _), .logRead(let node, _, _),
             .linksChanged(let node, _), .callMember(let node, _, _), .questionEnds(let node, _, _),
-            .joinRound(let node, _), .repairRound(let node, _):
+            .joinRound(let node, _), .repairRound(let node, _), .state(.scrubStep(let node, _, _)):
             return node
         case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
-            .operatorActs, .leaderIsStruck, .retire, .upgrade, .rhythmChanges, .wake:
+            .operatorActs, .leaderIsStruck, .retire, .upgrade, .rhythmChanges, .wake, .state(.nextFault):
             return nil
         case .special(let special): return special.node
         }
@@ -349,6 +356,8 @@ package final class World {
         case .wake(let node): mix(UInt64(node) << 8 | 29)
         case .repairRound(let node, _): mix(UInt64(node) << 8 | 30)
         case .special(let special): mix(special.number << 8 | 31)
+        case .state(.nextFault): mix(32)
+        case .state(.scrubStep(let node, _, _)): mix(UInt64(node) << 8 | 33)
         }
     }
 

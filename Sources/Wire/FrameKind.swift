@@ -27,6 +27,8 @@ package enum ClientFrameKind: UInt16, Hashable, Sendable, CaseIterable {
     case snapshotPiece = 33
     /// Forgets alarms whose cause is over, at the node that is asked.
     case clearAlarm = 34
+    /// Has the node that is asked read every byte that it keeps.
+    case scrub = 35
 }
 
 /// What two nodes say to each other, on the peer port only.
