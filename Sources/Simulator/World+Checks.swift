@@ -95,7 +95,9 @@ extension World {
 
     private static func holds(_ log: SegmentedLog?, _ id: EntryID) -> Bool {
         guard let log else { return false }
-        return id.index < log.firstIndex ? log.previous.index >= id.index : log.term(at: id.index) == id.term
+        if id.index < log.firstIndex { return log.previous.index >= id.index }
+        // What cannot be read any more was there.
+        return log.term(at: id.index) == id.term || log.faultyRanges.contains { $0.contains(id.index) }
     }
 
     func checkCompacted(_ node: SimNode, _ process: SimProcess) {
