@@ -75,6 +75,7 @@ package final class World {
     var watchChance: Chance
     var releaseChance: Chance
     var oldLeaderChance: Chance
+    var clientChance: Chance
     var restoreChance: Chance
 
     // What the checkers keep outside the nodes.
@@ -147,6 +148,7 @@ package final class World {
         watchChance = Chance(seed: seed, stream: 8)
         releaseChance = Chance(seed: seed, stream: 9)
         oldLeaderChance = Chance(seed: seed, stream: 41)
+        clientChance = Chance(seed: seed, stream: 44)
         restoreChance = Chance(seed: seed, stream: 42)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
@@ -185,6 +187,7 @@ package final class World {
         startWatchers()
         startObservers()
         planOldLeaders()
+        planClientFaults()
         planRestore()
     }
 
