@@ -24,6 +24,10 @@ enum MutantHunt {
 }
 
 #if MUTANTS
+    struct HuntError: Error, CustomStringConvertible {
+        var description: String
+    }
+
     extension MutantHunt {
         /// A bug that this many seeds do not find is a hole in the simulator.
         private static let seedsMax = 500
@@ -79,7 +83,13 @@ enum MutantHunt {
                     reportMissing(mutant, "by \(seedsMax) seeds of profile \(profile.rawValue)", asJSON: asJSON)
                 }
             }
-            if let path, finds.count == wanted.count { try MutantFind.store(finds, at: path) }
+            if let path, finds.count == wanted.count {
+                // Of those that were not asked for, what was recorded before stays.
+                let others = name == nil ? [] : ((try? MutantFind.load(from: path)) ?? [])
+                let all = finds + others.filter { other in !finds.contains { $0.mutant == other.mutant } }
+                let order = Mutant.allCases.map(\.rawValue)
+                try MutantFind.store(order.compactMap { mutant in all.first { $0.mutant == mutant } }, at: path)
+            }
             return conclude(finds.count, of: wanted.count, asJSON: asJSON)
         }
 
@@ -139,7 +149,9 @@ enum MutantHunt {
             else {
                 // Whoever ended without a word has not passed.
                 guard lines.contains(where: { $0.hasSuffix(" passed, 0 failed") }) else {
-                    throw ValidationError("seeds from \(seed) of profile \(profile.rawValue) ended early: \(output.suffix(400))")
+                    throw HuntError(
+                        description: "seeds from \(seed) of profile \(profile.rawValue) ended early: "
+                            + output.suffix(400))
                 }
                 return nil
             }
@@ -179,7 +191,7 @@ enum MutantHunt {
         /// Runs this very program and returns what it wrote to both its streams.
         private static func outputOfItself(_ arguments: [String]) throws -> String {
             var ends: [Int32] = [0, 0]
-            guard pipe(&ends) == 0 else { throw CleanExit.message("no pipe: error \(errno)") }
+            guard pipe(&ends) == 0 else { throw HuntError(description: "no pipe: error \(errno)") }
             var actions = posix_spawn_file_actions_t()
             posix_spawn_file_actions_init(&actions)
             defer { posix_spawn_file_actions_destroy(&actions) }
@@ -198,7 +210,7 @@ enum MutantHunt {
             let error = posix_spawn(&child, own, &actions, nil, argv, environment)
             close(ends[1])
             defer { close(ends[0]) }
-            guard error == 0 else { throw ValidationError("cannot start itself: error \(error)") }
+            guard error == 0 else { throw HuntError(description: "cannot start itself: error \(error)") }
             var bytes: [UInt8] = []
             var buffer = [UInt8](repeating: 0, count: 65_536)
             while true {
