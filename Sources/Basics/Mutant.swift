@@ -32,6 +32,10 @@
         case applyBehindState
         case compactPastFlush
         case forgetOutcomesEarly
+        case fillWithoutMatching
+        case campaignWhileDamaged
+        case voteWhileDamaged
+        case voteAfterLostHardState
         // The state machine.
         case applyRetryAgain
         case windowForgetsEarly

@@ -249,6 +249,40 @@ public final class MetadataClient: Sendable {
         }
     }
 
+    /// Has one node read every byte that it keeps and verify it; returns when that has begun. `scrubReport(of:)` tells how
+    /// far it is. Not accepted while one that a client asked for is under way there.
+    /// - Parameters:
+    ///   - rate: bytes a second; nil: as the node is set.
+    ///   - revision: the rows are to be those of this revision, so that `contentDigest` can be compared with that of another
+    ///     node; one that is past it takes the revision that it has.
+    @discardableResult
+    public func startScrub(
+        at endpoint: String, rate: UInt64? = nil, revision: UInt64? = nil, timeout: Duration? = nil
+    ) async throws(ClientError) -> ScrubReport {
+        let request = ScrubRequest(.start, rate: rate ?? 0, digestAt: LogIndex(revision ?? 0))
+        return try await scrub(request, at: endpoint, timeout)
+    }
+
+    /// What the node's newest scrub has read and found.
+    public func scrubReport(of endpoint: String, timeout: Duration? = nil) async throws(ClientError) -> ScrubReport {
+        try await scrub(ScrubRequest(.look), at: endpoint, timeout)
+    }
+
+    /// Ends the scrub that is under way at the node; it is not finished later.
+    public func stopScrub(at endpoint: String, timeout: Duration? = nil) async throws(ClientError) {
+        _ = try await scrub(ScrubRequest(.stop), at: endpoint, timeout)
+    }
+
+    private func scrub(
+        _ request: ScrubRequest, at endpoint: String, _ timeout: Duration?
+    ) async throws(ClientError) -> ScrubReport {
+        let body = try await call(.scrub(request, address: endpoint), timeout).body
+        switch try Self.control(.scrub, body) {
+        case .scrub(let reply): return ScrubReport(reply.report)
+        default: throw .badReply(.invalid("scrub"))
+        }
+    }
+
     /// Forms the cluster, through any node: every node named in its `--cluster` list must answer, be empty and name the
     /// same list. Needed once in the life of a cluster.
     /// - Returns: the new cluster's id.

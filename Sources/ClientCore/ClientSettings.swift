@@ -90,6 +90,8 @@ package enum Call: Sendable {
     case changeMembers(MemberChange)
     /// At one node.
     case clearAlarm(String, address: String)
+    /// At one node.
+    case scrub(ScrubRequest, address: String)
 }
 
 /// Why a connection could not be made, or ended.

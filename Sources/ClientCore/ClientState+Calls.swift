@@ -24,7 +24,7 @@ struct PendingCall: Sendable {
         switch call {
         case .query(_, _, let address): address
         case .status(let address), .snapshot(_, let address), .snapshotPiece(_, let address),
-            .clearAlarm(_, let address):
+            .clearAlarm(_, let address), .scrub(_, let address):
             address
         case .mutate, .mutateOnce, .initialize, .changeMembers: nil
         }
@@ -71,7 +71,7 @@ extension ClientState {
         case .mutate: unsent.append(id)
         case .mutateOnce, .initialize, .changeMembers: waiting.append(id)
         case .query(_, _, let address): address == nil ? waiting.append(id) : awaitNode(id)
-        case .status, .snapshot, .snapshotPiece, .clearAlarm: awaitNode(id)
+        case .status, .snapshot, .snapshotPiece, .clearAlarm, .scrub: awaitNode(id)
         }
     }
 
@@ -89,7 +89,7 @@ extension ClientState {
 
     func mayHaveTakenEffect(_ call: PendingCall) -> Bool {
         switch call.call {
-        case .query, .status, .snapshot, .snapshotPiece: return false
+        case .query, .status, .snapshot, .snapshotPiece, .scrub: return false
         case .mutateOnce, .initialize, .changeMembers, .clearAlarm: return call.copiesAlive > 0
         case .mutate:
             guard let session, let sequence = call.sequence, let place = session.place(of: sequence) else {
@@ -210,6 +210,7 @@ extension ClientState {
         case .initialize: ClientRequest.encodeEmpty(.initialize, requestID: requestID, into: &nodes[place].outbox)
         case .changeMembers(let change): change.encode(requestID: requestID, into: &nodes[place].outbox)
         case .clearAlarm(let name, _): AlarmClearing.encode(name, requestID: requestID, into: &nodes[place].outbox)
+        case .scrub(let request, _): request.encode(requestID: requestID, into: &nodes[place].outbox)
         }
         call.requestID = requestID
         call.copiesAlive += 1
@@ -284,7 +285,7 @@ extension ClientState {
                 case .ping: nodes[place].hasPinged = false
                 case .members, .call, .watch, .mutation: break
                 }
-            case .status, .initialized, .snapshot, .snapshotPiece, .membersChanged, .alarmCleared:
+            case .status, .initialized, .snapshot, .snapshotPiece, .membersChanged, .alarmCleared, .scrub:
                 throw .invalid("reply to another request")
             }
         case .members:
@@ -298,7 +299,7 @@ extension ClientState {
             switch reply {
             case .status(let status): membersAnswered(status, from: place)
             case .failed: membersRefused(by: place)
-            case .hello, .pong, .keepAlive, .initialized, .snapshot, .snapshotPiece, .membersChanged, .alarmCleared:
+            case .hello, .pong, .keepAlive, .initialized, .snapshot, .snapshotPiece, .membersChanged, .alarmCleared, .scrub:
                 throw .invalid("reply to another request")
             }
         case .mutation(let sessionNumber, let sequence, let sentAt):
@@ -387,7 +388,7 @@ extension ClientState {
         case .mutate: break
         case .mutateOnce: retry(id, after: .zero)
         case .query where call.address == nil: retry(id, after: .zero)
-        case .query, .status, .snapshot, .snapshotPiece: break
+        case .query, .status, .snapshot, .snapshotPiece, .scrub: break
         case .initialize, .changeMembers, .clearAlarm:
             let error = ReplyError.madeHere(.unknown, "the connection was lost; ask for the status")
             complete(id, .failed(CallFailure(error, mayHaveTakenEffect: true)))
@@ -409,7 +410,7 @@ extension PendingCall {
     var isMutation: Bool {
         switch call {
         case .mutate, .mutateOnce: true
-        case .query, .status, .snapshot, .snapshotPiece, .initialize, .changeMembers, .clearAlarm: false
+        case .query, .status, .snapshot, .snapshotPiece, .initialize, .changeMembers, .clearAlarm, .scrub: false
         }
     }
 

@@ -1,7 +1,7 @@
 package import Basics
 package import Disk
 package import LogFormat
-internal import RaftCore
+package import RaftCore
 
 /// The log of a stopped node, looked at and not changed: every header and every record has been verified.
 package struct LogInspection: Sendable {
@@ -36,9 +36,14 @@ package struct LogInspection: Sendable {
     package var last: EntryID { log?.last ?? .zero }
     package var previous: EntryID { log?.previous ?? .zero }
     package var configurations: [ConfigurationEntry] { log?.configurations ?? [] }
+    package var hardState: HardState { log?.hardState ?? .initial }
     package var currentTerm: Term { log?.hardState.currentTerm ?? .zero }
     /// Entries that were promised and cannot be read.
     package var faultyRanges: [ClosedRange<LogIndex>] { log?.faultyRanges ?? [] }
+
+    /// Also of an entry that cannot be read, where a header tells it.
+    package func knownTerm(at index: LogIndex) -> Term? { log?.knownTerm(at: index) }
+    package func anchor(of range: ClosedRange<LogIndex>) -> EntryID { log?.anchor(of: range) ?? .zero }
 
     /// Whether entries that this damage took are still missing, or nobody can tell. Not so where no entry was lost or a
     /// repair has brought back those that were.

@@ -25,6 +25,8 @@ struct LogTable {
     private(set) var extents: [Extent] = []
     /// Entries that this node has promised to hold and cannot read. Sorted, disjoint.
     private(set) var faulty: [ClosedRange<LogIndex>] = []
+    /// Terms of unreadable entries, as far as headers tell them: they say whose log is the same.
+    private(set) var lostTerms: [LogIndex: Term] = [:]
     /// Payloads of the configuration entries, by index.
     private(set) var configurations: [ConfigurationEntry] = []
     /// The log's last entry when each segment began; without those that a truncation has made wrong since.
@@ -74,6 +76,8 @@ struct LogTable {
     mutating func truncate(after entry: EntryID) {
         removeExtents(in: entry.index.next...LogIndex(.max))
         faulty = faulty.compactMap { $0.trimmed(through: entry.index) }
+        lostTerms = lostTerms.filter { $0.key <= entry.index }
+        if faulty.last?.upperBound == entry.index { lostTerms[entry.index] = entry.term }
         configurations.removeAll { $0.index > entry.index }
         segmentStarts.removeAll { $0.last.index > entry.index }
         last = entry
@@ -84,12 +88,16 @@ struct LogTable {
     /// Entries after `last` through `entry` exist, but cannot be read.
     mutating func appendFaulty(through entry: EntryID) {
         invariant(entry.index >= last.index, "faulty entries end at \(entry.index), before \(last.index)")
-        if entry.index > last.index { markFaulty(last.index.next...entry.index) }
+        if entry.index > last.index {
+            markFaulty(last.index.next...entry.index)
+            lostTerms[entry.index] = entry.term
+        }
         last = entry
         canExtend = false
     }
 
     mutating func markFaulty(_ range: ClosedRange<LogIndex>) {
+        if let term = term(at: range.upperBound) { lostTerms[range.upperBound] = term }
         removeExtents(in: range)
         configurations.removeAll { range.contains($0.index) }
         var merged = range
@@ -116,6 +124,7 @@ struct LogTable {
         removeExtents(in: part)
         configurations.removeAll { part.contains($0.index) }
         faulty = faulty.flatMap { $0.subtracting(part) }
+        lostTerms = lostTerms.filter { !part.contains($0.key) }
         extents.append(
             Extent(
                 first: part.lowerBound, last: part.upperBound, term: term, sequence: sequence, start: offset, end: end))
@@ -127,14 +136,23 @@ struct LogTable {
     /// Forgets what lies in segments below `sequence`; the log then starts after the highest entry that was there.
     mutating func dropSegments(below sequence: UInt64) {
         guard let dropped = lastEntry(below: sequence), dropped.index > start.index else { return }
-        start = dropped
-        extents.removeAll { $0.last <= dropped.index }
-        configurations.removeAll { $0.index <= dropped.index }
         segmentStarts.removeAll { $0.sequence < sequence }
+        forget(through: dropped)
+    }
+
+    /// The log starts after `entry`, wherever its segments do.
+    mutating func forget(through entry: EntryID) {
+        invariant(entry.index <= last.index, "the log is to start after \(entry), behind its end \(last)")
+        start = entry
+        extents.removeAll { $0.last <= entry.index }
+        if let first = extents.first, first.first <= entry.index { extents[0].first = entry.index.next }
+        configurations.removeAll { $0.index <= entry.index }
+        lostTerms = lostTerms.filter { $0.key > entry.index }
         faulty = faulty.compactMap { range in
-            range.upperBound <= dropped.index
-                ? nil : Swift.max(range.lowerBound, dropped.index.next)...range.upperBound
+            range.upperBound <= entry.index ? nil : Swift.max(range.lowerBound, entry.index.next)...range.upperBound
         }
+        if entry.index == last.index { last = entry }
+        canExtend = false
     }
 
     // MARK: Questions
@@ -144,6 +162,12 @@ struct LogTable {
         if index == last.index { return last.term }
         if index == start.index { return start.term }
         return extent(holding: index)?.term
+    }
+
+    /// Also of an entry that cannot be read, where a header tells it.
+    func knownTerm(at index: LogIndex) -> Term? {
+        let found = term(at: index) ?? lostTerms[index]
+        return found == .zero ? nil : found
     }
 
     func extent(holding index: LogIndex) -> Extent? {

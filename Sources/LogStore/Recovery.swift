@@ -271,7 +271,8 @@ struct Recovery {
                 state.table.appendFaulty(through: header.lastAfter)
             } else if let indexes = header.indexes {
                 let first = max(indexes.lowerBound, state.table.start.index.next)
-                if first <= indexes.upperBound { state.table.markFaulty(first...indexes.upperBound) }
+                let last = min(indexes.upperBound, state.table.last.index)
+                if first <= last { state.table.markFaulty(first...last) }
             }
         }
         segments[position].lastTime.advance(to: header.lastTime)

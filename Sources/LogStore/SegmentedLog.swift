@@ -178,6 +178,10 @@ package final class SegmentedLog: @unchecked Sendable {
         }
     }
 
+    /// The log starts after `entry`, which its segments may hold all the same: what lies before is damaged, and the state
+    /// does not need it. On disk nothing changes.
+    package func forget(through entry: EntryID) { shared.withLock { $0.table.forget(through: entry) } }
+
     /// Reserves the next segment ahead of time; for the log thread when it is idle. Throws `.noSpace` harmlessly.
     package func prepareNextSegment() throws(DiskError) {
         if spares.count(ofSize: settings.segmentSize) == 0 { try spares.make(size: settings.segmentSize) }

@@ -30,6 +30,25 @@ package struct ApplyReport: Sendable {
 
     package init(range: ClosedRange<LogIndex>) { self.range = range }
 
+    /// Takes in the report of the entries right after these.
+    package mutating func append(_ next: ApplyReport) {
+        invariant(next.range.lowerBound == range.upperBound.next, "\(next.range) applied after \(range)")
+        range = range.lowerBound...next.range.upperBound
+        let size = replyBytes.count
+        replyBytes += next.replyBytes
+        replyEnds += next.replyEnds.map { $0 + size }
+        sessionsOpened += next.sessionsOpened
+        sessionsEnded += next.sessionsEnded
+        sessionsKept += next.sessionsKept
+        nextTimer = next.nextTimer
+        digests += next.digests
+        digestFindings += next.digestFindings
+        membership = next.membership ?? membership
+        memberInfo += next.memberInfo
+        featureLevel = next.featureLevel
+        time = next.time
+    }
+
     /// The reply of the entry at `index`, as a range of `replyBytes`.
     package func reply(at index: LogIndex) -> Range<Int> {
         invariant(range.contains(index), "entry \(index) is not in \(range)")

@@ -1,4 +1,4 @@
-internal import Basics
+package import Basics
 
 /// Who leads (Raft §5.2, §5.4.1; PreVote, thesis §9.6). How a leader stops leading is in Raft+HandOver.
 ///
@@ -21,6 +21,7 @@ extension Raft {
 
     private var mayCampaign: Bool {
         votingAllowed && campaigningAllowed && isElectable && awaitedSnapshot == nil && !isDiskStalled
+            && (holdsPromised || Mutant.campaignWhileDamaged.isOn)
     }
 
     /// A voter, or one that is being removed by an entry not known to be committed (thesis §4.2.2). Of the latter:
@@ -190,7 +191,7 @@ extension Raft {
     // MARK: - Asking for votes
 
     /// Candidates speak for what is on their disk only: what a crash could take back must not win an election.
-    var lastDurableEntry: EntryID {
+    package var lastDurableEntry: EntryID {
         log.lastEntry(through: durableIndex, termAtMost: currentTerm)
     }
 
@@ -253,7 +254,10 @@ extension Raft {
     /// Raft §5.4.1: last term, then last index, and nothing else. Entries that are still on their way to this disk
     /// count here: their acknowledgements are on the way too and cannot be called back, so a vote that overlooked them
     /// could elect a leader without an entry that they commit.
-    private func isUpToDate(_ candidate: EntryID) -> Bool { candidate >= log.last || Mutant.voteForStaleLog.isOn }
+    private func isUpToDate(_ candidate: EntryID) -> Bool {
+        let last = Mutant.voteWhileDamaged.isOn ? log.last : max(log.last, promised)
+        return candidate >= last || Mutant.voteForStaleLog.isOn
+    }
 
     /// Whether the voter is a member is not asked, here and below: a candidate's newer configuration may have made it
     /// one (Raft §6).

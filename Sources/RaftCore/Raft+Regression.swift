@@ -5,7 +5,8 @@ internal import Basics
 /// 1. n1, n2 and n3 vote; n1 leads, n2 acknowledges entry 9, which is thereby committed. 2. n2 comes back with a copy
 /// of yesterday, which ends at 5. 3. n1 fails. 4. n3, which ends at 5 as well, asks for votes. 5. With n2's it leads,
 /// and entry 9 is lost.
-/// So it does not vote before it holds again what it had acknowledged.
+/// So it does not vote before it holds again what it had acknowledged. A node that knows which entry it had promised last
+/// need not wait for that: see Raft+Damage.
 extension Raft {
     mutating func setVotingAllowed(_ isAllowed: Bool) {
         guard isAllowed != votingAllowed else { return }

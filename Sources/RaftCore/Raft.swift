@@ -51,6 +51,8 @@ package struct Raft: Sendable {
     /// End of the last range handed out in `Ready.apply`.
     var applyIssued: LogIndex
     package internal(set) var votingAllowed: Bool
+    /// The last entry that this node has promised to hold, where damage has taken it; see Raft+Damage.
+    package internal(set) var promised: EntryID
     package internal(set) var campaigningAllowed = true
     /// The election timer of every role but the leader's.
     var electionTimerStart: Instant
@@ -77,6 +79,7 @@ package struct Raft: Sendable {
         self.lastApplied = restored.lastApplied
         self.applyIssued = restored.lastApplied
         self.votingAllowed = restored.votingAllowed
+        self.promised = restored.promised
         self.electionTimerStart = now
         self.electionTimeout = settings.electionTimeoutMax
         restartElectionTimer()
@@ -284,6 +287,8 @@ package struct RestoredState: Sendable {
     package var configurations: [IndexedConfiguration]
     /// False for a node that knows it has lost synced data: it answers no votes and does not campaign.
     package var votingAllowed: Bool
+    /// The last entry that this node has promised to hold, where it is behind the end of `log`; see Raft+Damage.
+    package var promised = EntryID.zero
 
     package init(
         hardState: HardState, log: TermRuns, lastApplied: LogIndex, configurations: [IndexedConfiguration],

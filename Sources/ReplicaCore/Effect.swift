@@ -2,6 +2,7 @@ package import Basics
 package import LogFormat
 package import MetadataModel
 package import RaftCore
+package import Wire
 
 /// Everything the shell must do after one turn. The order inside a turn does not matter: what depends on the disk is not
 /// here before the disk has answered.
@@ -19,6 +20,9 @@ package struct Effects: Sendable {
     package var closingPeers: [NodeID] = []
     package var snapshot: [SnapshotWork] = []
     package var exports: [ExportWork] = []
+    /// Entries in memory, or from a peer, to be written in the place of damaged ones; answer `logRepaired`.
+    package var logRepairs: [Slab] = []
+    package var scrubs: [ScrubOrder] = []
     package var notices: [Notice] = []
     /// `latchedAlarms` are to be kept.
     package var alarmsChanged = false
@@ -45,8 +49,8 @@ package struct LogRead: Sendable {
     package enum Purpose: Hashable, Sendable {
         case apply
         case peer(NodeID)
-        /// A member whose log is damaged asked for committed entries.
-        case repair(NodeID)
+        /// A member whose log is damaged asked for entries.
+        case repair(NodeID, RepairQuestion)
         /// Watches that are behind go on from here.
         case feed
     }
@@ -150,6 +154,15 @@ package enum Notice: Sendable {
     case snapshotOffered(from: NodeID, last: EntryID)
     case snapshotInstalled(last: EntryID)
     case snapshotFailed(reason: String)
+    /// Entries of the log are not what was written; they are taken from memory or from another member.
+    case logDamaged(ClosedRange<LogIndex>, reason: String)
+    /// They are there again.
+    case logMended(ClosedRange<LogIndex>)
+    /// Nobody has them, and this node does not need them: its log begins behind them.
+    case logLetGo(ClosedRange<LogIndex>)
+    /// A snapshot on this node's disk is damaged; another is made.
+    case snapshotDamaged(reason: String)
+    case scrubEnded(ScrubReport)
     /// What these entries changed cannot be read, for watches: lasting once that has gone on for a while.
     case changesUnread(ClosedRange<LogIndex>, reason: String, isLasting: Bool)
     case membershipChanged

@@ -12,8 +12,8 @@ extension Replica {
     /// What only the shell can see: certificates, for one. Holds until it says otherwise.
     package mutating func shellSees(_ conditions: [AlarmBook.Condition]) { shellConditions = conditions }
 
-    /// It is repaired at the next start; where more than watches need it, the shell stops for that.
-    package mutating func logDamaged(_ what: String) { raise(.damage, what) }
+    /// It is repaired at the next start, for which the shell stops.
+    package mutating func logIsLost(_ what: String) { raise(.damage, what) }
 
     mutating func raise(_ name: AlarmName, _ detail: String) {
         if alarms.raise(name, detail, at: wall) { effects.alarmsChanged = true }
@@ -57,7 +57,7 @@ extension Replica {
     var activeAlarms: Set<AlarmName> {
         var active: Set<AlarmName> = []
         if isQuarantined, let quarantineCause { active.insert(quarantineCause) }
-        if servesDamagedRows { active.insert(.damage) }
+        if servesDamagedRows || mending.isUnderWay { active.insert(.damage) }
         if regressedBelow > .zero { active.insert(.regressed) }
         return active
     }

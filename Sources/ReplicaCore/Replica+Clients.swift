@@ -45,7 +45,7 @@ extension Replica {
                 // It never gets better here; a client without a connection looks for another node.
                 effects.closingClients.append(slot)
                 return
-            case .hello, .status, .ping, .initialize, .clearAlarm, .watchCredit, .watchCancel, .unknown: break
+            case .hello, .status, .ping, .initialize, .clearAlarm, .scrub, .watchCredit, .watchCancel, .unknown: break
             }
         }
         switch request {
@@ -66,6 +66,7 @@ extension Replica {
             let error = ReplyError(.alreadyInitialized, "this node belongs to cluster \(identity) already")
             answer(slot, requestID, .initialize, error: error)
         case .changeMembers(let change): changeMembers(change, slot: slot, requestID: requestID)
+        case .scrub(let request): scrub(request, slot: slot, requestID: requestID)
         case .clearAlarm(let name): clearAlarm(name, slot: slot, requestID: requestID)
         case .unknown(let kind):
             let error = ReplyError(.unimplemented, "requests of kind \(kind) are not known to this release")

@@ -198,9 +198,7 @@ extension Replica {
     /// Entries read back from disk; empty when the log no longer holds the first of them.
     package mutating func logRead(_ read: LogRead, slabs: [Slab]) {
         switch read.purpose {
-        case .repair(let peer):
-            let bytes = slabs.first?.bytes ?? []
-            send(.logEntriesReply(from: read.range.lowerBound), to: peer, payload: bytes.rawSpan)
+        case .repair(let peer, let question): helped(peer, with: question, slabs.first)
         case .feed: logReadForWatches(read, slabs: slabs)
         case .apply:
             isReadingForApply = false

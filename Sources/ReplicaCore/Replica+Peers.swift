@@ -74,15 +74,11 @@ extension Replica {
         case .snapshotChunk(let last, let number): loadPiece(SnapshotPiece(last: last, chunk: number), for: peer)
         case .snapshotManifestReply: receivePiece(nil, payload, from: peer)
         case .snapshotChunkReply(let number): receivePiece(number, payload, from: peer)
-        case .logEntries(let first, let last):
-            guard first >= raft.firstIndex, last <= min(raft.commitIndex, appliedIndex) else {
-                send(.logEntriesReply(from: first), to: peer)
-                return
-            }
-            effects.logReads.append(
-                LogRead(purpose: .repair(peer), range: first...last, byteCountMax: Limits.slabSizeMax))
-        // Answers to a node that was repairing its log until a moment ago.
-        case .logEntriesReply: break
+        case .logEntries(let question): help(peer, with: question)
+        case .promises: tellPromises(to: peer)
+        case .logEntriesReply(let answer): try takeEntries(answer, payload, of: peer)
+        // An answer to this node as it was before its start.
+        case .promisesReply: break
         case .ping: send(.pong, to: peer, requestID: header.requestID)
         case .pong: break
         case .hello, .helloReply, .foundingProbe, .foundingProbeReply, .foundingCommit, .foundingCommitReply:

@@ -19,6 +19,7 @@ extension Replica {
     package mutating func snapshotBuilt(_ point: SnapshotPoint) {
         snapshots.isBuilding = false
         snapshots.built = point
+        snapshotsBuilt += 1
         raft.step(.snapshotAvailable(point), now: now)
         drainReady()
     }
@@ -191,6 +192,7 @@ extension Replica {
         guard let fetch = snapshots.fetch else { return }
         snapshots.fetch = nil
         effects.notices.append(.snapshotInstalled(last: point.last))
+        if fetch.resetsLog { mending.forgetAll() }
         stateReplaced(at: point.last.index)
         appliesInFlight = 0
         isReadingForApply = false

@@ -73,6 +73,12 @@ package struct Replica: ~Copyable {
     /// Where reads for watches begin that have failed and not succeeded since, and since when.
     var failedFeeds: [(first: LogIndex, since: Instant)] = []
 
+    // MARK: Damage
+    var mending = LogMending()
+    package internal(set) var scrubs = ScrubBook()
+    /// How many snapshots were made here; a damaged one is good again with the next.
+    var snapshotsBuilt: UInt64 = 0
+
     // MARK: The cluster
     package internal(set) var membership: Membership
     /// The memberships in the log from the last committed one on, by the index of their entries.
@@ -210,7 +216,8 @@ package struct Replica: ~Copyable {
             // A leader that hands over logs no expiries; who leads next grants every session its whole timeout.
             min(
                 raft.canPropose ? leases.nextDeadline : .never,
-                min(min(snapshots.nextDeadline, timerDeadline), min(members.waiting?.deadline ?? .never, hub.nextDeadline))))
+                min(min(snapshots.nextDeadline, timerDeadline), min(members.waiting?.deadline ?? .never, hub.nextDeadline))),
+            mending.nextDeadline)
     }
 
     private mutating func runTimers() {
@@ -219,6 +226,7 @@ package struct Replica: ~Copyable {
             refuse(batch, ReplyError(.unavailable, "no leader confirmed the read in time"))
         }
         retrySnapshotTransfer()
+        mendLog()
         endRegression()
         keepHouse()
     }

@@ -28,11 +28,13 @@ package struct OpenedNode<Home: EngineHome> {
 
     /// - Parameters:
     ///   - verifiesWholeLog: also what the state does not need any more.
+    ///   - startsShort: what damage has taken from the log is given up, together with what is behind it; how this node is
+    ///     bound all the same has been noted (`DamagedLog.keep`).
     ///   - knownLevel: the highest feature level that this release knows.
     package init(
         fileSystem: any FileSystem, directory: String, identity: ClusterIdentity, node: NodeID,
         founding: FoundingRecord, home: Home, logSettings: LogSettings, verifiesWholeLog: Bool = false,
-        knownLevel: UInt32 = FeatureLevel.known
+        startsShort: Bool = false, knownLevel: UInt32 = FeatureLevel.known
     ) throws {
         var notes: [String] = []
         let levels = FeatureLevels(known: knownLevel, founding: founding.featureLevel)
@@ -41,9 +43,11 @@ package struct OpenedNode<Home: EngineHome> {
         let snapshots = try SnapshotKeeper(fileSystem: fileSystem, dataDirectory: directory, cluster: identity)
         let logDirectory = "\(directory)/log"
         try fileSystem.makeDirectory(logDirectory, in: directory)
+        let promise = try PromiseFile.load(from: logDirectory, on: fileSystem)
+        if let promise, !promise.isKnown { throw LogOpenError.damaged([promise.damage(in: logDirectory)]) }
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: logSettings,
-            verifyFrom: verifiesWholeLog ? .zero : appliedBefore.index.next)
+            verifyFrom: verifiesWholeLog ? .zero : appliedBefore.index.next, acceptingDamage: startsShort)
         // The log is made before the first state, and durably: without it, votes and acknowledgements are forgotten.
         guard !report.isNew || (appliedBefore == .zero && found.damage == nil) else {
             throw LostLogError(directory: logDirectory, applied: appliedBefore)
@@ -54,6 +58,10 @@ package struct OpenedNode<Home: EngineHome> {
         let state = try Self.completeState(
             found, home, node: node, levels, log, snapshots, founding, &notes, &damages)
         let applied = state.machine.applied.last
+        if startsShort {
+            if !log.faultyRanges.isEmpty { notes.append("entries \(log.faultyRanges) of the log are given up") }
+            try log.cutAtDamage(applied: applied)
+        }
         let needsState = applied.index < log.previous.index
         // Until a peer has given a state, a damaged one is all there is of it; the installed one takes its place.
         if !needsState { try home.removeOthers() }
@@ -74,6 +82,13 @@ package struct OpenedNode<Home: EngineHome> {
         var restored = try Self.restore(
             log, state.machine, identity: identity, node: node, founding: founding, needsState: needsState)
         restored.acknowledged = memory.acknowledged
+        if let promise {
+            if promise.last > log.last {
+                restored.raft.promised = promise.last
+            } else {
+                try PromiseFile.remove(from: logDirectory, on: fileSystem)
+            }
+        }
         self.restored = restored
         self.notes = notes
         self.damages = damages

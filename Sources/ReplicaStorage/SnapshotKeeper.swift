@@ -186,6 +186,50 @@ package final class SnapshotKeeper {
         }
     }
 
+    // MARK: - Scrub
+
+    /// Reads the next file of the snapshots on disk and verifies it to its last row. What is being taken is verified as
+    /// it is installed.
+    /// - Returns: the size of the file, and what is wrong with it; nil when there is no further one.
+    package func scrub(_ walk: inout SnapshotScrub) throws(SnapshotKeeperError) -> SnapshotScrub.Step? {
+        while true {
+            if walk.manifest == nil {
+                let name = try names().first { $0 > walk.name && !$0.hasPrefix(Self.incoming) }
+                guard let name else { return nil }
+                walk.name = name
+                walk.nextChunk = 0
+                let path = "\(directory)/\(name)/manifest"
+                do throws(SnapshotKeeperError) {
+                    // Without one it is no snapshot, and is removed with the next.
+                    guard let found = try manifest(in: name) else { continue }
+                    walk.manifest = found
+                    return SnapshotScrub.Step(byteCount: found.encoded().count)
+                } catch {
+                    return .damaged(path, error, last: nil)
+                }
+            }
+            guard let manifest = walk.manifest, walk.nextChunk < manifest.chunks.count else {
+                walk.manifest = nil
+                continue
+            }
+            let number = walk.nextChunk
+            let path = "\(directory)/\(walk.name)/chunk-\(number)"
+            walk.nextChunk += 1
+            do throws(SnapshotKeeperError) {
+                let bytes = try disk { () throws(DiskError) in try readWhole(path) }
+                try checked(path) { () throws(SnapshotError) in
+                    var assembler = SnapshotAssembler(manifest)
+                    try assembler.accept(bytes.rawSpan, number: number)
+                }
+                return SnapshotScrub.Step(byteCount: bytes.count)
+            } catch {
+                // One damaged file condemns the snapshot.
+                walk.manifest = nil
+                return .damaged(path, error, last: manifest.head.revision)
+            }
+        }
+    }
+
     // MARK: - Files
 
     /// Begins the name of a directory whose snapshot is still being taken.
@@ -265,6 +309,33 @@ package final class SnapshotKeeper {
             return try body()
         } catch {
             throw .snapshot(error)
+        }
+    }
+}
+
+/// How far a walk over the snapshots on disk has come.
+package struct SnapshotScrub: Sendable {
+    fileprivate var name = ""
+    fileprivate var manifest: SnapshotManifest?
+    fileprivate var nextChunk = 0
+
+    package init() {}
+
+    package struct Step: Sendable {
+        package var byteCount: Int
+        package var damage: (file: String, reason: String)?
+        /// Where the damaged snapshot ends; nil when that cannot be read.
+        package var last: EntryID?
+
+        init(byteCount: Int) { self.byteCount = byteCount }
+
+        static func damaged(_ file: String, _ error: SnapshotKeeperError, last: EntryID?) -> Step {
+            var step = Step(byteCount: 0)
+            let reason: String
+            if case .damaged(_, let what) = error { reason = "\(what)" } else { reason = "\(error)" }
+            step.damage = (file, reason)
+            step.last = last
+            return step
         }
     }
 }

@@ -15,6 +15,7 @@ package final class StateKeeper<Home: EngineHome> {
     package private(set) var isBroken = false
 
     private let levels: FeatureLevels
+    private var pause: (index: LogIndex, body: () -> Void)?
 
     package init(home: Home, node: NodeID, levels: FeatureLevels = FeatureLevels()) throws(MachineError) {
         self.home = home
@@ -70,7 +71,7 @@ package final class StateKeeper<Home: EngineHome> {
 
     private func carryOut(_ work: ApplyWork, now: Instant) throws(MachineError) -> StateOutcome {
         switch work {
-        case .entries(let slabs, let range): return .applied(try machine.apply(slabs, in: range))
+        case .entries(let slabs, let range): return .applied(try apply(slabs, in: range))
         case .queries(let batch):
             let hadDamage = machine.damage != nil
             let answers = answers(to: batch, now: now)
@@ -87,6 +88,37 @@ package final class StateKeeper<Home: EngineHome> {
             try machine.forgetOutcomes(through: index)
             return .nothing
         }
+    }
+
+    /// In two parts where somebody wants to see the state in between. How entries are grouped is this node's own affair.
+    private func apply(_ slabs: [Slab], in range: ClosedRange<LogIndex>) throws(MachineError) -> ApplyReport {
+        guard let pause, range.contains(pause.index) else { return try machine.apply(slabs, in: range) }
+        self.pause = nil
+        guard pause.index < range.upperBound else {
+            let report = try machine.apply(slabs, in: range)
+            pause.body()
+            return report
+        }
+        var report = try machine.apply(slabs, in: range.lowerBound...pause.index)
+        pause.body()
+        report.append(try machine.apply(slabs, in: pause.index.next...range.upperBound))
+        return report
+    }
+
+    /// Calls `body` when exactly the entries through `index` are applied; at once when more are already.
+    package func pause(at index: LogIndex, _ body: @escaping () -> Void) {
+        guard machine.applied.last.index < index else {
+            pause = nil
+            return body()
+        }
+        pause = (index, body)
+    }
+
+    /// Whoever waits for entries that do not come takes the state as it is.
+    package func endPause() {
+        guard let pause else { return }
+        self.pause = nil
+        pause.body()
     }
 
     /// Owners looked at in one go: a seek each, so that applies and reads do not wait long behind it.

@@ -21,13 +21,21 @@ struct ErrorText: ~Copyable {
 extension EngineError {
     /// RocksDB's C interface tells its errors apart by how their text begins ("Corruption: …", "IO error: …").
     init(rocksText text: String) {
-        if text.hasPrefix("Corruption") {
+        // What the disk does not give back is damaged like what it gives back wrong: the others have it.
+        if text.hasPrefix("Corruption") || Self.isFailedRead(text) {
             self = .corrupt(text)
         } else if Self.noSpaceTexts.contains(where: text.contains) {
             self = .noSpace(text)
         } else {
             self = .io(text)
         }
+    }
+
+    /// "IO error: While pread offset 4096 len 4096: /data/state-1/000012.sst: Input/output error". A write that failed
+    /// names what it did, too, and is no damage.
+    private static func isFailedRead(_ text: String) -> Bool {
+        guard text.contains("Input/output error") else { return false }
+        return readingTexts.contains(where: text.contains)
     }
 
     /// As an error that RocksDB met while it opened what is in `directory`; the place is said in any case.
@@ -44,6 +52,8 @@ extension EngineError {
         case .noSpace: return self
         }
     }
+
+    private static let readingTexts = ["While pread", "While reading", "while reading", "While mmap"]
 
     /// What `strerror` says of ENOSPC, EDQUOT and EFBIG, and what RocksDB says by itself.
     private static let noSpaceTexts = [

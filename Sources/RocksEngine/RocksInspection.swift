@@ -58,14 +58,16 @@ package final class RocksInspection {
         }
     }
 
-    /// "Corruption: block checksum mismatch: … in /data/state-1/000012.sst offset 4711 size 90"
+    /// "Corruption: block checksum mismatch: … in /data/state-1/000012.sst offset 4711 size 90", or
+    /// "IO error: While pread offset 4711 len 90: /data/state-1/000012.sst: Input/output error"
     package static func locate(_ text: String, in directory: String) -> Damage {
         let words = text.split(separator: " ")
-        guard let position = words.firstIndex(where: { $0.contains(".sst") }) else {
+        let isFile = { (word: Substring) in word.contains(".sst") || word.contains("MANIFEST-") || word.contains("/CURRENT") }
+        guard let position = words.firstIndex(where: isFile) else {
             return Damage(file: directory, offset: nil, reason: text)
         }
         let name = words[position].prefix { $0 != ":" && $0 != "," }
-        let offset = words[position...].firstIndex(of: "offset").flatMap { place in
+        let offset = (words[position...].firstIndex(of: "offset") ?? words.firstIndex(of: "offset")).flatMap { place in
             place + 1 < words.endIndex ? UInt64(words[place + 1]) : nil
         }
         let file = name.contains("/") ? String(name) : "\(directory)/\(name)"

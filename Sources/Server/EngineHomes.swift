@@ -16,7 +16,7 @@ package final class RocksHome: EngineHome {
     /// The number of the one that was made last and is not live yet.
     private let successor = Mutex<Int?>(nil)
 
-    private static let fileName = "state"
+    static let fileName = "state"
 
     package init(directory: String, fileSystem: any FileSystem) {
         self.directory = directory
@@ -25,7 +25,10 @@ package final class RocksHome: EngineHome {
 
     package var isVolatile: Bool { false }
 
-    package func openLive() throws(EngineError) -> RocksEngine { try RocksEngine(directory: livePath()) }
+    package func openLive() throws(EngineError) -> RocksEngine {
+        removeTree("\(directory)/\(Self.checkpointName)")
+        return try RocksEngine(directory: livePath())
+    }
 
     package func makeSuccessor() throws(EngineError) -> RocksEngine {
         // Beside everything there is: when nobody knows which is live, none is written over.
@@ -53,6 +56,43 @@ package final class RocksHome: EngineHome {
         let live = try liveNumber()
         for number in try stateNumbers() where number != live { removeTree(path(of: number)) }
     }
+
+    package func flushAhead(_ engine: RocksEngine) { try? engine.flush() }
+
+    package func openStored(_ engine: RocksEngine) throws(EngineError) -> any StoredRows {
+        let original = try livePath()
+        let checkpoint = "\(directory)/\(Self.checkpointName)"
+        removeTree(checkpoint)
+        do throws(EngineError) {
+            try checkCurrent(in: original)
+            return CheckpointedRows(
+                try RocksStoredRows(of: engine, checkpoint: checkpoint, original: original), at: checkpoint)
+        } catch {
+            removeTree(checkpoint)
+            guard case .corrupt(let text) = error else { throw error }
+            let damage = RocksStoredRows.damage(text, checkpoint: checkpoint, original: original)
+            throw .corrupt(damage.reason)
+        }
+    }
+
+    /// Nobody reads it while the database is open, and without it the database does not open again.
+    private func checkCurrent(in state: String) throws(EngineError) {
+        let path = "\(state)/CURRENT"
+        let problem: String?
+        do throws(DiskError) {
+            let text = String(decoding: try fileSystem.open(path, .existing).read(at: 0, count: 256), as: UTF8.self)
+            let name = text.dropLast()
+            let isName = text.hasSuffix("\n") && name.hasPrefix("MANIFEST-") && Int(name.dropFirst(9)) != nil
+            let isThere = isName ? try fileSystem.exists("\(state)/\(name)") : false
+            problem = isThere ? nil : "it names no MANIFEST that is there"
+        } catch {
+            problem = error.description
+        }
+        if let problem { throw .corrupt("Corruption: \(path): \(problem)") }
+    }
+
+    /// Where the files of the live state are linked to while they are verified; a crash may leave it.
+    private static let checkpointName = "scrub-state"
 
     /// The directory of the live state, whether it is there or not.
     package func livePath() throws(EngineError) -> String { path(of: try liveNumber()) }
@@ -84,6 +124,21 @@ package final class RocksHome: EngineHome {
         return there[0]
     }
 
+    /// Throws when the file that names the live state does not do so.
+    func checkName() throws {
+        let path = "\(directory)/\(Self.fileName)"
+        guard try fileSystem.exists(path) else { return }
+        let bytes = try fileSystem.open(path, .existing).read(at: 0, count: 256)
+        guard let number = Self.number(in: bytes), try stateNumbers().contains(number) else {
+            throw EngineError.corrupt("\(path) names no state that is there")
+        }
+    }
+
+    /// Possible where there is only one state.
+    func rewriteName() throws {
+        try fileSystem.replaceFile(Self.fileName, in: directory, with: Self.encoded(try liveNumber()))
+    }
+
     private func stateNumbers() throws(EngineError) -> [Int] {
         let names = try onDisk { () throws(DiskError) in try fileSystem.list(directory) }
         return names.compactMap { $0.hasPrefix("state-") ? Int($0.dropFirst("state-".count)) : nil }
@@ -113,6 +168,25 @@ package final class RocksHome: EngineHome {
     }
 }
 
+/// Takes the links away when the rows are read.
+private final class CheckpointedRows: StoredRows {
+    private let rows: RocksStoredRows
+    private let directory: String
+
+    init(_ rows: RocksStoredRows, at directory: String) {
+        self.rows = rows
+        self.directory = directory
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: directory) }
+
+    func read(
+        bytesMax: Int, _ body: (_ key: RawSpan, _ value: RawSpan) -> Void, damaged: (RowDamage) -> Void
+    ) throws(EngineError) -> Bool {
+        try rows.read(bytesMax: bytesMax, body, damaged: damaged)
+    }
+}
+
 /// The state in memory. It is gone when the process ends, and comes back from the newest snapshot and the log after it.
 package final class MemoryHome: EngineHome {
     package init() {}
@@ -122,4 +196,6 @@ package final class MemoryHome: EngineHome {
     package func makeSuccessor() -> MemoryEngine { MemoryEngine() }
     package func adoptSuccessor() {}
     package func removeOthers() {}
+    package func flushAhead(_ engine: MemoryEngine) {}
+    package func openStored(_ engine: MemoryEngine) -> any StoredRows { MemoryStoredRows(engine.makeView()) }
 }

@@ -5,51 +5,47 @@ internal import LogStore
 internal import Logging
 internal import MetadataModel
 internal import NIOCore
+internal import RaftCore
 internal import ReplicaCore
+internal import ReplicaStorage
 internal import Transport
 internal import Wire
 
-/// A node whose log has lost synced entries to damage, until peers have given them back.
-///
-/// It takes no part in elections and acknowledges nothing meanwhile, so it cannot help to elect someone who lacks what it
-/// once promised to hold. Entries are taken only from a peer that knows them to be committed: then they are what stood
-/// here, or what must stand here. Used on the event loop.
+/// A node whose log has lost synced entries to damage, until peers have given them back: `LogHealer` on connections.
+/// Used on the event loop.
 final class LogRepair: PeerHandler, @unchecked Sendable {
     // `@unchecked`: everything here is used on the event loop only.
 
-    private let log: SegmentedLog
+    private let damaged: DamagedLog
+    private let healer: LogHealer
+    private let node: NodeID
     private let identity: ClusterIdentity
     private let peers: PeerConnections
     private let loop: any EventLoop
     private let logger: Logger
-    private let finished: () -> Void
-    private let stuck: (_ byEveryone: Bool) -> Void
+    private let finished: (LogHealer.Verdict) -> Void
     private let failed: (NodeFailure) -> Void
-    private var members: [NodeID] = []
+    private var members: [Member] = []
+    private var membersOf = LogIndex.zero
     private var reachable: [NodeID] = []
     private var ticker: RepeatedTask?
     private var rounds = 0
-    private var asked = -1
-    /// Since entries came last: for how many rounds, and who has said that it has none to give.
-    private var vainRounds = 0
-    private var empty: Set<NodeID> = []
 
-    /// Ten seconds: whoever is up has found a leader by then, and knows what is committed.
-    private static let vainRoundsMax = 50
-
-    /// - Parameter stuck: nobody who can be asked has what is missing; whether that is everyone. The repair has ended.
+    /// - Parameter finished: the log is whole, or there is a reason to go on without what is missing. The repair has ended.
     init(
-        _ log: SegmentedLog, identity: ClusterIdentity, peers: PeerConnections, loop: any EventLoop, logger: Logger,
-        finished: @escaping () -> Void, stuck: @escaping (_ byEveryone: Bool) -> Void,
+        _ damaged: DamagedLog, node: NodeID, identity: ClusterIdentity, peers: PeerConnections, members: [Member],
+        loop: any EventLoop, logger: Logger, finished: @escaping (LogHealer.Verdict) -> Void,
         failed: @escaping (NodeFailure) -> Void
     ) {
-        self.log = log
+        self.damaged = damaged
+        self.node = node
+        healer = damaged.healer(of: node, members: members.map(\.id))
+        self.members = members
         self.identity = identity
         self.peers = peers
         self.loop = loop
         self.logger = logger
         self.finished = finished
-        self.stuck = stuck
         self.failed = failed
     }
 
@@ -60,10 +56,9 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
         failed(NodeFailure(message: Replica.removedText(by: "\(message), as \(name) says")))
     }
 
-    func start(_ members: [Member]) {
+    func start() {
         peers.handler = self
         peers.setMembers(members)
-        self.members = members.map(\.id)
         ticker = loop.scheduleRepeatedTask(initialDelay: .milliseconds(50), delay: .milliseconds(200)) { [weak self] _ in
             self?.tick()
         }
@@ -71,13 +66,9 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
 
     private func tick() {
         if rounds % 50 == 0 {
-            logger.warning("repairing the log from peers", metadata: ["missing": "\(log.faultyRanges)"])
+            logger.warning("repairing the log from peers", metadata: ["missing": "\(healer.need)"])
         }
         rounds += 1
-        vainRounds += 1
-        if vainRounds >= Self.vainRoundsMax, !reachable.isEmpty, empty.isSuperset(of: reachable) {
-            return giveUp()
-        }
         askEveryone()
     }
 
@@ -89,42 +80,39 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
         peers.setMembers([])
     }
 
-    /// For one range after the other: nobody may have the first of them, and somebody the next.
     private func askEveryone() {
-        let ranges = log.faultyRanges
-        guard !ranges.isEmpty else { return finish() }
-        asked += 1
-        let range = ranges[asked % ranges.count]
-        var writer = ByteWriter()
-        PeerMessage.logEntries(from: range.lowerBound, through: range.upperBound).encode(into: &writer)
-        let bytes = writer.takeBytes()
-        for node in reachable { peers.send(bytes, to: node) }
+        let question = healer.nextQuestion()
+        guard healer.verdict == .goesOn else { return finish() }
+        let message = question.map { PeerMessage.logEntries($0) } ?? .promises
+        for node in reachable { send(message, to: node) }
     }
 
-    private func giveUp() {
-        stop()
-        do throws(DiskError) {
-            try log.seal()
-            stuck(empty.isSuperset(of: members))
-        } catch {
-            failed(NodeFailure(message: "the log under repair cannot be sealed: \(error)"))
-        }
+    private func send(_ message: PeerMessage, payload: [UInt8] = [], to node: NodeID) {
+        var writer = ByteWriter()
+        message.encode(payload: payload.rawSpan, into: &writer)
+        peers.send(writer.takeBytes(), to: node)
     }
 
     private func finish() {
         stop()
         do throws(DiskError) {
-            try log.seal()
-            logger.notice("the log is whole again")
-            finished()
+            try damaged.keep(healer.verdict)
+            switch healer.verdict {
+            case .short(let promised):
+                logger.warning(
+                    "nobody has the entries that are missing, and nobody needs them: starting without them",
+                    metadata: ["missing": "\(damaged.log.faultyRanges)", "promised": "\(promised)"])
+            case .whole, .goesOn: logger.notice("the log is whole again")
+            }
+            finished(healer.verdict)
         } catch {
-            failed(NodeFailure(message: "the repaired log cannot be sealed: \(error)"))
+            failed(NodeFailure(message: "the log under repair cannot be sealed: \(error)"))
         }
     }
 
     // MARK: - PeerHandler
 
-    var ownHello: (ClusterIdentity, LogIndex) { (identity, log.lastIndex) }
+    var ownHello: (ClusterIdentity, LogIndex) { (identity, damaged.log.lastIndex) }
     /// It cannot tell; its replica, and those that it asks, can.
     var featureLevel: UInt32 { FeatureLevel.first }
     func acknowledged(by node: NodeID) -> LogIndex { .zero }
@@ -132,40 +120,45 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     // It takes no part in elections anyhow; its replica is told on connections of its own.
     func toldOfAcknowledgement(_ index: LogIndex, by node: NodeID) {}
     func peerUp(_ node: NodeID) { reachable.append(node) }
-    func peerDown(_ node: NodeID) { reachable.removeAll { $0 == node } }
+    func peerDown(_ node: NodeID) {
+        reachable.removeAll { $0 == node }
+        healer.lost(node)
+    }
     func peerInboundUp(_ node: NodeID) {}
     func peerInboundLost(_ node: NodeID) {}
     func peerWritable(_ node: NodeID, _ isWritable: Bool) {}
 
-    func peerReceived(_ header: FrameHeader, body: RawSpan, from node: NodeID) -> Bool {
+    func peerReceived(_ header: FrameHeader, body: RawSpan, from peer: NodeID) -> Bool {
         guard let received = try? PeerMessage.decode(header, body: body) else { return false }
-        // Everything else waits until this node is whole.
-        guard case .logEntriesReply(let first) = received.message,
-            log.faultyRanges.contains(where: { $0.lowerBound == first })
-        else { return true }
-        guard received.payload.byteCount > 0 else {
-            empty.insert(node)
+        do throws(LogHealingError) {
+            switch received.message {
+            case .logEntries(let question):
+                let (answer, slab) = healer.answer(question)
+                send(.logEntriesReply(answer), payload: slab?.bytes ?? [], to: peer)
+            case .logEntriesReply(let answer):
+                if try healer.heard(answer, records: [UInt8](received.payload), from: peer) { askEveryone() }
+            case .promises: if let own = healer.ownPromises() { send(.promisesReply(own), to: peer) }
+            case .promisesReply(let known):
+                let named = try? Membership(decoding: received.payload)
+                try healer.heard(known, voters: named.map { $0.incoming + $0.outgoing }, from: peer)
+                if let named { adopt(named, at: known.configurationIndex) }
+            // Everything else waits until this node is whole.
+            default: break
+            }
+            return true
+        } catch {
+            guard case .disk(let error) = error else { return false }
+            failed(NodeFailure(message: "the log cannot be repaired: \(error)"))
             return true
         }
-        do {
-            let records = [UInt8](received.payload)
-            let term = try RecordView(verifying: records.rawSpan).header.id.term
-            let slab = try Slab(verifying: records, firstIndex: first, term: term, salt: identity.salt)
-            guard try log.repair(slab) else {
-                failed(
-                    NodeFailure(
-                        message: "entries \(slab.indexes) of a peer contradict the intact entries around the damage: "
-                            + "move the data directory away, the node then comes back as a new member"))
-                return true
-            }
-            vainRounds = 0
-            empty.removeAll()
-            askEveryone()
-        } catch let error as DiskError {
-            failed(NodeFailure(message: "the log cannot be repaired: \(error)"))
-        } catch {
-            return false
-        }
-        return true
+    }
+
+    /// A later configuration than this node's disk names may have others in it, who are asked as well.
+    private func adopt(_ membership: Membership, at index: LogIndex) {
+        guard index > membersOf, ticker != nil else { return }
+        membersOf = index
+        let known = Set(members.map(\.id))
+        members += membership.members.filter { $0.id != node && !known.contains($0.id) }
+        peers.setMembers(members)
     }
 }

@@ -30,7 +30,7 @@ enum Metrics {
                 inspection.certificateExpiresAt.map { .number(Double($0)) }))
         if let counters = inspection.transport { families += transport(counters) }
         if let figures = inspection.figures {
-            families += events(figures) + requests(figures.replica) + latencies(figures, at: now)
+            families += events(figures) + scrubs(figures) + requests(figures.replica) + latencies(figures, at: now)
             families += peers(inspection.status, figures.replica)
         }
         return families
@@ -168,6 +168,25 @@ enum Metrics {
                 "quorate_divergences_total", .counter,
                 "Times that members' states were found to differ. Any: keep the logs and report it.",
                 .whole(events.divergences)),
+        ]
+    }
+
+    private static func scrubs(_ figures: NodeFigures) -> [Family] {
+        [
+            Family(
+                "quorate_scrub_running", .gauge, "1 while the node reads every byte that it keeps.",
+                flag(figures.scrubs.isRunning)),
+            Family(
+                "quorate_scrub_last_end_timestamp_seconds", .gauge,
+                "When the node had last read every byte that it keeps, in seconds since 1970; absent before the first time. "
+                    + "Much older than --scrub-period: look why.",
+                figures.lastScrub.map { .number(Double($0.nanoseconds) / 1e9) }),
+            Family(
+                "quorate_scrub_bytes_total", .counter, "Bytes that scrubs have read.", .whole(figures.scrubs.bytesRead)),
+            Family(
+                "quorate_scrub_damages_total", .counter,
+                "Damaged places that scrubs have found. Any: look at the disk. quorate_alarm tells whether damage stands.",
+                .whole(figures.scrubs.damagesFound)),
         ]
     }
 

@@ -40,13 +40,14 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     let peers: PeerConnections
     private var events = NodeEvents()
     /// Damage in the log that somebody needed, until the node has stopped for it.
-    private var readDamage: LogDamage?
+    private var readDamage: String?
+    private var scrubTimer: ScrubSchedule
     private let fail: (NodeFailure) -> Void
 
     init(
         replica: consuming Replica, storage: NodeStorage<Home>, peers: PeerConnections, security: WireSecurity,
         loop: any EventLoop,
-        logger: Logger, configuration: ServerConfiguration, fail: @escaping (NodeFailure) -> Void
+        logger: Logger, configuration: ServerConfiguration, scrubSchedule: ScrubSchedule, fail: @escaping (NodeFailure) -> Void
     ) {
         self.replica = replica
         self.storage = storage
@@ -56,6 +57,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         self.logger = logger
         self.configuration = configuration
         self.fail = fail
+        scrubTimer = scrubSchedule
     }
 
     func start() {
@@ -83,7 +85,9 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     var status: StatusReply { replica.statusReply }
 
     func figures(at now: Instant) -> NodeFigures {
-        NodeFigures(replica: replica.figures(at: now), events: events, storage: storage.figures)
+        NodeFigures(
+            replica: replica.figures(at: now), events: events, storage: storage.figures, scrubs: replica.scrubs,
+            lastScrub: scrubTimer.lastEnded)
     }
 
     /// On the loop; after it, `stopStorage` elsewhere, because it waits.
@@ -119,6 +123,8 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         for read in effects.logReads { storage.read(read) }
         for work in effects.snapshot { storage.snapshot(work) }
         for work in effects.exports { storage.export(work) }
+        storage.repairLog(effects.logRepairs)
+        for order in effects.scrubs { storage.scrub(order) }
         for (slot, bytes) in effects.toClients { clientConnections[Int(slot.position)]?.send(bytes) }
         for slot in effects.closingClients { clientConnections[Int(slot.position)]?.close() }
         for (node, bytes) in effects.toPeers { peers.send(bytes, to: node) }
@@ -149,18 +155,33 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         events.note(report)
         switch report {
         case .failed(let failure): fail(failure)
-        case .logDamaged(let damage):
-            turn { storage.deliver(report, to: &$0) }
-            readDamage = damage
-            // It is known at the next start, which then verifies the whole log and has the others repair it. The thread
-            // that notes it may be busy with a snapshot for long: then the node stops first, and waits for that after.
-            loop.scheduleTask(in: .seconds(1)) { self.failForReadDamage() }
-            storage.keep(replica.latchedAlarms) { [self] in loop.execute { self.failForReadDamage() } }
-        case .feedUnreadable(_, let damage?):
-            logger.error("\(damage). Watches cannot begin before it; the next start gets it from the others")
-            turn { storage.deliver(report, to: &$0) }
+        case .logReadFailed(let read, let damage):
+            var isMended = false
+            turn { isMended = $0.logReadFailed(read, damage.indexes, reason: damage.description) }
+            if !isMended { stop(for: damage.description) }
+        case .scrub(.advanced(let number, let progress)): turn { $0.scrubAdvanced(number, progress) }
+        case .scrub(.ended(let number, let isComplete)): turn { $0.scrubEnded(number, isComplete: isComplete) }
+        case .scrub(.found(let number, let finding)):
+            logger.error(
+                "damage found",
+                metadata: [
+                    "file": "\(finding.file)", "offset": "\(finding.offset.map { "\($0)" } ?? "unknown")",
+                    "reason": "\(finding.reason)",
+                ])
+            var isMended = false
+            turn { isMended = $0.scrubFound(number, finding) }
+            if !isMended { stop(for: "damaged log: \(finding.file): \(finding.reason)") }
         default: turn { storage.deliver(report, to: &$0) }
         }
+    }
+
+    /// It is known at the next start, which then verifies the whole log and has the others repair it. The thread that
+    /// notes it may be busy with a snapshot for long: then the node stops first, and waits for that after.
+    private func stop(for damage: String) {
+        turn { $0.logIsLost(damage) }
+        readDamage = damage
+        loop.scheduleTask(in: .seconds(1)) { self.failForReadDamage() }
+        storage.keep(replica.latchedAlarms) { [self] in loop.execute { self.failForReadDamage() } }
     }
 
     private func failForReadDamage() {
@@ -182,7 +203,8 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         let isLogFull = storage.logSize > configuration.logSizeMax
         storage.maintain(
             compactThrough: replica.compactionFloor(isLogFull: isLogFull), time: wallClock(),
-            reserve: configuration.diskReserveSize, lastApplied: replica.appliedThrough)
+            reserve: configuration.diskReserveSize, lastApplied: replica.appliedThrough, flushes: replica.wantsFlush)
+        if scrubTimer.isDue(at: wallClock()) { turn { $0.scrubIsDue() } }
     }
 
     private func reviewCertificate() {
@@ -298,11 +320,33 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
             logger.error(
                 "the disk still does not give entries that a watch needs: watches cannot begin before their end",
                 metadata: ["entries": "\(range)", "reason": "\(reason)"])
+        case .logDamaged(let range, let reason):
+            logger.error("entries of the log are damaged", metadata: ["entries": "\(range)", "reason": "\(reason)"])
+        case .logMended(let range): logger.notice("entries of the log are whole again", metadata: ["entries": "\(range)"])
+        case .logLetGo(let range):
+            logger.warning(
+                "nobody has damaged entries of the log, and the state does not need them: the log begins behind them",
+                metadata: ["entries": "\(range)"])
+        case .snapshotDamaged(let reason):
+            logger.error("a snapshot is damaged; another is made", metadata: ["reason": "\(reason)"])
+        case .scrubEnded(let report): scrubEnded(report)
         case .featureLevel(let level): logger.notice("feature level", metadata: ["level": "\(level)"])
         case .membershipChanged: peers.setMembers(replica.linkedMembers)
         case .removedFromCluster(let cause):
             logger.error("\(Replica.removedText(by: cause))")
         }
+    }
+
+    private func scrubEnded(_ report: ScrubReport) {
+        logger.log(
+            level: report.damageCount == 0 ? .info : .warning, "\(report.state == .ended ? "scrubbed" : "scrub stopped")",
+            metadata: [
+                "bytes": "\(report.byteCount)", "records": "\(report.recordCount)", "rows": "\(report.rowCount)",
+                "damages": "\(report.damageCount)",
+            ])
+        guard report.state == .ended else { return }
+        scrubTimer.ended(at: report.endedAt)
+        storage.rememberScrub(report.endedAt)
     }
 
     private func name(_ node: NodeID) -> String { replica.membership.member(node)?.name ?? node.description }

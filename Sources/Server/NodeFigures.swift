@@ -22,6 +22,8 @@ struct NodeFigures: Sendable {
     var replica: ReplicaFigures
     var events: NodeEvents
     var storage: StorageFigures
+    var scrubs: ScrubBook
+    var lastScrub: ClusterTime?
 }
 
 /// What an operator asks "how often?" of. Since the start of the process; on the event loop.

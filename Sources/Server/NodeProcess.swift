@@ -196,8 +196,8 @@ final class NodeProcess: @unchecked Sendable {
 
     /// - Parameters:
     ///   - mayVerify: whether the whole log is verified where damage was found before: there may be more of it.
-    ///   - nobodyHas: no other member has the entries that are missing.
-    private func startReplica(mayVerify: Bool = true, nobodyHas: Bool = false) throws {
+    ///   - startsShort: what the log still lacks is given up.
+    private func startReplica(mayVerify: Bool = true, startsShort: Bool = false) throws {
         reminder?.cancel()
         joining?.stop()
         joining = nil
@@ -207,17 +207,12 @@ final class NodeProcess: @unchecked Sendable {
         let record = try FoundingRecord(decoding: founders.rawSpan)
         let verifiesWholeLog = mayVerify && alarms.tellOfDamage
         do {
-            try startReplica(cluster, record, peers, verifiesWholeLog: verifiesWholeLog)
+            try startReplica(cluster, record, peers, verifiesWholeLog: verifiesWholeLog, startsShort: startsShort)
         } catch LogOpenError.damaged(let damages) {
             let others = try KnownMembers.others(
                 than: identity.incarnation, founding: record, configuration: configuration, fileSystem: fileSystem)
             guard !others.isEmpty || verifiesWholeLog else { throw LogOpenError.damaged(damages) }
             for damage in damages { logger.error("\(damage)") }
-            guard !nobodyHas else {
-                throw NodeFailure(
-                    message: "no other member has these entries any more, or knows them to be committed: when a leader "
-                        + "is there, put a new node in the place of this one with `quorate member replace`")
-            }
             alarms.raiseDamage(damages.map(\.description))
             // Nobody can give them back; if the state holds what they did, nobody has to.
             guard !others.isEmpty else { return try startReplica(mayVerify: false) }
@@ -227,37 +222,31 @@ final class NodeProcess: @unchecked Sendable {
 
     /// Alone, a damaged log is a reason not to start; among others its entries come back from them.
     private func startRepair(_ cluster: ClusterIdentity, _ others: [Member], _ peers: PeerConnections) throws {
-        let (log, report) = try SegmentedLog.open(
-            fileSystem: fileSystem, directory: "\(configuration.dataDirectory)/log", salt: cluster.salt,
-            nodeID: identity.incarnation, settings: logSettings, verifyFrom: .zero, acceptingDamage: true)
-        guard report.promisesAreKnown else {
-            throw NodeFailure(
-                message: "it is not known what this node has promised last: move the data directory away, the node then "
-                    + "comes back as a new member")
-        }
+        let damaged = try DamagedLog(
+            fileSystem: fileSystem, directory: configuration.dataDirectory, identity: cluster,
+            node: identity.incarnation, settings: logSettings)
         let repairing = LogRepair(
-            log, identity: cluster, peers: peers, loop: loop, logger: logger,
-            finished: { [unowned self] in endRepair { try startReplica() } },
-            stuck: { [unowned self] byEveryone in
-                logger.warning("nobody has the entries that are missing: starting without them if the state can")
-                endRepair { try startReplica(mayVerify: false, nobodyHas: byEveryone) }
+            damaged, node: identity.incarnation, identity: cluster, peers: peers, members: others, loop: loop,
+            logger: logger,
+            finished: { [unowned self] verdict in
+                repair = nil
+                do {
+                    if case .short = verdict {
+                        try startReplica(mayVerify: false, startsShort: true)
+                    } else {
+                        try startReplica()
+                    }
+                } catch {
+                    logger.error("\(error)")
+                    exit.finish(1)
+                }
             },
             failed: { [logger, exit] failure in
                 logger.error("stopping: \(failure.message)")
                 exit.finish(1)
             })
         repair = repairing
-        repairing.start(others)
-    }
-
-    private func endRepair(_ start: () throws -> Void) {
-        repair = nil
-        do {
-            try start()
-        } catch {
-            logger.error("\(error)")
-            exit.finish(1)
-        }
+        repairing.start()
     }
 
     private var logSettings: LogSettings {
@@ -267,27 +256,29 @@ final class NodeProcess: @unchecked Sendable {
     }
 
     private func startReplica(
-        _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections, verifiesWholeLog: Bool
+        _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections, verifiesWholeLog: Bool,
+        startsShort: Bool
     ) throws {
         let directory = configuration.dataDirectory
         switch configuration.engine {
         case .rocksdb:
             let home = RocksHome(directory: directory, fileSystem: fileSystem)
-            node = try makeNode(home, cluster, record, peers, verifiesWholeLog)
-        case .memory: node = try makeNode(MemoryHome(), cluster, record, peers, verifiesWholeLog)
+            node = try makeNode(home, cluster, record, peers, verifiesWholeLog, startsShort)
+        case .memory: node = try makeNode(
+                MemoryHome(), cluster, record, peers, verifiesWholeLog, startsShort)
         }
         node?.start()
     }
 
     private func makeNode<Home: EngineHome>(
         _ home: Home, _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections,
-        _ verifiesWholeLog: Bool
+        _ verifiesWholeLog: Bool, _ startsShort: Bool
     ) throws -> any RunningNode {
         let directory = configuration.dataDirectory
         let opened = try OpenedNode(
             fileSystem: fileSystem, directory: directory, identity: cluster, node: identity.incarnation,
             founding: record, home: home, logSettings: logSettings,
-            verifiesWholeLog: verifiesWholeLog)
+            verifiesWholeLog: verifiesWholeLog, startsShort: startsShort)
         for note in opened.notes { logger.notice("\(note)") }
         alarms.raiseDamage(opened.damages)
         var restored = opened.restored
@@ -308,9 +299,14 @@ final class NodeProcess: @unchecked Sendable {
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: record.membership,
             logSizeMax: configuration.logSizeMax,
             feed: LogRetention(bytes: configuration.feedSize, age: configuration.feedAge), alarmsOnDisk: alarms.stored,
-            fileSystem: fileSystem, directory: directory)
+            fileSystem: fileSystem, directory: directory, scrubRate: UInt64(configuration.scrubRate),
+            knownFiles: KnownFiles.all(of: identity, in: directory, on: fileSystem))
+        let lastScrub = (try? ScrubSchedule.load(from: directory, on: fileSystem)) ?? nil
+        let schedule = ScrubSchedule(
+            period: configuration.scrubPeriod, node: identity.incarnation, lastEnded: lastScrub, now: wallClock())
         return Node(
-            replica: replica, storage: storage, peers: peers, security: security, loop: loop, logger: logger, configuration: configuration
+            replica: replica, storage: storage, peers: peers, security: security, loop: loop, logger: logger,
+            configuration: configuration, scrubSchedule: schedule
         ) { [logger, exit] failure in
             // Nothing that depends on the failed write has been answered, and nothing will be.
             logger.error("stopping: \(failure.message)")
@@ -387,7 +383,7 @@ final class NodeProcess: @unchecked Sendable {
             case .watchCredit, .watchCancel: break
             case .clearAlarm(let name):
                 send(alarms.clear(name, isRepairing: repair != nil), header.requestID, on: connection)
-            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .watch, .unknown:
+            case .mutate, .query, .keepAlive, .snapshot, .snapshotPiece, .changeMembers, .watch, .scrub, .unknown:
                 var writer = ByteWriter()
                 let error = ReplyError(.notReady, "\(configuration.name) \(whyNotReady)")
                 ClientReply.refuse(kind: header.kind, requestID: header.requestID, error, into: &writer)

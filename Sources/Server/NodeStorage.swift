@@ -17,9 +17,12 @@ enum StorageReport: Sendable {
     case logWritten(PersistTicket)
     case logRead(LogRead, [Slab])
     /// Entries that were asked for are not what was written: the others have them.
-    case logDamaged(LogDamage)
-    /// Old entries that only watches still ask for are gone, or damaged.
-    case feedUnreadable(through: LogIndex, LogDamage?)
+    case logReadFailed(LogRead, LogDamage)
+    /// Entries were written in the place of damaged ones, or could not be for lack of space; what is still damaged.
+    case logRepaired(faulty: [ClosedRange<LogIndex>])
+    case scrub(ScrubNews)
+    /// Old entries that only watches still ask for are gone.
+    case feedUnreadable(through: LogIndex)
     case outcomes([StateOutcome])
     case flushed(through: LogIndex)
     case compacted(through: LogIndex)
@@ -68,10 +71,14 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case work(LogWork)
         case compact(through: LogIndex, time: ClusterTime)
         case reset(EntryID, then: @Sendable () -> Void)
+        case repair(Slab)
     }
     private enum StateJob: Sendable {
         case work(ApplyWork)
-        case checkFlush
+        case checkFlush(isWanted: Bool)
+        case scrubRows(LogIndex, Handover<Result<UncheckedBox<any StoredRows>, EngineError>>)
+        case scrubEngine(Handover<UncheckedBox<Home.StateEngineType>>)
+        case endScrubPause
         case snapshotSource
         case exportSource(ConnectionSlot, requestID: UInt64)
         case exportEnd(ConnectionSlot)
@@ -85,18 +92,29 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case keepAlarms([LatchedAlarm], then: (@Sendable () -> Void)?)
         /// The snapshot that was taken is installed.
         case installed(SnapshotPoint)
+        case scrub(UncheckedBox<Scrub>, Handover<Scrub.Step>)
+        case scrubbed(ClusterTime)
     }
     private var logThread: WorkThread<LogJob>?
     private var stateThread: WorkThread<StateJob>?
     private var readThread: WorkThread<LogRead>?
     private var snapshotThread: WorkThread<SnapshotJob>?
     private var exportThread: ExportThread<Home.StateEngineType.View>?
+    private var scrubThread: ScrubThread?
+    private let scrubRate: UInt64
+    /// How often the state was replaced.
+    private let stateGeneration = Mutex(0)
+    /// Files that the node knows by heart, besides those of this room.
+    private let knownFiles: [UncheckedBox<ScrubbedFile>]
     private var report: @Sendable (StorageReport) -> Void = { _ in }
 
     init(
         log: LogKeeper, state: StateKeeper<Home>, snapshots: SnapshotKeeper, founding: Membership, logSizeMax: Int,
-        feed: LogRetention, alarmsOnDisk: [LatchedAlarm]?, fileSystem: any FileSystem, directory: String
+        feed: LogRetention, alarmsOnDisk: [LatchedAlarm]?, fileSystem: any FileSystem, directory: String,
+        scrubRate: UInt64, knownFiles: [UncheckedBox<ScrubbedFile>]
     ) {
+        self.scrubRate = scrubRate
+        self.knownFiles = knownFiles
         self.alarmsOnDisk = alarmsOnDisk
         var retention = feed
         retention.bytes = min(retention.bytes, logSizeMax / 2)
@@ -120,10 +138,13 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         readThread = WorkThread(name: "log-read") { [self] reads in for read in reads { perform(read) } }
         snapshotThread = WorkThread(name: "snapshot") { [self] jobs in for job in jobs { perform(job) } }
         exportThread = ExportThread(cluster: snapshots.cluster, founding: founding) { report(.export($0)) }
+        scrubThread = ScrubThread(rate: scrubRate, source: scrubSource) { report(.scrub($0)) }
     }
 
     /// Waits for everything handed over, and seals the log.
     func stop() {
+        // First, because it waits for the others.
+        scrubThread?.stop()
         readThread?.stop()
         exportThread?.stop()
         snapshotThread?.stop()
@@ -138,6 +159,14 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     func log(_ work: LogWork) { logThread?.add(.work(work)) }
     func apply(_ work: [ApplyWork]) { stateThread?.add(work.map { .work($0) }) }
     func read(_ read: LogRead) { readThread?.add(read) }
+    func repairLog(_ slabs: [Slab]) { for slab in slabs { logThread?.add(.repair(slab)) } }
+
+    func scrub(_ order: ScrubOrder) {
+        switch order {
+        case .stop: scrubThread?.stopScrub()
+        case .start(let plan): scrubThread?.start(plan, UncheckedBox(makeScrub()))
+        }
+    }
 
     func snapshot(_ work: SnapshotWork) {
         if case .build = work { stateThread?.add(.snapshotSource) } else { snapshotThread?.add(.work(work)) }
@@ -160,13 +189,17 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         snapshotThread?.add(.keepAlarms(alarms, then: then))
     }
 
+    func rememberScrub(_ time: ClusterTime) { snapshotThread?.add(.scrubbed(time)) }
+
     var logSize: Int { log.log.byteCount }
 
     var figures: StorageFigures { StorageFigures(logBytes: logSize, meter: meter.withLock { $0 }) }
 
     /// Called twice a second: how far the state is durable, how much space is left, what of the log can go.
-    func maintain(compactThrough floor: LogIndex, time: ClusterTime, reserve: Int, lastApplied: LogIndex) {
-        stateThread?.add(.checkFlush)
+    func maintain(
+        compactThrough floor: LogIndex, time: ClusterTime, reserve: Int, lastApplied: LogIndex, flushes: Bool
+    ) {
+        stateThread?.add(.checkFlush(isWanted: flushes))
         exportThread?.expire()
         snapshotThread?.add(.checkDisk(reserve: reserve))
         // A volatile state is kept by snapshots, so that the log need not hold everything for ever.
@@ -184,10 +217,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .logRead(let read, let slabs): replica.logRead(read, slabs: slabs)
         case .outcomes(let outcomes):
             for outcome in outcomes { outcome.deliver(to: &replica) }
-        case .logDamaged(let damage): replica.logDamaged(damage.description)
-        case .feedUnreadable(let index, let damage):
-            if let damage { replica.logDamaged(damage.description) }
-            replica.feedUnreadable(through: index)
+        case .logRepaired(let faulty): replica.logRepaired(faulty: faulty)
+        case .feedUnreadable(let index): replica.feedUnreadable(through: index)
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
         case .diskChecked(let usage, let level): replica.diskChanged(usage, level)
@@ -207,7 +238,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .export(.answered(let slot, let requestID, let reply, let isOver)):
             replica.exportAnswered(slot, requestID: requestID, reply, isOver: isOver)
         case .export(.ended(let slot)): replica.exportEnded(slot)
-        case .failed: break
+        // The shell may have to stop the node for them.
+        case .logReadFailed, .scrub, .failed: break
         }
     }
 
@@ -226,6 +258,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             case .reset(let entry, let then):
                 try log.log.reset(to: entry)
                 then()
+            case .repair(let slab): try repair(slab)
             }
         } catch {
             report(.failed(NodeFailure(message: "the log cannot be written: \(error)")))
@@ -244,6 +277,17 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 Thread.sleep(forTimeInterval: 0.25)
             }
         }
+    }
+
+    /// Without space it is tried again with the next answer of a peer.
+    private func repair(_ slab: Slab) throws(DiskError) {
+        do throws(DiskError) {
+            guard try log.log.repair(slab) else {
+                return report(
+                    .failed(NodeFailure(message: "entries \(slab.indexes) contradict the intact ones around the damage")))
+            }
+        } catch where error.kind == .noSpace {}
+        report(.logRepaired(faulty: log.log.faultyRanges))
     }
 
     private func logIsIdle() {
@@ -280,9 +324,13 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         switch job {
         case .work(let work):
             outcomes.append(try state.perform(work, now: Self.now()))
-        case .checkFlush:
+        case .scrubRows(let index, let handover):
+            state.pause(at: index) { [self] in handover.give(openRows()) }
+        case .scrubEngine(let handover): handover.give(UncheckedBox(state.machine.engine))
+        case .endScrubPause: state.endPause()
+        case .checkFlush(let isWanted):
             guard !state.isBroken else { return }
-            try flushIfLogIsLong()
+            try flushIfLogIsLong(isWanted: isWanted)
             let figures = state.machine.engine.statistics
             let sessions = state.machine.openSessionCount
             stateSize.withLock { $0 = figures.diskBytes }
@@ -300,6 +348,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             report(.outcomes(outcomes))
             outcomes = []
             try state.adopt(engine.value)
+            stateGeneration.withLock { $0 += 1 }
             exportThread?.endAll()
             snapshotThread?.add(.installed(point))
             finishInstall(point, membership, time, resetsLog: resetsLog)
@@ -308,8 +357,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     /// The log is cut only to what is flushed. RocksDB flushes by itself when enough has gathered; where the bound on the
     /// log is smaller than that, it is told to.
-    private func flushIfLogIsLong() throws(MachineError) {
-        guard !state.home.isVolatile, log.log.byteCount > logSizeMax / 2,
+    private func flushIfLogIsLong(isWanted: Bool) throws(MachineError) {
+        guard !state.home.isVolatile, isWanted || log.log.byteCount > logSizeMax / 2,
             try state.machine.durableApplied() < state.machine.applied.last.index
         else { return }
         do throws(EngineError) {
@@ -344,20 +393,16 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private func perform(_ read: LogRead) {
         do throws(LogReadError) {
             report(.logRead(read, try log.perform(read)))
-        } catch where read.purpose == .feed {
-            switch error {
-            case .damaged(let damage) where damage.isUnread:
-                report(.outcomes([.feedFailed(damage.reason, range: read.range, isLive: false)]))
-            case .disk(let failure):
-                report(.outcomes([.feedFailed(failure.description, range: read.range, isLive: false)]))
-            case .damaged(let damage): report(.feedUnreadable(through: read.range.upperBound, damage))
-            case .compacted: report(.feedUnreadable(through: read.range.upperBound, nil))
-            }
         } catch {
-            guard case .damaged(let damage) = error else {
-                return report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
+            switch error {
+            case .damaged(let damage):
+                log.log.takeOut(damage)
+                report(.logReadFailed(read, damage))
+            case .disk(let failure) where read.purpose == .feed:
+                report(.outcomes([.feedFailed(failure.description, range: read.range, isLive: false)]))
+            case .compacted where read.purpose == .feed: report(.feedUnreadable(through: read.range.upperBound))
+            case .disk, .compacted: report(.failed(NodeFailure(message: "the log cannot be read: \(error)")))
             }
-            report(.logDamaged(damage))
         }
     }
 
@@ -388,6 +433,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             // On a full disk it is tried again with the next.
             guard news != alarmsOnDisk else { return }
             alarmsOnDisk = (try? AlarmMemory.store(news, in: directory, on: fileSystem)) == nil ? nil : news
+        case .scrubbed(let time):
+            // Forgotten, it costs one scrub that comes early.
+            try? ScrubSchedule.store(time, in: directory, on: fileSystem)
+        case .scrub(let scrub, let handover): handover.give(scrub.value.step(over: snapshots))
         case .installed(let point):
             forgetReplaced(by: point)
         case .work(let work): perform(work)
@@ -438,6 +487,46 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             } catch {
                 report(.snapshotInstallFailed("\(error)"))
             }
+        }
+    }
+
+    // MARK: - Scrub
+
+    private func makeScrub() -> Scrub {
+        let figures = meter.withLock { $0.stateBytes }
+        return Scrub(log: log.log, files: knownFiles.map(\.value), byteCountExpected: figures)
+    }
+
+    private var scrubSource: ScrubSource {
+        ScrubSource(
+            openRows: { [self] index in
+                let engine = Handover<UncheckedBox<Home.StateEngineType>>()
+                stateThread?.add(.scrubEngine(engine))
+                if let engine = engine.take() { state.home.flushAhead(engine.value) }
+                let handover = Handover<Result<UncheckedBox<any StoredRows>, EngineError>>()
+                stateThread?.add(.scrubRows(index, handover))
+                if let rows = handover.take(within: Self.pauseMax) { return rows }
+                stateThread?.add(.endScrubPause)
+                return handover.take() ?? .failure(.io("the node is stopping"))
+            },
+            readSnapshots: { [self] scrub in
+                let handover = Handover<Scrub.Step>()
+                snapshotThread?.add(.scrub(scrub, handover))
+                return handover.take() ?? Scrub.Step()
+            },
+            stateGeneration: { [self] in stateGeneration.withLock { $0 } },
+            stateFile: { [directory] in "\(directory)/state" })
+    }
+
+    /// How long a scrub waits for the revision that another node's rows are of.
+    private static var pauseMax: DispatchTimeInterval { .seconds(2) }
+
+    private func openRows() -> Result<UncheckedBox<any StoredRows>, EngineError> {
+        do throws(EngineError) {
+            guard !state.isBroken else { throw .io("the state is damaged and is being rebuilt") }
+            return .success(UncheckedBox(try state.home.openStored(state.machine.engine)))
+        } catch {
+            return .failure(error)
         }
     }
 

@@ -40,6 +40,10 @@ package struct ServerConfiguration: Hashable, Sendable {
     package var feedAge = Interval.seconds(24 * 3_600)
     /// Free bytes below which the node takes no new entries; nil: max(256 MiB, 4 segments).
     package var diskReserve: Int?
+    /// How often the node reads every byte that it keeps; zero: only when it is asked to.
+    package var scrubPeriod = Interval.seconds(24 * 3_600)
+    /// Bytes a second that it reads for that.
+    package var scrubRate = 8 * 1_024 * 1_024
     package var valueSizeMax = Limits.valueSizeMaxDefault
     package var connectionsMax = Limits.connectionsMax
     package var connectionsPerAddressMax = Limits.connectionsPerAddressMax
@@ -196,6 +200,9 @@ extension ServerConfiguration {
             electionTimeoutMax >= electionTimeoutMin + electionTimeoutMin / 5,
             "--election-timeout needs a range whose end is at least 1.2 × its beginning, or the nodes campaign at the "
                 + "same moment")
+        try require(
+            scrubPeriod == .zero || (scrubPeriod >= .seconds(1) && scrubPeriod <= .seconds(366 * 24 * 3_600)),
+            "--scrub-period must be 0s (never) or from 1s to 8784h")
         try require(electionTimeoutMax <= .seconds(60), "--election-timeout may be 60s at most")
         try require(
             diskStallTimeout >= electionTimeoutMin / 2 && diskStallTimeout <= .seconds(60),
@@ -217,6 +224,8 @@ extension ServerConfiguration {
             "--feed-size may be half of --log-max at most (\(logSizeMax / 2 / mebibyte)MiB)")
         try require(
             feedAge >= .seconds(1) && feedAge <= .seconds(366 * 24 * 3_600), "--feed-age must be from 1s to 8784h")
+        try require(
+            (64 * 1_024...16 * 1_024 * mebibyte).contains(scrubRate), "--scrub-rate must be from 64KiB to 16GiB a second")
         try require(diskReserveSize >= 0, "--disk-reserve cannot be negative")
         try require(
             connectionsMax >= 16, "--connections-max must be 16 or more: peers and an administrator need places too")

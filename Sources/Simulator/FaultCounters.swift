@@ -3,9 +3,16 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case crashIdle = "crash.idle"
     case crashInPersist = "crash.beforePersist"
     case crashAfterPersist = "crash.afterPersist"
+    case crashAfterSend = "crash.afterSend"
     case crashBeforeApply = "crash.beforeApply"
+    case crashAfterApply = "crash.afterApply"
     case crashInFlush = "crash.flush"
-    case crashInSnapshot = "crash.snapshot"
+    case crashInSnapshotBuild = "crash.snapshotBuild"
+    case crashInSnapshotReceive = "crash.snapshotReceive"
+    case crashInSnapshotInstall = "crash.snapshotInstall"
+    case crashInLogTrim = "crash.logTrim"
+    case crashInSegmentRoll = "crash.segmentRoll"
+    case crashInStart = "crash.start"
     case crashAllNodes = "crash.allNodes"
     case powerLoss
     case pause
@@ -17,14 +24,40 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case directoryEntryLost = "dirEntry.lost"
     case slowDisk = "slow"
     case stuckDisk = "stuck"
+    case fullDisk = "disk.full"
     case bitFlipInLog = "bitflip.log"
+    case bitFlipInHardState = "bitflip.hardState"
+    case misdirectedWrite = "write.misdirected"
+    case syncLost = "sync.lost"
+    case olderDirectory = "directory.older"
+    case foreignDirectory = "directory.foreign"
+    /// A fault that would have destroyed too much, and was not done.
+    case faultRefused = "atlas.refused"
+    /// What became of them: a log that lost entries, one that had to begin without them, a node that had to ask what it
+    /// had promised, damage that a read met, a node that was told of what it had forgotten.
+    case logRepaired = "repair.log"
+    case logCutShort = "repair.short"
+    case promisesAsked = "repair.promises"
+    case damageRead = "repair.read"
+    case regressionTold = "repair.regressed"
+    case bitFlipInEngine = "bitflip.engine"
+    case bitFlipInSnapshot = "bitflip.snapshot"
+    case damagedSnapshotPiece = "bitflip.snapshotPiece"
+    case readError = "read.error"
+    case logMended = "log.mended"
+    case scrubbed = "scrub.ended"
     case bitFlipOnWire = "bitflip.wire"
-    case clog
+    case drop
     case delay
+    case clog
+    case swizzle
     case overtaken = "leader.overtaken"
     case partitionSymmetric = "partition.symmetric"
     case partitionOneWay = "partition.oneWay"
     case partitionNonTransitive = "partition.nonTransitive"
+    case partitionBridge = "partition.bridge"
+    case partitionRing = "partition.ring"
+    case outsideMajority = "majority.outsideBroken"
     case reset
     case halfOpen
     case slowReader
@@ -54,6 +87,23 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case damagedSnapshotFile = "snapshot.fileDamaged"
     case restored = "snapshot.restored"
     case generationChanged = "client.generationChanged"
+
+    /// Something is done to the cluster. All others count what came of that, or what clients and operators did.
+    package var isFault: Bool {
+        switch self {
+        // Each crash is counted by where it met the log; this is where else it struck, and what was lost.
+        case .crashBeforeApply, .crashInFlush, .crashAllNodes, .powerLoss, .tornWrite,
+            .unsyncedDropped, .directoryEntryLost, .changeMeetsCrash:
+            false
+        // What full disks, cut and stalled ways come to; and a network that loses much would drown all else.
+        case .noSpace, .halfOpen, .slowReader, .drop: false
+        case .add, .promote, .remove, .replace, .update, .snapshotInstalled: false
+        case .duplicate, .moveNode, .unknownOutcome, .abandonSession, .watchCompacted, .retry, .generationChanged: false
+        case .snapshotTaken, .scrubbed: false
+        case .faultRefused, .logRepaired, .logCutShort, .promisesAsked, .damageRead, .regressionTold, .logMended: false
+        default: true
+        }
+    }
 }
 
 package struct FaultCounters: Hashable, Sendable {
@@ -61,9 +111,10 @@ package struct FaultCounters: Hashable, Sendable {
 
     package init() {}
 
-    private static func place(_ kind: FaultKind) -> Int {
-        FaultKind.allCases.firstIndex(of: kind) ?? 0
-    }
+    private static let places = Dictionary(
+        uniqueKeysWithValues: zip(FaultKind.allCases, FaultKind.allCases.indices))
+
+    private static func place(_ kind: FaultKind) -> Int { places[kind] ?? 0 }
 
     package subscript(kind: FaultKind) -> Int { counts[Self.place(kind)] }
 
@@ -73,6 +124,6 @@ package struct FaultCounters: Hashable, Sendable {
         for place in counts.indices { counts[place] += other.counts[place] }
     }
 
-    /// What happened in all.
-    package var total: Int { counts.reduce(0, +) }
+    /// Faults in all, without what came of them.
+    package var total: Int { FaultKind.allCases.reduce(0) { $0 + ($1.isFault ? self[$1] : 0) } }
 }

@@ -38,8 +38,12 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
     package var quota = Int.max
     /// Operations that still succeed; then the machine is off. Nil: no end in sight.
     package var fuse: Int?
+    /// Asked before each operation that changes the disk: true when the machine is gone before it happens.
+    var strikes: ((DiskError.Operation) -> Bool)?
     /// The next sync, or the next write, fails.
     package var failsNextSync = false
+    /// What is read is not given back.
+    package var failsReads = false
     package var failsNextWrite = false
     /// Who counts what happened.
     package private(set) var faults = DiskFaults()
@@ -51,7 +55,6 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
         package var syncErrors = 0
         package var writeErrors = 0
         package var noSpace = 0
-        package var bitsFlipped = 0
     }
 
     package init(seed: UInt64) { chance = Chance(seed: seed, stream: 7) }
@@ -116,17 +119,66 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
         node.dirty = []
     }
 
+    /// What the platter and the process see of a file, both.
+    package func contents(of path: String) -> [UInt8] { names[path]?.bytes ?? [] }
+
+    /// Changes bytes of a file behind the back of whoever wrote it, on the platter, too. Its size stays.
+    package func alter(_ path: String, _ body: (inout [UInt8]) -> Void) {
+        guard let node = names[path] else { return }
+        let count = node.bytes.count
+        body(&node.bytes)
+        invariant(node.bytes.count == count, "a fault changed the size of \(path)")
+        let end = min(count, node.durable.count)
+        node.durable.replaceSubrange(0..<end, with: node.bytes[0..<end])
+        node.dirty.removeAll()
+    }
+
+    /// Another disk with the same contents, all of it durable.
+    package func copy(seed: UInt64) -> SimDisk {
+        let other = SimDisk(seed: seed)
+        other.assume(self)
+        return other
+    }
+
+    /// A disk that holds what this one would hold after a power loss that keeps nothing unsynced.
+    package func durableCopy(seed: UInt64) -> SimDisk {
+        let other = SimDisk(seed: seed)
+        for path in durableNames.keys.sorted() where durableDirectories.contains(Self.parent(of: path)) {
+            let taken = Node()
+            taken.bytes = durableNames[path]?.durable ?? []
+            taken.durable = taken.bytes
+            other.names[path] = taken
+        }
+        other.durableNames = other.names
+        other.directories = durableDirectories
+        other.durableDirectories = durableDirectories
+        return other
+    }
+
+    /// Takes on all that another disk holds, as if it had been so for long.
+    package func assume(_ other: SimDisk) {
+        names = other.names.mapValues { node in
+            let taken = Node()
+            taken.bytes = node.bytes
+            taken.durable = node.bytes
+            return taken
+        }
+        durableNames = names
+        directories = other.directories
+        durableDirectories = directories
+        changes = [:]
+    }
+
     /// Turns one bit of a file's platter bytes; what turns it back, or nil when there is no such byte.
     package func flipBit(in path: String, at offset: Int, bit: Int) -> (() -> Void)? {
         guard let node = names[path], offset < node.durable.count, offset < node.bytes.count else { return nil }
         let mask = UInt8(1) << UInt8(bit & 7)
-        node.bytes[offset] ^= mask
-        node.durable[offset] ^= mask
-        faults.bitsFlipped += 1
-        return {
+        let turn = {
             node.bytes[offset] ^= mask
             node.durable[offset] ^= mask
         }
+        turn()
+        return turn
     }
 
     package var usedBytes: Int { names.values.reduce(0) { $0 + $1.bytes.count } }
@@ -161,13 +213,21 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
     }
 
     fileprivate func burn(_ operation: DiskError.Operation, _ path: String) throws(DiskError) {
+        if fuse == nil, let strikes, Self.isChange(operation), strikes(operation) { fuse = 0 }
         guard let left = fuse else { return }
         guard left > 0 else { throw DiskError(.io, operation, path: path, reason: "the machine is off") }
         fuse = left - 1
     }
 
+    private static func isChange(_ operation: DiskError.Operation) -> Bool {
+        switch operation {
+        case .open, .read, .list: false
+        default: true
+        }
+    }
+
     package func open(_ path: String, _ mode: FileMode) throws(DiskError) -> any File {
-        try burn(.open, path)
+        try burn(mode == .create ? .create : .open, path)
         if mode == .create {
             guard directories.contains(Self.parent(of: path)) else {
                 throw DiskError(.notFound, .create, path: path, reason: "no such directory")
@@ -281,6 +341,7 @@ private final class SimFile: File, @unchecked Sendable {
 
     func read(at offset: Int, count: Int) throws(DiskError) -> [UInt8] {
         try disk.burn(.read, path)
+        if disk.failsReads { throw DiskError(.io, .read, path: path, offset: offset, reason: "injected error") }
         let start = min(offset, node.bytes.count)
         return Array(node.bytes[start..<min(start + count, node.bytes.count)])
     }

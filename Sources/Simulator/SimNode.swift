@@ -34,6 +34,15 @@ final class SimEngineHome: EngineHome, @unchecked Sendable {
     }
 
     func removeOthers() { successor = nil }
+    func flushAhead(_ engine: MemoryEngine) {}
+    func openStored(_ engine: MemoryEngine) -> any StoredRows { MemoryStoredRows(engine.makeView()) }
+
+    /// The state as it would be found after a crash, in a home of its own.
+    func durableCopy() -> SimEngineHome {
+        let other = SimEngineHome(isVolatile: isVolatile)
+        other.live = live.durableCopy()
+        return other
+    }
 
     func processEnded() {
         successor = nil
@@ -56,6 +65,7 @@ enum LogJob {
     case compact(through: LogIndex, time: ClusterTime)
     case reset(SnapshotPoint, Membership, ClusterTime)
     case seal
+    case repair(Slab)
 }
 
 enum StateJob {
@@ -70,6 +80,15 @@ enum SnapshotJob {
     case work(SnapshotWork)
     case build(SnapshotSource<MemoryView>)
     case installed(SnapshotPoint)
+}
+
+/// What maintenance goes by: while none of it changes, there is nothing to do.
+struct Maintained: Equatable {
+    var applied = LogIndex.zero
+    var floor = LogIndex.zero
+    var last = LogIndex.zero
+    var logSize = 0
+    var usage = DiskUsage(used: 0, free: 0)
 }
 
 /// A running process: the replica, its storage, and what its threads have to do.
@@ -97,12 +116,19 @@ final class SimProcess {
     var heard: [(node: NodeID, connection: SimConnection)] = []
     /// Nodes that are being asked who they are; no connection where there is nobody to ask.
     var questions: [(token: UInt64, connection: SimConnection?)] = []
-    /// The deadline for which an event is scheduled.
+    var scrub: SimScrub?
+    /// A scrub has found one damaged, and no other was made since.
+    var hasDamagedSnapshot = false
+    /// When its replica wants to be woken, by its own clock.
     var deadline = Instant.never
+    /// The one event that wakes it: its number, and its time. It may come too early, and is then put off.
     var deadlineNumber = 0
+    var wakesAt = Instant.never
     /// A node whose deadline is over and over in the past would burn a processor for nothing.
     var wokenAt = Instant.zero
     var wakeUpsAtOnce = 0
+    /// What the last look at log, state and disk has found.
+    var maintained = Maintained()
 
     init(
         replica: consuming Replica, log: LogKeeper, state: StateKeeper<SimEngineHome>,
@@ -130,6 +156,12 @@ final class SimNode {
     /// Rises with each start.
     var life = 0
     var pausedUntil = Instant.zero
+    /// What happens to it when it wakes.
+    var held: [World.Event] = []
+    /// The life in which it was asked to stop.
+    var stoppingLife: Int?
+    /// The machine has died in the middle of something (CrashPoints), and nothing it does counts any more.
+    var struckAt: CrashPoint?
     /// What a write takes.
     var diskLatencyMin = Interval.microseconds(150)
     var diskLatencyMax = Interval.milliseconds(4)
@@ -141,8 +173,29 @@ final class SimNode {
     /// Its commit index when it was last seen to lead, and in which term.
     var leaderCommit: (term: Term, index: LogIndex)?
     var lastRevision = LogIndex.zero
-    /// What was damaged while the node was down, and how to undo it.
-    var repairs: [() -> Void] = []
+    /// Its log is being repaired; then there is no process.
+    var repair: SimRepair?
+    /// Something was done to its disk that it has not got over yet.
+    var isWounded = false
+    /// Nobody has cleared the alarm: it verifies its whole log whenever it starts.
+    var wasDamaged = false
+    /// The next start finds less than it had promised, and is told of the rest by others.
+    var losesPromises = false
+    /// Its log as it was before damage took the end; what was there binds it still.
+    var boundBy: SegmentedLog?
+    /// What its disk will turn out to hold when it has gone down.
+    var memory: SimMemory?
+    /// Where its log ended before it forgot without knowing it.
+    var forgotten: EntryID?
+    /// Its own contents, while it is given another's.
+    var ownDisk: SimDisk?
+    /// Bytes of its log were damaged while it ran, and are not mended yet.
+    var hasLogDamage = false
+    /// The next piece of a snapshot that it gives is damaged after it was checked.
+    var damagesNextPiece = false
+    /// The disk does not give back what is next read from the log.
+    var failsNextLogRead = false
+    var scrubbedAt = Instant.zero
 
     // Where the members change.
     /// It was there when the cluster was founded, and has its directory still.
@@ -173,6 +226,8 @@ final class SimNode {
         self.clock = clock
     }
 
+    /// The state of an older moment.
+    func takeBack(_ older: SimEngineHome) { home = older }
     /// An empty disk, on which the member `id` of a restored cluster is to be made.
     func becomeRestored(_ id: NodeID, diskSeed: UInt64, isVolatile: Bool) {
         let (wasFounder, port) = (isFounder, peerPort)
@@ -195,6 +250,12 @@ final class SimNode {
         log = nil
         hardState = .initial
         lastRevision = .zero
-        repairs = []
+        repair = nil
+        isWounded = false
+        wasDamaged = false
+        losesPromises = false
+        boundBy = nil
+        memory = nil
+        forgotten = nil
     }
 }

@@ -23,7 +23,17 @@ extension World {
             checkLeaderCommit(node, raft)
         }
         if settings.changesMembers { checkMembership(node, process) }
+        if node.isWounded || node.boundBy != nil { checkRecovery(node, raft) }
         if settings.hasTinyLimits { checkBounds(of: node, process) }
+    }
+
+    /// What it had promised it holds again, or a later leader has put something else in its place.
+    private func checkRecovery(_ node: SimNode, _ raft: Raft) {
+        if !raft.holdsPromised, raft.isLeader { fail("\(node.name) leads, and lacks what it has promised") }
+        guard raft.holdsPromised, raft.votingAllowed, raft.durableIndex >= node.forgotten?.index ?? .zero else { return }
+        node.isWounded = false
+        node.boundBy = nil
+        node.forgotten = nil
     }
 
     /// Raft §5.4.2: a leader commits by counting only where an entry of its own term is the last of what it commits. What
@@ -60,6 +70,7 @@ extension World {
     }
 
     func checkReopened(_ node: SimNode, _ log: SegmentedLog) {
+        node.losesPromises = false
         checkPromise(log.hardState, of: node)
         if let before = node.log, before.last.index > log.lastIndex || log.last.term < before.last.term {
             // What it held when it stopped; a truncation that reached the disk unheard is seen in the term.
@@ -72,7 +83,9 @@ extension World {
     }
 
     /// An entry counts as held where the log reaches back no further: it was in the state when it was cut.
-    private func holds(_ node: SimNode, _ id: EntryID) -> Bool { Self.holds(node.log, id) }
+    private func holds(_ node: SimNode, _ id: EntryID) -> Bool {
+        Self.holds(node.log, id) || Self.holds(node.boundBy, id)
+    }
 
     /// The same of an incarnation, wherever it is now.
     func holds(_ node: NodeID, _ id: EntryID) -> Bool {
@@ -198,6 +211,7 @@ extension World {
             let states = machines.map { $0.process?.state.machine.applied }
             fail("the states of \(machines[0].name) and \(node.name) differ: \(states)")
         }
+        checkContents(machines)
         checkChanges()
         if let node = nodes.first(where: { $0.process != nil }) { checkOwners(node) }
         for node in nodes where node.process?.replica.isDrained == false {

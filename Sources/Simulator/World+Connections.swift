@@ -49,7 +49,11 @@ extension World {
             guard case .node(let peer, _) = connection.called, let process = nodes[number].process else { return }
             process.outgoing[peer] = connection
             let id = nodes[peer].id
-            turn(nodes[number]) { $0.peerUp(id) }
+            let acknowledged = greet(nodes[peer], from: nodes[number])
+            turn(nodes[number]) {
+                $0.toldOfAcknowledgement(acknowledged, by: id)
+                $0.peerUp(id)
+            }
         }
     }
 
@@ -119,8 +123,9 @@ extension World {
     func delivered(_ bytes: [UInt8], over connection: SimConnection, toCalled: Bool) {
         let end = connection.end(called: toCalled)
         guard connection.isOpen(atCalled: toCalled), isAlive(end) else { return }
-        var inbox = toCalled ? connection.toCalled.inbox : connection.toCaller.inbox
-        inbox.append(contentsOf: bytes)
+        // Mostly nothing was waiting, and what comes is whole: then no byte is copied.
+        var inbox = connection.takeInbox(toCalled: toCalled)
+        if inbox.isEmpty { inbox = bytes } else { inbox.append(contentsOf: bytes) }
         let isSound: Bool
         switch end {
         case .client(let number, let id): isSound = clientReceived(clients[number], id, &inbox)
@@ -136,7 +141,7 @@ extension World {
                 isSound = nodeReceived(node, connection, &inbox)
             }
         }
-        if toCalled { connection.toCalled.inbox = inbox } else { connection.toCaller.inbox = inbox }
+        connection.putBack(inbox, toCalled: toCalled)
         guard !isSound else { return }
         close(connection, atCalled: toCalled)
         endReachedLocally(connection, atCalled: toCalled)
@@ -169,7 +174,7 @@ extension World {
                 badBytes(from: connection, "\(error)")
             }
         }
-        inbox.removeFirst(consumed)
+        inbox.drop(consumed)
         return isSound
     }
 }

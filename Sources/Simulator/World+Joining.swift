@@ -58,8 +58,11 @@ extension World {
         let identity = NodeIdentity(
             cluster: record.identity, name: node.name, incarnation: node.id, foundingRecord: record.encoded())
         do {
-            try identity.store(in: Self.directory, on: node.disk)
+            try during(.start, node) { () throws(DiskError) in
+                try identity.store(in: Self.directory, on: node.disk)
+            }
         } catch {
+            guard !endedByCrash(node) else { return .notEmpty }
             tell("\(node.name) cannot keep what it is given: \(error)")
             // What is on its disk now shows at the next start.
             stopJoining(node, losingPower: true)
@@ -82,7 +85,7 @@ extension World {
     /// A client has called a node that belongs to no cluster.
     func answerWithoutCluster(_ node: SimNode, _ connection: SimConnection, _ inbox: inout [UInt8]) -> Bool {
         var consumed = 0
-        defer { inbox.removeFirst(consumed) }
+        defer { inbox.drop(consumed) }
         do {
             while let frame = try FrameHeader.scan(
                 inbox.rawSpan.extracting(consumed..<inbox.count), sizeMax: Limits.frameSizeMaxDefault)

@@ -7,6 +7,7 @@ internal import MetadataModel
 internal import RaftCore
 internal import ReplicaCore
 internal import ReplicaStorage
+internal import Snapshots
 internal import StateEngine
 
 /// Processes: how they start, what their threads do, how they end. The threads do what those of the server do, by the
@@ -17,26 +18,37 @@ extension World {
     // MARK: - Start
 
     func start(_ node: SimNode) {
-        guard !node.isRunning, node.isInUse, violation == nil else { return }
+        guard !node.isRunning, node.repair == nil, node.isInUse, violation == nil,
+            majority?.isDead(node.number) != true
+        else { return }
         node.life += 1
         node.pausedUntil = .zero
+        wake(node)
         do {
-            if settings.changesMembers, try !takeIdentity(node) { return }
+            if settings.changesMembers, try !during(.start, node, { try takeIdentity(node) }) { return }
         } catch {
             return refusedToStart(node, error)
         }
+        guard !endedByCrash(node) else { return }
         startReplica(node)
     }
 
-    func startReplica(_ node: SimNode) {
+    func startReplica(_ node: SimNode, startsShort: Bool = false) {
         var logSettings = LogSettings()
         logSettings.segmentSize = settings.segmentSize
         do {
-            let opened = try OpenedNode(
-                fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
-                founding: node.record ?? founding, home: node.home, logSettings: logSettings,
-                knownLevel: node.featureLevel)
+            let opened = try during(.start, node) {
+                try OpenedNode(
+                    fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
+                    founding: node.record ?? founding, home: node.home, logSettings: logSettings,
+                    verifiesWholeLog: node.wasDamaged, startsShort: startsShort, knownLevel: node.featureLevel)
+            }
+            guard !endedByCrash(node) else { return }
             for note in opened.notes { tell("\(node.name) \(note)") }
+            if startsShort {
+                node.boundBy = node.boundBy ?? node.log
+                node.log = nil
+            }
             checkReopened(node, opened.log.log)
             let replica = Replica(
                 opened.restored, settings: replicaSettings(of: node), seed: nodeChance.next(),
@@ -45,7 +57,10 @@ extension World {
                 replica: replica, log: opened.log, state: opened.state, snapshots: opened.snapshots,
                 exports: SnapshotExports(cluster: identity, founding: (node.record ?? founding).membership),
                 nodeCount: nodes.count)
+            opened.state.machine.checkpointInterval = settings.checkpointInterval
             node.process?.snapshotThrough = opened.state.machine.applied.last.index
+        } catch LogOpenError.damaged(let damages) {
+            return beginRepair(of: node, damages)
         } catch {
             return refusedToStart(node, error)
         }
@@ -59,9 +74,9 @@ extension World {
         turn(node) { _ in }
     }
 
-    /// Right where the disk failed or bytes were damaged, wrong everywhere else. Damage is then taken back, as an
-    /// operator would bring in a mirrored copy, and the node has to start.
-    private func refusedToStart(_ node: SimNode, _ error: any Error) {
+    /// Right where the disk failed or is another's, wrong everywhere else.
+    func refusedToStart(_ node: SimNode, _ error: any Error) {
+        guard !endedByCrash(node) else { return }
         tell("\(node.name) does not start: \(error)")
         if isTooOld(node, error) {
             node.disk.processEnded()
@@ -69,10 +84,7 @@ extension World {
         } else if Self.diskError(in: error) != nil {
             node.disk.losePower()
             node.home.processEnded()
-        } else if !node.repairs.isEmpty {
-            for repair in node.repairs { repair() }
-            node.repairs = []
-        } else {
+        } else if !putBackOwn(node, error) {
             return fail("\(node.name) does not start: \(error)")
         }
         schedule(.start(node: node.number), after: .milliseconds(500))
@@ -94,6 +106,7 @@ extension World {
         replica.tailSizeMax = settings.tailSizeMax
         if settings.entriesPerAppendMax > 0 { replica.raft.entriesPerAppendMax = settings.entriesPerAppendMax }
         if settings.inflightMessagesMax > 0 { replica.raft.inflightMessagesMax = settings.inflightMessagesMax }
+        replica.raft.heartbeatInterval = settings.heartbeatInterval
         if settings.requestsPendingMax > 0 { replica.requestsPendingMax = settings.requestsPendingMax }
         replica.featureLevel = node.featureLevel
         return replica
@@ -102,7 +115,7 @@ extension World {
     // MARK: - Turns
 
     func turn(_ node: SimNode, _ body: (inout Replica) -> Void) {
-        guard let process = node.process else { return }
+        guard let process = node.process, node.struckAt == nil else { return }
         process.replica.beginTurn(now: node.clock.monotonic(at: now), wall: node.clock.wall(at: now))
         body(&process.replica)
         let effects = process.replica.endTurn()
@@ -122,6 +135,11 @@ extension World {
                 .logRead(node: node.number, life: node.life, read),
                 after: nodeChance.skewed(.microseconds(50), .milliseconds(5)))
         }
+        for slab in effects.logRepairs {
+            process.logThread.add(.repair(slab))
+            goOn(node, log: process)
+        }
+        for order in effects.scrubs { carryOut(order, of: node, process) }
         for work in effects.snapshot {
             if case .build = work {
                 process.stateThread.add(.snapshotSource)
@@ -135,6 +153,7 @@ extension World {
         for (slot, bytes) in effects.toClients {
             guard let connection = process.clients[Int(slot.position)] else { continue }
             send(bytes, over: connection, toCalled: false)
+            guard !dies(node, at: .afterSend) else { return }
         }
         for slot in effects.closingClients {
             guard let connection = process.clients[Int(slot.position)] else { continue }
@@ -144,6 +163,7 @@ extension World {
         for (peer, bytes) in effects.toPeers {
             guard let connection = connection(of: process, to: peer) else { continue }
             send(bytes, over: connection, toCalled: true)
+            guard !dies(node, at: .afterSend) else { return }
         }
         for peer in effects.closingPeers {
             for connection in inbound(of: process, from: peer) {
@@ -155,14 +175,26 @@ extension World {
         for notice in effects.notices { noticed(notice, by: node) }
         guard effects.nextDeadline != process.deadline else { return }
         process.deadline = effects.nextDeadline
+        // An event that comes earlier is put off when it comes.
+        if dueTime(node, process) < process.wakesAt { wakeLater(node, process) }
+    }
+
+    private func dueTime(_ node: SimNode, _ process: SimProcess) -> Instant {
+        max(now, node.clock.worldTime(of: process.deadline))
+    }
+
+    private func wakeLater(_ node: SimNode, _ process: SimProcess) {
+        guard process.deadline != .never else { return }
+        process.wakesAt = dueTime(node, process)
         process.deadlineNumber += 1
         queue.add(
-            .deadline(node: node.number, life: node.life, number: process.deadlineNumber),
-            at: max(now, node.clock.worldTime(of: effects.nextDeadline)))
+            .deadline(node: node.number, life: node.life, number: process.deadlineNumber), at: process.wakesAt)
     }
 
     func deadlineReached(_ node: SimNode, _ number: Int) {
         guard let process = node.process, process.deadlineNumber == number else { return }
+        process.wakesAt = .never
+        guard dueTime(node, process) <= now else { return wakeLater(node, process) }
         process.deadline = .never
         process.wakeUpsAtOnce = process.wokenAt == now ? process.wakeUpsAtOnce + 1 : 0
         process.wokenAt = now
@@ -183,8 +215,15 @@ extension World {
         case .quarantined(let index, _, _):
             if !diverged.contains(node.number) { fail("\(node.name) quarantines itself at \(index)") }
         case .stateRebuilt: diverged.remove(node.number)
+        case .logMended:
+            counters.add(.logMended)
+            if node.process?.replica.isMending == false { node.hasLogDamage = false }
         case .digestsDiffer(let index): fail("digests differ at \(index)")
-        case .regressed: fail("\(node.name) says of itself that it has lost what was on its disk: \(notice)")
+        case .regressed:
+            if node.forgotten == nil {
+                fail("\(node.name) says of itself that it has lost what was on its disk: \(notice)")
+            }
+            counters.add(.regressionTold)
         case .membershipChanged:
             if settings.changesMembers { schedule(.linksChanged(node: node.number, life: node.life), after: .zero) }
         default: break
@@ -210,8 +249,9 @@ extension World {
         do throws(DiskError) {
             switch job {
             case .work(let work):
-                try process.log.perform(work)
+                try during(.beforePersist, node) { () throws(DiskError) in try process.log.perform(work) }
                 logWritten(work, by: node, process.log.log)
+                guard !dies(node, at: .afterPersist) else { return }
                 finishLogJob(node, process)
                 turn(node) { $0.logWritten(work.ticket) }
                 schedule(.logIdle(node: node.number, life: node.life), after: .milliseconds(2))
@@ -219,26 +259,43 @@ extension World {
                 let before = process.log.log.firstIndex
                 var retention = LogRetention()
                 retention.bytes = settings.logRetention
-                let first = try process.log.compact(through: floor, retention, time: time)
+                let first = try during(.logTrim, node) { () throws(DiskError) in
+                    try process.log.compact(through: floor, retention, time: time)
+                }
                 finishLogJob(node, process)
                 checkCompacted(node, process)
                 if first > before { turn(node) { $0.compacted(through: first.previous) } }
             case .reset(let point, let membership, let time):
-                try process.log.log.reset(to: point.last)
+                try during(.snapshotInstall, node) { () throws(DiskError) in
+                    try process.log.log.reset(to: point.last)
+                }
                 finishLogJob(node, process)
                 snapshotInstalled(point, membership, time, on: node, process)
             case .seal:
-                try process.log.log.seal()
-                try process.log.log.prepareNextSegment()
+                try during(.segmentRoll, node) { () throws(DiskError) in
+                    try process.log.log.seal()
+                    try process.log.log.prepareNextSegment()
+                }
                 finishLogJob(node, process)
+            case .repair(let slab):
+                guard try process.log.log.repair(slab) else {
+                    return fail("\(node.name): entries \(slab.indexes) contradict those around the damage")
+                }
+                finishLogJob(node, process)
+                turn(node) { $0.logRepaired(faulty: process.log.log.faultyRanges) }
             }
         } catch {
+            process.maintained = Maintained()
+            guard !endedByCrash(node) else { return }
             switch (error.kind, job) {
             case (.noSpace, .work):
                 // Nothing was promised: it waits until there is room.
                 schedule(.logDone(node: node.number, life: node.life), after: .milliseconds(250))
                 turn(node) { $0.diskChanged(DiskUsage(used: 0, free: 0), .exhausted) }
             case (.noSpace, .compact), (.noSpace, .seal): finishLogJob(node, process)
+            case (.noSpace, .repair):
+                finishLogJob(node, process)
+                turn(node) { $0.logRepaired(faulty: process.log.log.faultyRanges) }
             default:
                 // A failed write or sync is final: the process ends, and has answered nothing that depends on it.
                 tell("\(node.name) stops: \(error)")
@@ -262,19 +319,25 @@ extension World {
 
     func logRead(_ node: SimNode, _ read: LogRead) {
         guard let process = node.process else { return }
+        if node.failsNextLogRead { counters.add(.readError) }
+        node.disk.failsReads = node.failsNextLogRead
+        node.failsNextLogRead = false
+        defer { node.disk.failsReads = false }
         do throws(LogReadError) {
             let slabs = try process.log.perform(read)
+            node.disk.failsReads = false
             turn(node) { $0.logRead(read, slabs: slabs) }
-        } catch where read.purpose == .feed {
-            turn(node) { $0.feedUnreadable(through: read.range.upperBound) }
         } catch {
-            // Damage that only a read could find: the process ends, and what was damaged is brought back.
-            guard !node.repairs.isEmpty else { return fail("\(node.name) cannot read its log: \(error)") }
-            tell("\(node.name) stops: \(error)")
-            for repair in node.repairs { repair() }
-            node.repairs = []
-            stopProcess(of: node, losingPower: false)
-            schedule(.start(node: node.number), after: .milliseconds(500))
+            node.disk.failsReads = false
+            switch error {
+            case .compacted where read.purpose == .feed: turn(node) { $0.feedUnreadable(through: read.range.upperBound) }
+            case .compacted, .disk: fail("\(node.name) cannot read its log: \(error)")
+            case .damaged(let damage):
+                process.log.log.takeOut(damage)
+                var isMended = false
+                turn(node) { isMended = $0.logReadFailed(read, damage.indexes, reason: damage.description) }
+                if !isMended { stopForDamage(node, damage.description) }
+            }
         }
     }
 
@@ -294,7 +357,13 @@ extension World {
         do {
             switch job {
             case .work(let work): try perform(work, node, process)
-            case .flush: process.state.machine.engine.flush()
+            case .flush:
+                guard !dies(node, at: .flush) else { return }
+                process.state.machine.engine.flush()
+                guard !dies(node, at: .flush) else { return }
+            case .checkFlush where process.state.isBroken: break
+            case .snapshotSource where process.state.isBroken:
+                turn(node) { $0.snapshotBuildFailed(reason: "the state is damaged") }
             case .checkFlush:
                 let index = try durableApplied(process)
                 turn(node) { $0.flushed(through: index) }
@@ -302,9 +371,12 @@ extension World {
                 process.snapshotThread.add(.build(try process.state.snapshotSource()))
                 goOn(node, snapshots: process)
             case .adopt(let engine, let point, let membership, let time, let resetsLog):
+                guard !dies(node, at: .snapshotInstall) else { return }
                 try process.state.adopt(engine)
+                process.state.machine.checkpointInterval = settings.checkpointInterval
                 for slot in process.exports.endAll() { turn(node) { $0.exportEnded(slot) } }
                 checkAdopted(node, process)
+                guard !dies(node, at: .snapshotInstall) else { return }
                 process.snapshotThread.add(.installed(point))
                 goOn(node, snapshots: process)
                 if resetsLog {
@@ -315,7 +387,11 @@ extension World {
                 }
             }
         } catch {
-            fail("the state of \(node.name) cannot be kept: \(error)")
+            if let error = error as? MachineError, let outcome = try? process.state.broke(error) {
+                turn(node) { outcome.deliver(to: &$0) }
+            } else {
+                fail("the state of \(node.name) cannot be kept: \(error)")
+            }
         }
         if let process = node.process { goOn(node, state: process) }
     }
@@ -326,10 +402,12 @@ extension World {
     }
 
     private func perform(_ work: ApplyWork, _ node: SimNode, _ process: SimProcess) throws {
+        if case .entries = work { guard !dies(node, at: .beforeApply) else { return } }
         let outcome = try process.state.perform(work, now: node.clock.monotonic(at: now))
         switch outcome {
         case .applied(let report):
             if case .entries(let slabs, _) = work { checkApplied(slabs, report, by: node, process) }
+            guard !dies(node, at: .afterApply) else { return }
             turn(node) { $0.applied(report) }
         case .answered, .answeredWithDamage, .damaged, .sessionsListed, .orphansFound, .fed, .feedDamaged,
             .feedFailed:
@@ -351,28 +429,41 @@ extension World {
         process.snapshotThread.isBusy = false
         switch job {
         case .build(let source):
-            do {
-                let point = try process.snapshots.build(source, founding: (node.record ?? founding).membership)
+            do throws(SnapshotKeeperError) {
+                let point = try during(.snapshotBuild, node) { () throws(SnapshotKeeperError) in
+                    try process.snapshots.build(source, founding: (node.record ?? founding).membership)
+                }
                 process.snapshotThrough = point.last.index
+                process.hasDamagedSnapshot = false
                 turn(node) { $0.snapshotBuilt(point) }
             } catch {
-                turn(node) { $0.snapshotBuildFailed(reason: "\(error)") }
+                turn(node) { replica in
+                    replica.snapshotBuildFailed(reason: "\(error)")
+                    if case .snapshot(.engine(.corrupt(let reason))) = error {
+                        replica.stateDamaged(reason: reason, isUsable: true)
+                    }
+                }
             }
         case .installed(let point):
             forgetReplaced(by: point, node, process)
         case .work(let work): perform(work, node, process)
         }
+        guard !endedByCrash(node) else { return }
         if let process = node.process { goOn(node, snapshots: process) }
     }
 
     private func forgetReplaced(by point: SnapshotPoint, _ node: SimNode, _ process: SimProcess) {
         do throws(SnapshotKeeperError) {
             if process.state.home.isVolatile {
-                try process.snapshots.keepTaken()
+                try during(.snapshotInstall, node) { () throws(SnapshotKeeperError) in
+                    try process.snapshots.keepTaken()
+                }
                 process.snapshotThrough = point.last.index
                 turn(node) { $0.snapshotBuilt(point) }
             } else {
-                try process.snapshots.discardTaken()
+                try during(.snapshotInstall, node) { () throws(SnapshotKeeperError) in
+                    try process.snapshots.discardTaken()
+                }
             }
         } catch {
             // What stays is removed before the next attempt; a volatile state is kept by the next snapshot.
@@ -385,7 +476,12 @@ extension World {
         case .build: break
         case .loadPiece(let piece, let peer):
             do throws(SnapshotKeeperError) {
-                let bytes = try process.snapshots.load(piece)
+                var bytes = try process.snapshots.load(piece)
+                if node.damagesNextPiece, !bytes.isEmpty {
+                    node.damagesNextPiece = false
+                    counters.add(.damagedSnapshotPiece)
+                    bytes[bytes.count / 2] ^= 0x20
+                }
                 turn(node) { $0.snapshotPieceLoaded(piece, bytes: bytes, for: peer) }
             } catch {
                 turn(node) { $0.snapshotPieceDamaged(piece, reason: "\(error)", for: peer) }
@@ -393,10 +489,12 @@ extension World {
         case .storePiece(let piece, let bytes):
             do {
                 if let number = piece.chunk {
-                    try process.snapshots.store(bytes, number: number)
+                    try during(.snapshotReceive, node) { try process.snapshots.store(bytes, number: number) }
                     turn(node) { $0.snapshotChunkStored(number) }
                 } else {
-                    let (point, count, firstMissing) = try process.snapshots.begin(bytes)
+                    let (point, count, firstMissing) = try during(.snapshotReceive, node) {
+                        try process.snapshots.begin(bytes)
+                    }
                     turn(node) { $0.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing) }
                 }
             } catch {
@@ -405,7 +503,9 @@ extension World {
         case .install(let point, let resetsLog):
             do {
                 let engine = process.state.home.makeSuccessor()
-                let (membership, time) = try process.snapshots.install(into: engine)
+                let (membership, time) = try during(.snapshotInstall, node) {
+                    try process.snapshots.install(into: engine)
+                }
                 process.stateThread.add(.adopt(engine, point, membership, time, resetsLog: resetsLog))
                 goOn(node, state: process)
             } catch {
@@ -418,6 +518,17 @@ extension World {
 
     func maintain(_ node: SimNode) {
         guard let process = node.process else { return }
+        let free = max(0, node.disk.quota - node.disk.usedBytes)
+        let usage = DiskUsage(used: UInt64(node.disk.usedBytes), free: UInt64(free))
+        let floor = process.replica.compactionFloor(isLogFull: false)
+        let found = Maintained(
+            applied: process.state.machine.applied.last.index, floor: floor, last: process.log.log.lastIndex,
+            logSize: process.log.log.byteCount, usage: usage)
+        // Where nothing has happened since, nothing is to be done, and the next look has time.
+        guard found != process.maintained || nodeChance.happens(percent: 20) else {
+            return schedule(.maintain(node: node.number, life: node.life), after: .seconds(2))
+        }
+        process.maintained = found
         schedule(.maintain(node: node.number, life: node.life), after: .milliseconds(500))
         if nodeChance.happens(percent: 60) { process.stateThread.add(.flush) }
         process.stateThread.add(.checkFlush)
@@ -427,11 +538,9 @@ extension World {
             process.stateThread.add(.snapshotSource)
         }
         goOn(node, state: process)
-        let floor = process.replica.compactionFloor(isLogFull: false)
         process.logThread.add(.compact(through: floor, time: node.clock.wall(at: now)))
         goOn(node, log: process)
-        let free = max(0, node.disk.quota - node.disk.usedBytes)
-        let usage = DiskUsage(used: UInt64(node.disk.usedBytes), free: UInt64(free))
+        scrubIfDue(node)
         turn(node) { $0.diskChanged(usage, DiskLevel(free: usage.free, reserve: UInt64(4 * settings.segmentSize))) }
     }
 
@@ -439,14 +548,15 @@ extension World {
 
     /// The process is gone between two instructions. Its sockets close; what its threads were doing stops where it was.
     /// - Parameter losingPower: the machine goes with it: what was not synced may be lost.
-    func stopProcess(of node: SimNode, losingPower: Bool) {
+    /// - Parameter interrupting: its threads may have been anywhere in what they were doing.
+    func stopProcess(of node: SimNode, losingPower: Bool, interrupting: Bool = true) {
         guard let process = node.process else { return }
         let raft = process.replica.raft
         if raft.isLeader, raft.configuration.isJoint || raft.configurationIndex > raft.commitIndex {
             counters.add(.changeMeetsCrash)
         }
         countRefusals(of: node, process)
-        interruptThreads(of: node, process)
+        if interrupting { interruptThreads(of: node, process) }
         if losingPower {
             counters.add(.powerLoss)
             node.disk.losePower()
@@ -476,9 +586,16 @@ extension World {
                 let isWhole = (try? process.log.perform(work)) != nil
                 counters.add(isWhole ? .crashAfterPersist : .crashInPersist)
             case .compact(let floor, let time):
-                _ = try? process.log.compact(through: floor, LogRetention(), time: time)
-            case .reset(let point, _, _): try? process.log.log.reset(to: point.last)
-            case .seal: try? process.log.log.seal()
+                let before = process.log.log.firstIndex
+                let first = try? process.log.compact(through: floor, LogRetention(), time: time)
+                if first.map({ $0 > before }) ?? true { counters.add(.crashInLogTrim) }
+            case .reset(let point, _, _):
+                counters.add(.crashInSnapshotInstall)
+                try? process.log.log.reset(to: point.last)
+            case .seal:
+                counters.add(.crashInSegmentRoll)
+                try? process.log.log.seal()
+            case .repair(let slab): _ = try? process.log.log.repair(slab)
             }
             node.disk.fuse = nil
         } else {
@@ -493,12 +610,13 @@ extension World {
             }
         }
         if process.snapshotThread.isBusy, let job = process.snapshotThread.first {
-            counters.add(.crashInSnapshot)
             node.disk.fuse = faultChance.number(in: 0...12)
             switch job {
             case .build(let source):
+                counters.add(.crashInSnapshotBuild)
                 _ = try? process.snapshots.build(source, founding: (node.record ?? founding).membership)
             case .work(.storePiece(let piece, let bytes)):
+                counters.add(.crashInSnapshotReceive)
                 if let number = piece.chunk {
                     try? process.snapshots.store(bytes, number: number)
                 } else {

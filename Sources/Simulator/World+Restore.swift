@@ -319,15 +319,13 @@ extension World {
             return fail("client \(client.number) is told that its own generation is over")
         }
         counters.add(.generationChanged)
-        schedule(
-            .special(.renewClient(client.number)), after: restoreChance.interval(.zero, .milliseconds(800)))
+        let pause = isFaulty ? restoreChance.interval(.zero, .milliseconds(800)) : .zero
+        schedule(.special(.renewClient(client.number)), after: pause)
     }
 
     /// At peace everybody asks once more, and is told.
     func restoreFinishes() {
         guard restoration.stage == .done else { return }
-        for client in clients where client.generation != identity.generation {
-            schedule(.special(.renewClient(client.number)), after: .zero)
-        }
+        for client in clients where client.generation != identity.generation && client.items.isEmpty { renew(client) }
     }
 }

@@ -36,8 +36,8 @@ package final class World {
         case snapshotDone(node: Int, life: Int)
         case logRead(node: Int, life: Int, LogRead)
         case clientDeadline(client: Int, number: Int)
-        case clientThinks(client: Int)
-        case nextFault
+        case clientThinks(client: Int, round: Int)
+        case nextFault(round: Int)
         case faultEnds(Fault)
         // Where the members change.
         case linksChanged(node: Int, life: Int)
@@ -48,7 +48,11 @@ package final class World {
         case leaderIsStruck
         case retire(node: Int, id: NodeID)
         case upgrade(node: Int)
+        case rhythmChanges
+        case wake(node: Int)
+        case repairRound(node: Int, life: Int)
         case special(Special)
+        case state(StateEvent)
     }
 
     package let seed: UInt64
@@ -64,6 +68,15 @@ package final class World {
     var reachability: Reachability
     var network = NetworkSettings()
     var isFaulty = true
+    /// A majority is healed, and whoever is outside it is not.
+    var majority: Majority?
+    var majoritiesHealed = 0
+    /// Clients work and faults strike, often; else both do now and then.
+    var isBusy = true
+    /// Rises whenever that changes.
+    var rhythmRound = 0
+    /// Events since time went on.
+    private var eventsAtOnce = 0
 
     // One stream of chance for each concern.
     var networkChance: Chance
@@ -74,9 +87,19 @@ package final class World {
     var coordinationChance: Chance
     var watchChance: Chance
     var releaseChance: Chance
+    var rhythmChance: Chance
+    var lossChance: Chance
+    var majorityChance: Chance
+    var diskChance: Chance
+
+    /// Where processes die, beside the faults that are drawn by time.
+    var crashes: CrashPlan
     var oldLeaderChance: Chance
     var clientChance: Chance
     var restoreChance: Chance
+    var stateFaults: StateFaults
+    /// When the faults ended.
+    var healedAt = Instant.zero
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -147,14 +170,22 @@ package final class World {
         coordinationChance = Chance(seed: seed, stream: 7)
         watchChance = Chance(seed: seed, stream: 8)
         releaseChance = Chance(seed: seed, stream: 9)
+        rhythmChance = Chance(seed: seed, stream: 20)
+        lossChance = Chance(seed: seed, stream: 21)
+        majorityChance = Chance(seed: seed, stream: 22)
+        diskChance = Chance(seed: seed, stream: 23)
+        crashes = CrashPlan(seed: seed)
         oldLeaderChance = Chance(seed: seed, stream: 41)
         clientChance = Chance(seed: seed, stream: 44)
         restoreChance = Chance(seed: seed, stream: 42)
+        stateFaults = StateFaults(seed: seed)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
         unknown = [[(operation: Operation, content: [UInt8])]](repeating: [], count: Workload.groupCount)
         network.delayMax = settings.networkDelayMax
+        network.lossPercent = settings.lossPercent
+        if network.isSlow { counters.add(.delay) }
 
         for number in 0..<settings.nodeCount {
             let disk = SimDisk(seed: shape.next())
@@ -181,9 +212,15 @@ package final class World {
         founding.featureLevel = foundingLevel
         for node in nodes { schedule(.start(node: node.number), after: nodeChance.interval(.zero, .milliseconds(200))) }
         for client in clients {
-            schedule(.clientThinks(client: client.number), after: nodeChance.interval(.zero, .milliseconds(500)))
+            schedule(
+                .clientThinks(client: client.number, round: 0), after: nodeChance.interval(.zero, .milliseconds(500)))
         }
-        if settings.injectsFaults { schedule(.nextFault, after: .seconds(2)) }
+        if settings.injectsFaults {
+            schedule(.nextFault(round: 0), after: .seconds(2))
+            if settings.enabled[Fault.Class.crash.rawValue] { crashes.mode = .drawn }
+        }
+        startRhythm()
+        startStateFaults()
         startWatchers()
         startObservers()
         planOldLeaders()
@@ -195,9 +232,14 @@ package final class World {
 
     func schedule(_ event: Event, after interval: Interval) { queue.add(event, at: now + interval) }
 
+    /// Nothing that makes sense happens so often at one instant.
+    private static let eventsAtOnceMax = 1_000_000
+
     /// Runs until `end` or the first violation.
     func run(until end: Instant) {
         while violation == nil, let next = queue.pop(notAfter: end) {
+            eventsAtOnce = next.time == now ? eventsAtOnce + 1 : 0
+            if eventsAtOnce > Self.eventsAtOnceMax { fail("time stands still") }
             now = next.time
             handle(next.event)
         }
@@ -212,7 +254,7 @@ package final class World {
 
     private func handle(_ event: Event) {
         if let number = node(concernedBy: event), nodes[number].pausedUntil > now {
-            queue.add(event, at: nodes[number].pausedUntil)
+            nodes[number].held.append(event)
             return
         }
         note(event)
@@ -235,8 +277,8 @@ package final class World {
         case .snapshotDone(let node, let life): if isRunning(node, life) { snapshotDone(nodes[node]) }
         case .logRead(let node, let life, let read): if isRunning(node, life) { logRead(nodes[node], read) }
         case .clientDeadline(let client, let number): clientDeadlineReached(clients[client], number)
-        case .clientThinks(let client): clientThinks(clients[client])
-        case .nextFault: nextFault()
+        case .clientThinks(let client, let round): if round == rhythmRound { clientThinks(clients[client]) }
+        case .nextFault(let round): if round == rhythmRound { nextFault() }
         case .faultEnds(let fault): end(fault)
         case .linksChanged(let node, let life): if isRunning(node, life) { linksChanged(nodes[node]) }
         case .callMember(let node, let life, let member):
@@ -247,8 +289,12 @@ package final class World {
         case .operatorActs: operatorActs()
         case .leaderIsStruck: strikeLeader()
         case .retire(let node, let id): retire(nodes[node], id)
-        case .upgrade(let node): upgrade(node)
+        case .upgrade(let node): upgradeIsDue(node)
+        case .rhythmChanges: rhythmChanges()
+        case .wake(let node): wake(nodes[node])
+        case .repairRound(let node, let life): if nodes[node].life == life { repairRound(nodes[node]) }
         case .special(let special): happened(special)
+        case .state(let event): stateEvent(event)
         }
     }
 
@@ -264,10 +310,10 @@ package final class World {
         case .dialPeer(let node, _, _), .deadline(let node, _, _), .maintain(let node, _), .logDone(let node, _),
             .logIdle(let node, _), .stateDone(let node, _), .snapshotDone(let node, _), .logRead(let node, _, _),
             .linksChanged(let node, _), .callMember(let node, _, _), .questionEnds(let node, _, _),
-            .joinRound(let node, _):
+            .joinRound(let node, _), .repairRound(let node, _), .state(.scrubStep(let node, _, _)):
             return node
         case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
-            .operatorActs, .leaderIsStruck, .retire, .upgrade:
+            .operatorActs, .leaderIsStruck, .retire, .upgrade, .rhythmChanges, .wake, .state(.nextFault):
             return nil
         case .special(let special): return special.node
         }
@@ -298,7 +344,7 @@ package final class World {
         case .snapshotDone(let node, _): mix(UInt64(node) << 8 | 14)
         case .logRead(let node, _, let read): mix(read.range.lowerBound.rawValue << 16 | UInt64(node) << 8 | 15)
         case .clientDeadline(let client, _): mix(UInt64(client) << 8 | 16)
-        case .clientThinks(let client): mix(UInt64(client) << 8 | 17)
+        case .clientThinks(let client, _): mix(UInt64(client) << 8 | 17)
         case .nextFault: mix(18)
         case .faultEnds: mix(19)
         case .linksChanged(let node, _): mix(UInt64(node) << 8 | 20)
@@ -309,7 +355,12 @@ package final class World {
         case .leaderIsStruck: mix(25)
         case .retire(let node, _): mix(UInt64(node) << 8 | 26)
         case .upgrade(let node): mix(UInt64(node) << 8 | 27)
-        case .special(let special): mix(special.number << 8 | 28)
+        case .rhythmChanges: mix(28)
+        case .wake(let node): mix(UInt64(node) << 8 | 29)
+        case .repairRound(let node, _): mix(UInt64(node) << 8 | 30)
+        case .special(let special): mix(special.number << 8 | 31)
+        case .state(.nextFault): mix(32)
+        case .state(.scrubStep(let node, _, _)): mix(UInt64(node) << 8 | 33)
         }
     }
 

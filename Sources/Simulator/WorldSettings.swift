@@ -2,12 +2,14 @@ package import Basics
 
 /// What a world is like. Everything that is nil is drawn from the seed.
 package struct WorldSettings: Sendable {
-    /// 3 or 5; 0: drawn.
+    /// 1 to 7; 0: drawn.
     package var nodeCount = 0
     package var clientCount = 0
     /// How long faults strike.
     package var faultyTime = Interval.seconds(20)
     package var injectsFaults = true
+    /// Between the faults and the end of all of them, a majority alone has to get well.
+    package var healsMajorityFirst = true
     /// An operator changes the members all the time.
     package var changesMembers = false
     /// Some nodes begin with an old release.
@@ -30,10 +32,15 @@ package struct WorldSettings: Sendable {
     /// Clients that want to know who leads; none unless asked for.
     package var observerCount = 0
     package var networkDelayMax = Interval.zero
+    /// Of a hundred pieces of bytes, how many come late because they were lost.
+    var lossPercent = 0
     /// Of a hundred times that a fault is due, how often which one; 0 switches a class off for this seed.
     var enabled: [Bool] = []
     var faultPauseMax = Interval.seconds(2)
     var thinkTimeMax = Interval.milliseconds(150)
+    /// The same between bursts.
+    var lullFaultPauseMax = Interval.seconds(10)
+    var lullThinkTimeMax = Interval.seconds(10)
     /// Of all clients; 0: drawn.
     package var sessionTimeout = Interval.zero
     /// Machines on which no member was founded.
@@ -50,6 +57,9 @@ package struct WorldSettings: Sendable {
     /// Bounds of what the core sends; 0: those that ship.
     var entriesPerAppendMax = 0
     var inflightMessagesMax = 0
+    /// Entries between two checkpoints of the sessions.
+    var checkpointInterval: UInt64 = 0
+    var heartbeatInterval = Interval.milliseconds(100)
 
     package init() {}
 
@@ -68,6 +78,9 @@ package struct WorldSettings: Sendable {
         return drawn
     }
 
+    /// As often as they are here.
+    private static let nodeCounts = [1, 2, 3, 3, 3, 3, 3, 3, 3, 3, 3, 4, 4, 5, 5, 5, 5, 6, 7, 7]
+
     /// Each optional class of faults is on or off for a whole seed, so that rare mixtures come up as well as all at
     /// once.
     func drawn(_ chance: inout Chance, swarm: inout Chance, limits: inout Chance) -> WorldSettings {
@@ -77,8 +90,8 @@ package struct WorldSettings: Sendable {
             return world.drawn(&chance, swarm: &swarm, limits: &limits)
         }
         var drawn = self
-        let isFive = chance.happens(percent: 25)
-        if nodeCount == 0 { drawn.nodeCount = isFive ? 5 : 3 }
+        let nodes = chance.pick(Self.nodeCounts)
+        if nodeCount == 0 { drawn.nodeCount = nodes }
         let clients = chance.number(in: 6...10)
         if clientCount == 0 { drawn.clientCount = clients }
         let retention = chance.pick([0, 0, 16, 64, 256])
@@ -87,12 +100,17 @@ package struct WorldSettings: Sendable {
         if segmentSize == 0 { drawn.segmentSize = size * 1_024 }
         let tail = chance.pick([1, 8, 64, 16_384])
         if tailSizeMax == 0 { drawn.tailSizeMax = tail * 1_024 }
-        let delay = chance.pick([1, 5, 30, 100])
+        // A quarter of it is the mean.
+        let delay = chance.pick([1, 4, 20, 100, 400])
+        let loss = chance.pick([0, 0, 0, 1, 5, 30])
+        if injectsFaults { drawn.lossPercent = loss }
         if networkDelayMax == .zero { drawn.networkDelayMax = .milliseconds(Int64(delay)) }
         drawn.driftsClocks = driftsClocks && chance.happens(percent: 70)
         drawn.hasVolatileState = hasVolatileState || chance.happens(percent: 15)
         drawn.faultPauseMax = .milliseconds(Int64(chance.pick([300, 1_000, 3_000])))
         drawn.thinkTimeMax = .milliseconds(Int64(chance.pick([40, 100, 300])))
+        drawn.lullFaultPauseMax = .milliseconds(Int64(chance.pick([6_000, 15_000, 30_000])))
+        drawn.lullThinkTimeMax = .milliseconds(Int64(chance.pick([8_000, 20_000])))
         let timeout = chance.pick([2, 5, 10])
         if sessionTimeout == .zero { drawn.sessionTimeout = .seconds(Int64(timeout)) }
         drawn.enabled = Fault.Class.allCases.map { _ in chance.happens(percent: 70) }
@@ -100,6 +118,8 @@ package struct WorldSettings: Sendable {
             drawn.enabled = Fault.Class.allCases.map(focus.contains)
             drawn.faultPauseMax = min(drawn.faultPauseMax, .milliseconds(500))
         }
+        drawn.checkpointInterval = chance.pick([50, 400, 65_536])
+        drawn.heartbeatInterval = .milliseconds(Int64(chance.pick([100, 200, 300])))
         if hasTinyLimits {
             drawn.requestsPendingMax = limits.pick([1, 2, 4, 8])
             drawn.clientConnectionsMax = limits.pick([2, 4, 6, 1_000])
@@ -126,7 +146,7 @@ package enum FaultFocus: Sendable {
     func contains(_ fault: Fault.Class) -> Bool {
         switch fault {
         case .crash: true
-        case .partition, .cut, .clog, .pause, .wireDamage, .clock, .transfer: self != .storage
+        case .partition, .cut, .clog, .swizzle, .pause, .wireDamage, .clock, .transfer: self != .storage
         case .crashAll, .slowDisk, .diskError, .fullDisk, .bitFlip: self != .network
         }
     }

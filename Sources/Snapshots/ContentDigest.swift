@@ -47,6 +47,34 @@ package struct ContentDigest: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
+/// The digest of `ContentDigest(ofRowsIn:of:)`, over rows that come one by one, in key order.
+package struct RowDigester {
+    private let ranges: [KeyRange]
+    private var hasher = ContentHasher()
+    private var pending: [UInt8] = []
+
+    package init(ranges: [KeyRange]) { self.ranges = ranges }
+
+    package mutating func add(_ key: RawSpan, _ value: RawSpan) {
+        guard ranges.contains(where: { $0.contains(key) }) else { return }
+        RowFormat.append(key, value, to: &pending)
+        if pending.count >= ChunkCut.sizeMin { hashPending() }
+    }
+
+    package mutating func finish() -> ContentDigest {
+        hashPending()
+        return hasher.finish()
+    }
+
+    private mutating func hashPending() {
+        var bytes: [UInt8] = []
+        swap(&bytes, &pending)
+        hasher.update(bytes.rawSpan)
+        bytes.removeAll(keepingCapacity: true)
+        swap(&bytes, &pending)
+    }
+}
+
 /// SHA-256 over bytes that come in pieces.
 struct ContentHasher {
     private var hasher = SHA256()

@@ -14,6 +14,13 @@ package final class MemoryEngine: Engine {
 
     /// The next read that touches a key in this range finds it damaged, once. For the simulator.
     package var readFault: KeyRange?
+    /// Every read that touches a key in this range finds it damaged, also in views that there are already. For the
+    /// simulator.
+    package var damagedRows: KeyRange? {
+        get { damage.range }
+        set { damage.range = newValue }
+    }
+    private let damage = MemoryDamage()
 
     package init() {}
 
@@ -41,7 +48,7 @@ package final class MemoryEngine: Engine {
         }
     }
 
-    package func makeView() -> MemoryView { MemoryView(rows) }
+    package func makeView() -> MemoryView { MemoryView(rows, damage) }
 
     // MARK: Writing
 
@@ -67,6 +74,15 @@ package final class MemoryEngine: Engine {
         rows = durableRows
         byteCount = durableByteCount
         unflushedByteCount = 0
+    }
+
+    /// Another engine with the rows of the last flush.
+    package func durableCopy() -> MemoryEngine {
+        let other = MemoryEngine()
+        other.durableRows = durableRows
+        other.durableByteCount = durableByteCount
+        other.crash()
+        return other
     }
 
     package var statistics: EngineStatistics {
@@ -98,26 +114,47 @@ package final class MemoryEngine: Engine {
     }
 
     private func checkFault(_ key: RawSpan) throws(EngineError) {
+        try damage.check(key)
         guard let readFault, readFault.contains(key) else { return }
         self.readFault = nil
         throw .corrupt("injected fault in a row of \(key.byteCount) bytes of key")
     }
 }
 
+/// Which rows of an engine and its views cannot be read.
+///
+/// `@unchecked Sendable`: set by the simulator only, in which everything happens on one thread.
+private final class MemoryDamage: @unchecked Sendable {
+    var range: KeyRange?
+
+    func check(_ key: RawSpan) throws(EngineError) {
+        guard let range, range.contains(key) else { return }
+        throw .corrupt("a damaged row of \(key.byteCount) bytes of key")
+    }
+}
+
 /// The rows of a `MemoryEngine` at one moment.
 package final class MemoryView: EngineView {
     private let rows: SortedPages<[UInt8]>
+    private let damage: MemoryDamage
 
-    fileprivate init(_ rows: SortedPages<[UInt8]>) { self.rows = rows }
+    fileprivate init(_ rows: SortedPages<[UInt8]>, _ damage: MemoryDamage) {
+        self.rows = rows
+        self.damage = damage
+    }
 
-    package func get(_ key: RawSpan) -> [UInt8]? { rows.value(for: key) }
+    package func get(_ key: RawSpan) throws(EngineError) -> [UInt8]? {
+        try damage.check(key)
+        return rows.value(for: key)
+    }
 
     package func scan(
         from: [UInt8], to: [UInt8]?, reversed: Bool,
         _ body: (_ key: RawSpan, _ value: RawSpan) throws(EngineError) -> ScanStep
     ) throws(EngineError) {
         try rows.scan(from: from, to: to, reversed: reversed) { (key, value) throws(EngineError) in
-            try body(key.rawSpan, value.rawSpan)
+            try damage.check(key.rawSpan)
+            return try body(key.rawSpan, value.rawSpan)
         }
     }
 }

@@ -36,6 +36,7 @@ package enum ClientRequest: ~Escapable {
     case snapshotPiece(SnapshotPieceRequest)
     case changeMembers(MemberChange)
     case clearAlarm(String)
+    case scrub(ScrubRequest)
     case watch(WatchRequest)
     /// Of the watch that the frame's request id names; no reply.
     case watchCredit(bytes: UInt32)
@@ -69,6 +70,7 @@ package enum ClientRequest: ~Escapable {
         case .snapshotPiece: return .snapshotPiece(try SnapshotPieceRequest(decoding: &reader))
         case .changeMembers: return .changeMembers(try MemberChange(decoding: &reader))
         case .clearAlarm: return .clearAlarm(try reader.readText())
+        case .scrub: return .scrub(try ScrubRequest(decoding: &reader))
         case .watch: return .watch(try WatchRequest(decoding: &reader))
         case .watchCredit: return .watchCredit(bytes: try reader.readUInt32())
         case .watchCancel: return .watchCancel

@@ -13,6 +13,7 @@ package enum ControlReply: Hashable, Sendable {
     case snapshotPiece(SnapshotPieceReply)
     case membersChanged(MemberChangeReply)
     case alarmCleared(AlarmClearedReply)
+    case scrub(ScrubReply)
     /// The request of that kind was refused.
     case failed(ReplyError, ClientFrameKind)
 
@@ -27,6 +28,7 @@ package enum ControlReply: Hashable, Sendable {
         case .snapshotPiece: .snapshotPiece
         case .membersChanged: .changeMembers
         case .alarmCleared: .clearAlarm
+        case .scrub: .scrub
         case .failed(_, let kind): kind
         }
     }
@@ -64,6 +66,9 @@ package enum ControlReply: Hashable, Sendable {
         case .alarmCleared(let reply):
             Reply.writeSuccess(revision: reply.revision, into: &writer)
             writer.write(reply.count)
+        case .scrub(let reply):
+            Reply.writeSuccess(revision: reply.revision, into: &writer)
+            reply.report.encodeFields(into: &writer)
         case .failed(let error, _): error.encode(revision: .zero, into: &writer)
         }
         writer.endFrame(start)
@@ -99,6 +104,7 @@ package enum ControlReply: Hashable, Sendable {
                 MemberChangeReply(revision: revision, node: node, leader: try reader.readLeaderHint()))
         case .clearAlarm:
             return .alarmCleared(AlarmClearedReply(revision: revision, count: try reader.readUInt16()))
+        case .scrub: return .scrub(ScrubReply(revision: revision, report: try ScrubReport(decoding: &reader)))
         case .mutate, .query, .goingAway, .watch, .watchCredit, .watchCancel:
             throw .invalid("reply of another kind")
         }

@@ -27,6 +27,8 @@ package enum ClientFrameKind: UInt16, Hashable, Sendable, CaseIterable {
     case snapshotPiece = 33
     /// Forgets alarms whose cause is over, at the node that is asked.
     case clearAlarm = 34
+    /// Has the node that is asked read every byte that it keeps.
+    case scrub = 35
 }
 
 /// What two nodes say to each other, on the peer port only.
@@ -46,6 +48,8 @@ package enum PeerFrameKind: UInt16, Hashable, Sendable, CaseIterable {
     case snapshotChunk = 264
     case foundingProbe = 265
     case foundingCommit = 266
-    /// Committed entries, for a node whose log is damaged.
+    /// Entries for a node whose log is damaged.
     case logEntries = 267
+    /// Term and last entry, for a node that has lost its own.
+    case promises = 268
 }

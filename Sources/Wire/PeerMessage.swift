@@ -42,11 +42,15 @@ package enum PeerMessage: Hashable, Sendable {
     /// Payload: the founding record. The node is to make it durable before it answers.
     case foundingCommit
     case foundingCommitReply(FoundingOutcome)
-    /// Asks for committed entries, from the first on as many as one reply holds.
-    case logEntries(from: LogIndex, through: LogIndex)
-    /// Payload: records of one term, the first of which is `from`; empty when the sender does not have them, or does
-    /// not know all that was asked for to be committed.
-    case logEntriesReply(from: LogIndex)
+    /// Asks for entries, from the first on as many as one reply holds.
+    case logEntries(RepairQuestion)
+    /// Payload: records of one term, the first of which is `first`; empty when the sender does not have them, or does
+    /// not know whether they are those that are asked for.
+    case logEntriesReply(RepairAnswer)
+    /// Asks what a node has promised that has lost this of itself.
+    case promises
+    /// Payload: the members as the sender knows them; empty when it does not.
+    case promisesReply(KnownPromises)
 
     package var kind: PeerFrameKind {
         switch self {
@@ -62,16 +66,17 @@ package enum PeerMessage: Hashable, Sendable {
         case .foundingProbe, .foundingProbeReply: .foundingProbe
         case .foundingCommit, .foundingCommitReply: .foundingCommit
         case .logEntries, .logEntriesReply: .logEntries
+        case .promises, .promisesReply: .promises
         }
     }
 
     package var isReply: Bool {
         switch self {
         case .helloReply, .pong, .forwardedMutationReply, .sessionTouchesReply, .snapshotManifestReply,
-            .snapshotChunkReply, .foundingProbeReply, .foundingCommitReply, .logEntriesReply:
+            .snapshotChunkReply, .foundingProbeReply, .foundingCommitReply, .logEntriesReply, .promisesReply:
             true
         case .hello, .ping, .raft, .forwardedMutation, .sessionTouches, .digestReport, .memberReport,
-            .snapshotManifest, .snapshotChunk, .foundingProbe, .foundingCommit, .logEntries:
+            .snapshotManifest, .snapshotChunk, .foundingProbe, .foundingCommit, .logEntries, .promises:
             false
         }
     }

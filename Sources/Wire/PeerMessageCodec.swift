@@ -65,7 +65,9 @@ extension PeerMessage {
             let first = LogIndex(try reader.readUInt64())
             let last = LogIndex(try reader.readUInt64())
             guard first > .zero, first <= last else { throw .invalid("range of log entries") }
-            return .logEntries(from: first, through: last)
+            let anchor = try reader.readEntryID()
+            return .logEntries(RepairQuestion(wanted: first...last, anchor: anchor, last: try reader.readEntryID()))
+        case .promises: return .promises
         }
     }
 
@@ -88,14 +90,25 @@ extension PeerMessage {
                 throw .unknown("founding outcome", UInt64(number))
             }
             return .foundingCommitReply(outcome)
-        case .logEntries: return .logEntriesReply(from: LogIndex(try reader.readUInt64()))
+        case .logEntries:
+            let first = LogIndex(try reader.readUInt64())
+            let number = try reader.readUInt8()
+            guard let basis = RepairBasis(rawValue: number) else { throw .unknown("basis", UInt64(number)) }
+            let isWhole = try reader.readBool()
+            return .logEntriesReply(
+                RepairAnswer(first: first, basis: basis, isWhole: isWhole, last: try reader.readEntryID()))
+        case .promises:
+            let term = Term(try reader.readUInt64())
+            let last = try reader.readEntryID()
+            return .promisesReply(
+                KnownPromises(currentTerm: term, last: last, configurationIndex: LogIndex(try reader.readUInt64())))
         case .raft, .digestReport, .memberReport: throw .invalid("reply to what asks for none")
         }
     }
 
     private func encodeFields(into writer: inout ByteWriter) {
         switch self {
-        case .ping, .pong, .forwardedMutationReply, .snapshotManifestReply, .foundingCommit: break
+        case .ping, .pong, .forwardedMutationReply, .snapshotManifestReply, .foundingCommit, .promises: break
         case .hello(let hello): hello.encode(into: &writer)
         case .helloReply(let reply): reply.encode(into: &writer)
         case .raft(let message): RaftMessageCodec.encode(message, into: &writer)
@@ -116,10 +129,20 @@ extension PeerMessage {
         case .foundingProbe(let members): writer.write(members)
         case .foundingProbeReply(let reply): reply.encode(into: &writer)
         case .foundingCommitReply(let outcome): writer.write(outcome.rawValue)
-        case .logEntries(let first, let last):
-            writer.write(first.rawValue)
-            writer.write(last.rawValue)
-        case .logEntriesReply(let first): writer.write(first.rawValue)
+        case .logEntries(let question):
+            writer.write(question.wanted.lowerBound.rawValue)
+            writer.write(question.wanted.upperBound.rawValue)
+            writer.write(question.anchor)
+            writer.write(question.last)
+        case .logEntriesReply(let answer):
+            writer.write(answer.first.rawValue)
+            writer.write(answer.basis.rawValue)
+            writer.write(answer.isWhole)
+            writer.write(answer.last)
+        case .promisesReply(let promises):
+            writer.write(promises.currentTerm.rawValue)
+            writer.write(promises.last)
+            writer.write(promises.configurationIndex.rawValue)
         }
     }
 }

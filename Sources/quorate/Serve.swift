@@ -50,6 +50,10 @@ struct Serve: AsyncParsableCommand {
         help: ArgumentHelp(
             "Free space below which it takes nothing new. (default: 256MiB or 4 segments)", valueName: "SIZE"))
     var diskReserve: String?
+    @Option(help: ArgumentHelp("How often it reads every byte that it keeps. (default: 24h; 0s: never)", valueName: "TIME"))
+    var scrubPeriod: String?
+    @Option(help: ArgumentHelp("Bytes a second that it reads for that. (default: 8MiB)", valueName: "SIZE"))
+    var scrubRate: String?
     @Option(help: ArgumentHelp("Largest value. (default: 4MiB)", valueName: "SIZE")) var valueSizeMax: String?
     @Option(help: ArgumentHelp("Connections in all. (default: 10000)", valueName: "N")) var connectionsMax: String?
     @Option(help: ArgumentHelp("Connections from one address. (default: 1000)", valueName: "N"))
@@ -86,7 +90,7 @@ struct Serve: AsyncParsableCommand {
             (.advertisePeer, advertisePeer), (.heartbeatInterval, heartbeatInterval),
             (.electionTimeout, electionTimeout), (.diskStallTimeout, diskStallTimeout), (.segmentSize, segmentSize),
             (.logMax, logMax), (.feedSize, feedSize), (.feedAge, feedAge), (.diskReserve, diskReserve),
-            (.valueSizeMax, valueSizeMax),
+            (.scrubPeriod, scrubPeriod), (.scrubRate, scrubRate), (.valueSizeMax, valueSizeMax),
             (.tlsCert, tls.tlsCert), (.tlsKey, tls.tlsKey), (.tlsCA, tls.tlsCa),
             (.connectionsMax, connectionsMax), (.connectionsPerAddress, connectionsPerAddress), (.logLevel, logLevel),
             (.logFormat, logFormat),

@@ -19,6 +19,8 @@ enum ServeSetting: String, CaseIterable {
     case feedSize = "feed-size"
     case feedAge = "feed-age"
     case diskReserve = "disk-reserve"
+    case scrubPeriod = "scrub-period"
+    case scrubRate = "scrub-rate"
     case valueSizeMax = "value-size-max"
     case connectionsMax = "connections-max"
     case connectionsPerAddress = "connections-per-address"
@@ -81,6 +83,8 @@ struct ServeSettings {
         if let size = try optional(.feedSize, size) { configuration.feedSize = size }
         if let age = try optional(.feedAge, time) { configuration.feedAge = age }
         if let size = try optional(.diskReserve, size) { configuration.diskReserve = size }
+        if let period = try optional(.scrubPeriod, time) { configuration.scrubPeriod = period }
+        if let rate = try optional(.scrubRate, size) { configuration.scrubRate = rate }
         if let size = try optional(.valueSizeMax, size) { configuration.valueSizeMax = size }
         if let count = try optional(.connectionsMax, count) {
             configuration.connectionsMax = count

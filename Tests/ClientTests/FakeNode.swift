@@ -184,7 +184,7 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
                 WatchFrame.writeCreated(
                     requestID: id, revision: request.from.previous, floor: LogIndex(1), into: &writer)
             case .watchCredit, .watchCancel: return
-            case .changeMembers, .clearAlarm, .snapshot, .snapshotPiece, .unknown:
+            case .changeMembers, .clearAlarm, .scrub, .snapshot, .snapshotPiece, .unknown:
                 ClientReply.refuse(kind: header.kind, requestID: id, ReplyError(.unimplemented), into: &writer)
             }
             connection.send(writer.takeBytes())

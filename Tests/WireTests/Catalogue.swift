@@ -355,7 +355,16 @@ enum Catalogue {
                         isEmpty: true, node: NodeID(0xA2), name: "n2", members: members, featureLevel: 1)), []
             ),
             (.foundingCommit, [1]), (.foundingCommitReply(.mismatch), []),
-            (.logEntries(from: LogIndex(5), through: LogIndex(9)), []), (.logEntriesReply(from: LogIndex(5)), [1, 2]),
+            (.logEntries(RepairQuestion(wanted: LogIndex(5)...LogIndex(9), anchor: last, last: last)), []),
+            (
+                .logEntriesReply(RepairAnswer(first: LogIndex(5), basis: .committed, isWhole: true, last: last)),
+                [1, 2]
+            ),
+            (.promises, []),
+            (
+                .promisesReply(KnownPromises(currentTerm: Term(8), last: last, configurationIndex: LogIndex(4))),
+                [3, 4]
+            ),
         ] + raft.map { (.raft($0), []) }
 
     static func encoded(_ message: PeerMessage, payload: [UInt8] = []) -> [UInt8] {

@@ -65,7 +65,7 @@ import Wire
                 case .query(_, let query): _ = try Query(decoding: query)
                 case .unknown: Issue.record("\(name) is of no known kind")
                 case .hello, .keepAlive, .status, .initialize, .ping, .snapshot, .snapshotPiece, .changeMembers,
-                    .clearAlarm, .watch, .watchCredit, .watchCancel:
+                    .clearAlarm, .scrub, .watch, .watchCredit, .watchCancel:
                     break
                 }
             }

@@ -1,0 +1,112 @@
+internal import Basics
+internal import Disk
+internal import LogStore
+internal import MetadataModel
+internal import RaftCore
+internal import ReplicaCore
+
+/// Knows what is on which disk, so that no fault takes the last good copy of anything or a promise that nobody else could
+/// vouch for. What it lets pass has to be survived.
+///
+/// It does not reckon with what a fault should do: the fault is done, the disk is looked at with the product's own eyes,
+/// and if too much is gone the fault is undone as if it had never been.
+struct FaultAtlas {
+    /// What one disk holds.
+    struct Copy {
+        let node: SimNode
+        let log: LogInspection
+        /// Entries behind it are not synced yet.
+        let durable: LogIndex
+
+        var last: EntryID {
+            durable >= log.last.index
+                ? log.last : EntryID(term: log.knownTerm(at: durable) ?? .zero, index: durable)
+        }
+
+        func isReadable(_ range: ClosedRange<LogIndex>) -> Bool {
+            range.lowerBound >= log.firstIndex && range.upperBound <= min(durable, log.last.index)
+                && !log.faultyRanges.contains { $0.overlaps(range) }
+        }
+
+        func shares(_ entry: EntryID) -> Bool {
+            entry.term > .zero && entry.index <= durable && log.knownTerm(at: entry.index) == entry.term
+        }
+
+        /// In the log, or in the state that has made it superfluous there.
+        func holds(_ entry: EntryID) -> Bool {
+            entry.index <= log.previous.index || shares(entry) && isReadable(entry.index...entry.index)
+        }
+    }
+
+    let copies: [Copy]
+    private let isMajority: (Int) -> Bool
+    private let changesMembers: Bool
+
+    init(_ world: World) {
+        let members = world.oracle.members.newest.membership
+        copies = world.nodes.compactMap { node in
+            members.member(node.id) == nil ? nil : FaultAtlas.look(at: node, world.identity)
+        }
+        let count = world.nodes.count
+        isMajority = { 2 * $0 > count }
+        changesMembers = world.settings.changesMembers
+    }
+
+    static func look(at node: SimNode, _ identity: ClusterIdentity) -> Copy? {
+        guard node.isInUse, let log = try? LogInspection(
+            fileSystem: node.disk, directory: "/data/log", salt: identity.salt, nodeID: node.id)
+        else { return nil }
+        return Copy(node: node, log: log, durable: node.process?.replica.raft.durableIndex ?? log.last.index)
+    }
+
+    private func others(than node: SimNode) -> [Copy] { copies.filter { $0.node !== node } }
+
+    /// Whether the node on whose disk `after` is now what `before` was comes back whole by itself.
+    func allows(_ before: Copy, to after: Copy) -> Bool {
+        let others = others(than: before.node)
+        guard after.log.report.promisesAreKnown else { return allowsLostPromises(before, others) }
+        // What is taken for a torn end was promised.
+        guard after.log.last == before.log.last, after.log.hardState == before.log.hardState else { return false }
+        return after.log.faultyRanges.allSatisfy { hole in
+            let anchor = after.log.anchor(of: hole)
+            let givers = others.filter { copy in
+                copy.isReadable(hole) && (copy.shares(anchor) || copy.shares(after.log.last))
+                    || !copy.node.isWounded && copy.log.previous.index >= hole.upperBound && copy.last >= after.log.last
+            }
+            // Where members come and go, who has it today may be gone tomorrow.
+            return changesMembers ? givers.count == others.count : !givers.isEmpty
+        }
+    }
+
+    /// All other voters have to tell what they know, and each entry has to be somewhere else.
+    private func allowsLostPromises(_ before: Copy, _ others: [Copy]) -> Bool {
+        guard !changesMembers, others.count == copies.count - 1, others.count > 1,
+            others.allSatisfy({ !$0.node.isWounded })
+        else { return false }
+        return entries(of: before, after: before.log.previous.index).allSatisfy { entry in
+            others.contains { $0.holds(entry) }
+        }
+    }
+
+    /// Whether nobody is misled by a node that does not know what it has forgotten: all that it had, and the terms that it
+    /// took part in, are known to a majority without it.
+    func allowsForgetting(_ before: Copy, back to: Copy) -> Bool {
+        let others = others(than: before.node)
+        guard !changesMembers, others.count == copies.count - 1, others.allSatisfy({ !$0.node.isWounded }),
+            others.allSatisfy({ $0.log.currentTerm >= before.log.currentTerm }), to.log.report.promisesAreKnown,
+            to.log.faultyRanges.isEmpty
+        else { return false }
+        return entries(of: before, after: min(to.log.last.index, before.log.last.index)).allSatisfy { entry in
+            isMajority(others.count { $0.holds(entry) })
+        }
+    }
+
+    /// The entries of `copy` behind `index`, as far as their terms are known.
+    private func entries(of copy: Copy, after index: LogIndex) -> [EntryID] {
+        let first = max(index.next, copy.log.firstIndex)
+        guard first <= copy.log.last.index else { return [] }
+        return (first.rawValue...copy.log.last.index.rawValue).map { raw in
+            EntryID(term: copy.log.knownTerm(at: LogIndex(raw)) ?? .zero, index: LogIndex(raw))
+        }
+    }
+}
