@@ -78,6 +78,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case abandonSession = "client.abandonSession"
     case watchCompacted = "watch.compacted"
     case retry = "client.retry"
+    case clientCutOff = "client.cutOff"
     case oldPeer = "version.oldPeer"
     case unknownEntry = "version.unknownEntry"
     case limitOnConnections = "limits.connections"

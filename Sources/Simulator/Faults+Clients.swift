@@ -2,6 +2,39 @@ internal import Basics
 internal import MetadataModel
 internal import ReplicaCore
 
+/// Clients that are cut off from every node, for part of their session's timeout or for longer than that: so long as it is
+/// shorter, the session must be theirs when they are back.
+extension World {
+    func planClientFaults() {
+        guard settings.injectsFaults, settings.focus != .storage, clientChance.happens(percent: 60) else { return }
+        schedule(.special(.cutOffClient), after: clientChance.interval(.seconds(1), .seconds(4)))
+    }
+
+    func cutOffClient() {
+        guard isFaulty else { return }
+        schedule(.special(.cutOffClient), after: clientChance.interval(.milliseconds(500), .seconds(5)))
+        let client = clientChance.pick(clients)
+        counters.add(.clientCutOff)
+        tell("client \(client.number) is cut off")
+        for node in nodes.indices {
+            reachability.block(node, nodes.count + client.number)
+            reachability.block(nodes.count + client.number, node)
+        }
+        waysBlocked()
+        let quarter = settings.sessionTimeout / 4
+        schedule(.special(.clientIsBack(client.number)), after: clientChance.interval(quarter, quarter * 5))
+    }
+
+    func clientIsBack(_ client: Int) {
+        guard isFaulty else { return }
+        for node in nodes.indices {
+            reachability.unblock(node, nodes.count + client)
+            reachability.unblock(nodes.count + client, node)
+        }
+        waysFreed()
+    }
+}
+
 /// Nodes that can take little: few requests at a time, few clients. What is refused is refused by word or by the end of the
 /// connection, nothing of it takes effect, and in the end every call is answered all the same.
 extension World {

@@ -28,6 +28,8 @@ enum Special {
     case overtakeLeader
     case cutOff(leader: Int, others: [Int])
     case overtakingEnds(leader: Int, others: [Int], isCutOff: Bool)
+    case cutOffClient
+    case clientIsBack(Int)
     case takeSnapshot
     case exports(node: Int, life: Int, ExportWork)
     case stopForRestore
@@ -44,6 +46,8 @@ enum Special {
         case .overtakeLeader: 1
         case .cutOff(let leader, _): UInt64(leader) << 8 | 2
         case .overtakingEnds(let leader, _, _): UInt64(leader) << 8 | 3
+        case .cutOffClient: 10
+        case .clientIsBack(let client): UInt64(client) << 8 | 11
         case .takeSnapshot: 4
         case .exports(let node, _, _): UInt64(node) << 8 | 5
         case .stopForRestore: 6
@@ -69,6 +73,8 @@ extension World {
         case .cutOff(let leader, let others): cutOff(leader, others)
         case .overtakingEnds(let leader, let others, let isCutOff):
             overtakingEnds(leader, others, isCutOff: isCutOff)
+        case .cutOffClient: cutOffClient()
+        case .clientIsBack(let client): clientIsBack(client)
         case .takeSnapshot: takeSnapshot()
         case .exports(let node, let life, let work): if isRunning(node, life) { exports(nodes[node], work) }
         case .stopForRestore: stopForRestore()

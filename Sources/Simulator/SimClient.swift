@@ -315,6 +315,10 @@ extension World {
     private func failed(_ failure: CallFailure, _ item: inout WorkItem, _ client: SimClient) {
         tell("client \(client.number) call failed: \(failure.error.code.name) \(failure.error.message)")
         if failure.error.code == .generationChanged { toldOfGeneration(client) }
+        // The answer is kept until the client says that it has come.
+        if failure.error.code == .sequenceTooOld {
+            fail("client \(client.number) is told that it has acknowledged an answer that it never had")
+        }
         switch item.expectation {
         case .get, .list: return
         case .snapshotPart: snapshotPartFailed(failure)

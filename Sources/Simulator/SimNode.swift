@@ -228,6 +228,7 @@ final class SimNode {
 
     /// The state of an older moment.
     func takeBack(_ older: SimEngineHome) { home = older }
+
     /// An empty disk, on which the member `id` of a restored cluster is to be made.
     func becomeRestored(_ id: NodeID, diskSeed: UInt64, isVolatile: Bool) {
         let (wasFounder, port) = (isFounder, peerPort)
@@ -236,6 +237,10 @@ final class SimNode {
         isFounder = wasFounder
         peerPort = port
         leaderCommit = nil
+        ownDisk = nil
+        hasLogDamage = false
+        damagesNextPiece = false
+        failsNextLogRead = false
     }
 
     /// Nothing is left of what was on this disk, nor of who it was.

@@ -74,7 +74,10 @@ package enum Simulation {
     /// The second phase: a majority is healed and has to get well by itself; then everything is, and the whole cluster
     /// has to.
     static func finish(_ world: World) {
-        if world.settings.healsMajorityFirst, world.healMajority() { serveByMajority(world) }
+        if world.settings.healsMajorityFirst, world.healMajority() {
+            world.restoreFinishes()
+            serveByMajority(world)
+        }
         world.heal()
         for client in world.clients {
             world.watchersGoOn(of: client)

@@ -39,6 +39,7 @@ extension World {
         isFaulty = false
         isBusy = false
         network.lossPercent = 0
+        lags = NetworkLags()
         for client in clients { client.isWorking = false }
         tell("\(majorityNames) are healed")
         for number in majority?.inside ?? [] { heal(nodes[number]) }

@@ -113,6 +113,8 @@ extension World {
             guard reply.revision >= restoration.floor else {
                 return fail("a snapshot of at least \(restoration.floor) is one of \(reply.revision)")
             }
+            // There is nothing in it yet, and no entry that it could be of.
+            guard reply.revision > .zero else { return takeSnapshotAgain() }
             restoration.begun = reply
             askForItem()
         case .snapshotPiece(let piece)?:
@@ -305,6 +307,7 @@ extension World {
         client.state = ClientState(
             settings: settings, seed: restoreChance.next(), idSeed: restoreChance.next(), now: now)
         client.deadline = .never
+        client.wakesAt = .never
         client.deadlineNumber += 1
         client.sessionState = nil
         client.places = client.places.map { _ in BelievedPlace() }
@@ -319,15 +322,13 @@ extension World {
             return fail("client \(client.number) is told that its own generation is over")
         }
         counters.add(.generationChanged)
-        schedule(
-            .special(.renewClient(client.number)), after: restoreChance.interval(.zero, .milliseconds(800)))
+        let pause = isFaulty ? restoreChance.interval(.zero, .milliseconds(800)) : .zero
+        schedule(.special(.renewClient(client.number)), after: pause)
     }
 
     /// At peace everybody asks once more, and is told.
     func restoreFinishes() {
         guard restoration.stage == .done else { return }
-        for client in clients where client.generation != identity.generation {
-            schedule(.special(.renewClient(client.number)), after: .zero)
-        }
+        for client in clients where client.generation != identity.generation && client.items.isEmpty { renew(client) }
     }
 }

@@ -95,6 +95,7 @@ package final class World {
     /// Where processes die, beside the faults that are drawn by time.
     var crashes: CrashPlan
     var oldLeaderChance: Chance
+    var clientChance: Chance
     var restoreChance: Chance
     var stateFaults: StateFaults
     /// When the faults ended.
@@ -175,6 +176,7 @@ package final class World {
         diskChance = Chance(seed: seed, stream: 23)
         crashes = CrashPlan(seed: seed)
         oldLeaderChance = Chance(seed: seed, stream: 41)
+        clientChance = Chance(seed: seed, stream: 44)
         restoreChance = Chance(seed: seed, stream: 42)
         stateFaults = StateFaults(seed: seed)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
@@ -222,6 +224,7 @@ package final class World {
         startWatchers()
         startObservers()
         planOldLeaders()
+        planClientFaults()
         planRestore()
     }
 

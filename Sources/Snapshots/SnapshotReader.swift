@@ -44,7 +44,7 @@ package struct SnapshotReader: ~Copyable {
     /// The last check, after the last chunk.
     package func finish() throws(SnapshotError) {
         guard nextNumber == manifest.chunks.count else { throw .damaged("chunk \(nextNumber) is missing") }
-        guard hasher.finish() == manifest.contentDigest else {
+        guard hasher.finish() == manifest.contentDigest || Mutant.acceptDamagedChunk.isOn else {
             throw .damaged("the rows together are not those of the manifest")
         }
     }

@@ -1,4 +1,3 @@
-internal import ArgumentParser
 internal import Glibc
 internal import Simulator
 
@@ -37,7 +36,7 @@ internal import Simulator
         }
 
         static func load(from path: String) throws -> [MutantFind] {
-            guard let file = fopen(path, "r") else { throw ValidationError("cannot read \(path): error \(errno)") }
+            guard let file = fopen(path, "r") else { throw HuntError(description: "cannot read \(path): error \(errno)") }
             defer { fclose(file) }
             var bytes: [UInt8] = []
             var buffer = [UInt8](repeating: 0, count: 65_536)
@@ -47,17 +46,17 @@ internal import Simulator
                 bytes.append(contentsOf: buffer[..<count])
             }
             return try String(decoding: bytes, as: UTF8.self).split(separator: "\n").filter { !$0.hasPrefix("#") }.map {
-                guard let find = MutantFind(line: $0) else { throw ValidationError("\(path): not a find: \($0)") }
+                guard let find = MutantFind(line: $0) else { throw HuntError(description: "\(path): not a find: \($0)") }
                 return find
             }
         }
 
         static func store(_ finds: [MutantFind], at path: String) throws {
             let text = Array((head + finds.map(\.line).joined()).utf8)
-            guard let file = fopen(path, "w") else { throw ValidationError("cannot write \(path): error \(errno)") }
+            guard let file = fopen(path, "w") else { throw HuntError(description: "cannot write \(path): error \(errno)") }
             let written = fwrite(text, 1, text.count, file)
             guard fclose(file) == 0, written == text.count else {
-                throw ValidationError("cannot write \(path): error \(errno)")
+                throw HuntError(description: "cannot write \(path): error \(errno)")
             }
         }
     }

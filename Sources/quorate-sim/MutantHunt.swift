@@ -24,6 +24,10 @@ enum MutantHunt {
 }
 
 #if MUTANTS
+    struct HuntError: Error, CustomStringConvertible {
+        var description: String
+    }
+
     extension MutantHunt {
         /// A bug that this many seeds do not find is a hole in the simulator.
         private static let seedsMax = 500
@@ -79,7 +83,13 @@ enum MutantHunt {
                     reportMissing(mutant, "by \(seedsMax) seeds of profile \(profile.rawValue)", asJSON: asJSON)
                 }
             }
-            if let path, finds.count == wanted.count { try MutantFind.store(finds, at: path) }
+            if let path, finds.count == wanted.count {
+                // Of those that were not asked for, what was recorded before stays.
+                let others = name == nil ? [] : ((try? MutantFind.load(from: path)) ?? [])
+                let all = finds + others.filter { other in !finds.contains { $0.mutant == other.mutant } }
+                let order = Mutant.allCases.map(\.rawValue)
+                try MutantFind.store(order.compactMap { mutant in all.first { $0.mutant == mutant } }, at: path)
+            }
             return conclude(finds.count, of: wanted.count, asJSON: asJSON)
         }
 
@@ -139,7 +149,9 @@ enum MutantHunt {
             else {
                 // Whoever ended without a word has not passed.
                 guard lines.contains(where: { $0.hasSuffix(" passed, 0 failed") }) else {
-                    throw ValidationError("seeds from \(seed) of profile \(profile.rawValue) ended early: \(output.suffix(400))")
+                    throw HuntError(
+                        description: "seeds from \(seed) of profile \(profile.rawValue) ended early: "
+                            + output.suffix(400))
                 }
                 return nil
             }
