@@ -21,7 +21,7 @@ struct QuorateSim: ParsableCommand {
     @Option(help: "Nodes of each cluster: 1 to 7, or mixed.")
     var nodes = "mixed"
 
-    @Option(help: "What goes on in each world: \(WorldProfile.names).")
+    @Option(help: "What goes on in each world: \(WorldProfile.names); all: each seed has the next of these.")
     var profile = WorldProfile.default.rawValue
 
     @Option(help: "Simulated seconds in which faults strike; in more than 60, in bursts with lulls between.")
@@ -38,6 +38,9 @@ struct QuorateSim: ParsableCommand {
 
     @Flag(help: "Plant each bug in turn and tell how many seeds it takes to find it (only in a build with MUTANTS=1).")
     var mutants = false
+
+    @Flag(help: "Fail when a kind of fault was never hit.")
+    var demandAllFaults = false
 
     @Flag(help: "End with the first seed that fails.")
     var untilFailure = false
@@ -73,8 +76,8 @@ struct QuorateSim: ParsableCommand {
             throw ValidationError("--seeds is at least 1, and --from and --seeds together fit into 64 bits")
         }
         guard !trace || seed != nil else { throw ValidationError("--trace needs --seed: one world is told at a time") }
-        guard WorldProfile(rawValue: profile) != nil else {
-            throw ValidationError("--profile: there is no \"\(profile)\"; there are \(WorldProfile.names)")
+        guard profile == WorldProfile.all || WorldProfile(rawValue: profile) != nil else {
+            throw ValidationError("--profile: there is no \"\(profile)\"; there are \(WorldProfile.names), and all")
         }
         guard seconds > 0, seconds <= 3_600 else { throw ValidationError("--seconds is 1 to 3600") }
         if mutants || mutant != nil { try MutantHunt.validate(mutant) }
@@ -118,8 +121,17 @@ struct QuorateSim: ParsableCommand {
             minutes.map { time(nil) - started >= $0 * 60 } ?? false
         }
         summary.processorTime = ChildProcess.processorTime
+        let isComplete = !demandAllFaults || summary.neverHit.isEmpty
+        if !isComplete, !json {
+            print("never hit: \(summary.neverHit.map(\.rawValue).joined(separator: ", "))")
+        }
         summary.write(asJSON: json)
-        if summary.failed > 0 { throw ExitCode(1) }
+        if summary.failed > 0 || !isComplete { throw ExitCode(1) }
+    }
+
+    private func world(of seed: UInt64) -> WorldProfile {
+        let profiles = WorldProfile.allCases
+        return WorldProfile(rawValue: profile) ?? profiles[Int(seed % UInt64(profiles.count))]
     }
 
     private func runOne(_ seed: UInt64) -> Simulation.Result {
@@ -127,7 +139,7 @@ struct QuorateSim: ParsableCommand {
         var settings = WorldSettings()
         settings.nodeCount = Int(nodes) ?? 0
         settings.faultyTime = .seconds(seconds)
-        switch WorldProfile(rawValue: profile) {
+        switch world(of: seed) {
         case .membership: settings.changesMembers = true
         case .clients:
             settings.coordinates = true
@@ -139,7 +151,7 @@ struct QuorateSim: ParsableCommand {
         case .releases:
             settings.mixesReleases = true
             settings.coordinates = true
-        case .default, nil: break
+        case .default: break
         }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
     }
@@ -156,8 +168,8 @@ struct QuorateSim: ParsableCommand {
         } else if let violation = result.violation {
             print("seed \(result.seed) FAILED: \(violation)")
             print(
-                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) --profile \(profile) "
-                    + "--trace")
+                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) "
+                    + "--profile \(world(of: result.seed).rawValue) --trace")
         } else if seed != nil {
             print(
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "
@@ -190,6 +202,9 @@ enum WorldProfile: String, CaseIterable {
     case swarm
     /// As `clients`, and some nodes run an old release until they are upgraded.
     case releases
+
+    /// Not one of them, but each in turn.
+    static let all = "all"
 
     static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }
