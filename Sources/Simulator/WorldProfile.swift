@@ -21,6 +21,8 @@ package enum WorldProfile: String, CaseIterable, Sendable {
     /// As `clients`, and some nodes run an old release until they are upgraded.
     case releases
 
+    /// Not a profile of its own: each seed has the next of them.
+    package static let all = "all"
     package static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 
     package var settings: WorldSettings {

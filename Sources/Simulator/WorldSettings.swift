@@ -103,7 +103,8 @@ package struct WorldSettings: Sendable {
         // A quarter of it is the mean.
         let delay = chance.pick([1, 4, 20, 100, 400])
         let loss = chance.pick([0, 0, 0, 1, 5, 30])
-        if injectsFaults { drawn.lossPercent = loss }
+        // Where both are high, nobody is ever elected, and nothing comes of all that is done.
+        if injectsFaults { drawn.lossPercent = delay > 20 ? min(loss, 5) : loss }
         if networkDelayMax == .zero { drawn.networkDelayMax = .milliseconds(Int64(delay)) }
         drawn.driftsClocks = driftsClocks && chance.happens(percent: 70)
         drawn.hasVolatileState = hasVolatileState || chance.happens(percent: 15)

@@ -21,7 +21,7 @@ struct QuorateSim: ParsableCommand {
     @Option(help: "Nodes of each cluster: 1 to 7, or mixed.")
     var nodes = "mixed"
 
-    @Option(help: "What goes on in each world: \(WorldProfile.names).")
+    @Option(help: "What goes on in each world: \(WorldProfile.names); all: each seed has the next of these.")
     var profile = WorldProfile.default.rawValue
 
     @Option(help: "Simulated seconds in which faults strike; in more than 60, in bursts with lulls between.")
@@ -58,6 +58,8 @@ struct QuorateSim: ParsableCommand {
 
     @Option(help: "With --mutants: run only the seeds of this file, and others where one finds its bug no more.")
     var recorded: String?
+    @Flag(help: "Fail when a kind of fault was never hit.")
+    var demandAllFaults = false
 
     @Flag(help: "End with the first seed that fails.")
     var untilFailure = false
@@ -93,8 +95,8 @@ struct QuorateSim: ParsableCommand {
             throw ValidationError("--seeds is at least 1, and --from and --seeds together fit into 64 bits")
         }
         guard !trace || seed != nil else { throw ValidationError("--trace needs --seed: one world is told at a time") }
-        guard WorldProfile(rawValue: profile) != nil else {
-            throw ValidationError("--profile: there is no \"\(profile)\"; there are \(WorldProfile.names)")
+        guard profile == WorldProfile.all || WorldProfile(rawValue: profile) != nil else {
+            throw ValidationError("--profile: there is no \"\(profile)\"; there are \(WorldProfile.names), and all")
         }
         guard pairs >= 0, stride > 0, (0...2).contains(crashKind) else {
             throw ValidationError("--pairs is 0 or more, --stride 1 or more, --crash-kind 0, 1 or 2")
@@ -164,8 +166,17 @@ struct QuorateSim: ParsableCommand {
             minutes.map { time(nil) - started >= $0 * 60 } ?? false
         }
         summary.processorTime = ChildProcess.processorTime
+        let isComplete = !demandAllFaults || summary.neverHit.isEmpty
+        if !isComplete, !json {
+            print("never hit: \(summary.neverHit.map(\.rawValue).joined(separator: ", "))")
+        }
         summary.write(asJSON: json)
-        if summary.failed > 0 { throw ExitCode(1) }
+        if summary.failed > 0 || !isComplete { throw ExitCode(1) }
+    }
+
+    private func world(of seed: UInt64) -> WorldProfile {
+        let profiles = WorldProfile.allCases
+        return WorldProfile(rawValue: profile) ?? profiles[Int(seed % UInt64(profiles.count))]
     }
 
     /// Nil when they cannot be read.
@@ -180,7 +191,7 @@ struct QuorateSim: ParsableCommand {
 
     private func runOne(_ seed: UInt64) -> Simulation.Result {
         seedUnderWay = seed
-        var settings = (WorldProfile(rawValue: profile) ?? .default).settings
+        var settings = world(of: seed).settings
         settings.nodeCount = Int(nodes) ?? 0
         settings.faultyTime = .seconds(seconds)
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
@@ -198,8 +209,8 @@ struct QuorateSim: ParsableCommand {
         } else if let violation = result.violation {
             print("seed \(result.seed) FAILED: \(violation)")
             print(
-                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) --profile \(profile) "
-                    + "--trace")
+                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) "
+                    + "--profile \(world(of: result.seed).rawValue) --trace")
         } else if seed != nil {
             print(
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "

@@ -27,6 +27,8 @@ struct Summary {
         majorities += result.majoritiesHealed
     }
 
+    var neverHit: [FaultKind] { FaultKind.allCases.filter { faults[$0] == 0 } }
+
     func write(asJSON: Bool) {
         let seconds = simulatedTime.nanoseconds / 1_000_000_000
         let hours = tenths(Double(seconds) / 3_600)
