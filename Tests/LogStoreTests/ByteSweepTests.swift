@@ -1,5 +1,6 @@
 import Basics
 import Disk
+import Foundation
 import LogFormat
 import LogStore
 import RaftCore
@@ -10,6 +11,9 @@ import Testing
 @Suite struct ByteSweepTests {
     private static let last: UInt64 = 14
     private static let hardState = HardState(currentTerm: Term(3), votedFor: NodeID(5))
+
+    /// All of them take minutes in a debug build; without `QUORATE_SWEEP=all` it is one in thirteen.
+    private static let stride = ProcessInfo.processInfo.environment["QUORATE_SWEEP"] == "all" ? 1 : 13
 
     private enum Change: CaseIterable {
         case flipped, zeroed, cutOff
@@ -49,7 +53,9 @@ import Testing
         for path in whole.segments {
             let end = whole.end(of: path)
             // Between the header and the first batch nothing is ever written or read.
-            for offset in 0..<end where offset < 160 || offset >= 4_096 || offset % 509 == 0 {
+            for offset in 0..<end
+            where offset < 160 || offset >= 4_096 || offset % 509 == 0 {
+                guard offset % Self.stride == 3 % Self.stride || offset < 16 else { continue }
                 for change in Change.allCases {
                     let disk = whole.copy()
                     apply(change, at: offset, to: &disk.names[path]!.bytes)
@@ -67,7 +73,7 @@ import Testing
             }
         }
         print("log sweep: \(harmless) harmless, \(healed) healed, \(short) to be filled by the leader")
-        #expect(harmless > 0 && healed > 1_000)
+        #expect(harmless > 0 && healed > 100)
     }
 
     /// - Returns: false when the rest has to come from the leader, under the node's promise.
