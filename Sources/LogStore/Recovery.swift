@@ -83,6 +83,9 @@ struct Recovery {
         var damage: LogDamage
     }
 
+    /// What a header claims to have reserved is believed up to here.
+    private static let reservedMax = 1 << 30
+
     let fileSystem: any FileSystem
     let directory: String
     let salt: UInt32
@@ -206,6 +209,13 @@ struct Recovery {
                 if position == segments.count - 1 { state.promisesAreKnown = false }
             }
             confirm(header.point.number - 1)
+            if position == segments.count - 1, UInt64(found.scanner.size) < header.segmentSize {
+                // It was reserved whole before it got its name. What was cut off may have held anything.
+                note(
+                    file: found.scanner.file.path, offset: found.scanner.size,
+                    reason: "the file ends here, of \(header.segmentSize) bytes")
+                state.promisesAreKnown = false
+            }
         } else {
             // A segment by name has had a synced header, so this one rotted. The batches say all that it said.
             note(file: found.scanner.file.path, offset: 0, reason: "segment header")
@@ -450,8 +460,9 @@ struct Recovery {
     /// - Returns: the reserved size of the last segment.
     private mutating func makeEndDurable() throws(DiskError) -> Int {
         let scanner = segments[state.segment].scanner
-        // A file that was cut short is used as far as it goes; the seal must fit.
-        let capacity = max(scanner.size, state.offset + BatchHeader.size)
+        // Of a file that was cut short it is known by now; the seal must fit.
+        let reserved = segments[state.segment].header.map { Int(clamping: $0.segmentSize) } ?? 0
+        let capacity = max(scanner.size, state.offset + BatchHeader.size, min(reserved, Self.reservedMax))
         if scanner.size < capacity { try scanner.file.preallocate(capacity) }
         let isBegun = try scanner.isBegun(state.point.number, at: state.offset)
         if report.tornTail == nil, isBegun { report.tornTail = unfinishedBatch(in: scanner) }

@@ -33,7 +33,7 @@ package final class SegmentedLog: @unchecked Sendable {
 
     let fileSystem: any FileSystem
     package let directory: String
-    let salt: UInt32
+    package let salt: UInt32
     let nodeID: NodeID
     let settings: LogSettings
     let shared: Mutex<Shared>

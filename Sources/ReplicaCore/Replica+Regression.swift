@@ -36,7 +36,8 @@ extension Replica {
 
     /// A peer's answer to our hello says how far we had acknowledged to it.
     package mutating func toldOfAcknowledgement(_ index: LogIndex, by peer: NodeID) {
-        guard index > raft.lastIndex, index > regressedBelow else { return }
+        // One that knows what it lacks is bound by that already.
+        guard index > max(raft.lastIndex, raft.promised.index), index > regressedBelow else { return }
         if regressedBelow == .zero {
             effects.notices.append(.regressed(peer: peer, last: raft.lastIndex, acknowledged: index))
             raise(.regressed, "its log ended at entry \(raft.lastIndex); it had acknowledged through \(index)")

@@ -12,6 +12,7 @@ package struct DamagedLog {
     /// The last entry that it has promised besides what the log says.
     package let promised: EntryID
     private let fileSystem: any FileSystem
+    private let nodeID: NodeID
 
     /// What is not known any more is noted before the log is opened: that seals its end, and a later start would take the
     /// seal for its word.
@@ -22,11 +23,13 @@ package struct DamagedLog {
         let logDirectory = "\(directory)/log"
         let inspection = try LogInspection(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node)
-        let before = try PromiseFile.load(from: logDirectory, on: fileSystem)
+        nodeID = node
+        let before = try PromiseFile.load(from: logDirectory, on: fileSystem, salt: identity.salt, nodeID: node)
         promised = before?.last ?? .zero
         knowsPromises = inspection.report.promisesAreKnown && before?.isKnown != false
         if !knowsPromises, before?.isKnown != false {
-            try PromiseFile(last: promised, isKnown: false).store(in: logDirectory, on: fileSystem)
+            try PromiseFile(last: promised, isKnown: false).store(
+                in: logDirectory, on: fileSystem, salt: identity.salt, nodeID: node)
         }
         (log, _) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: settings,
@@ -34,8 +37,8 @@ package struct DamagedLog {
         damages = inspection.report.damages
     }
 
-    package func healer(of node: NodeID, members: [NodeID]) -> LogHealer {
-        LogHealer(log, node: node, knowsPromises: knowsPromises, promised: promised, voters: members)
+    package func healer(members: [NodeID]) -> LogHealer {
+        LogHealer(log, node: nodeID, knowsPromises: knowsPromises, promised: promised, voters: members)
     }
 
     /// Durable before the node is opened by it.
@@ -50,6 +53,7 @@ package struct DamagedLog {
     }
 
     private func store(_ last: EntryID) throws(DiskError) {
-        try PromiseFile(last: last, isKnown: true).store(in: log.directory, on: fileSystem)
+        try PromiseFile(last: last, isKnown: true).store(
+            in: log.directory, on: fileSystem, salt: log.salt, nodeID: nodeID)
     }
 }

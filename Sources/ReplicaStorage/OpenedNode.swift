@@ -43,11 +43,18 @@ package struct OpenedNode<Home: EngineHome> {
         let snapshots = try SnapshotKeeper(fileSystem: fileSystem, dataDirectory: directory, cluster: identity)
         let logDirectory = "\(directory)/log"
         try fileSystem.makeDirectory(logDirectory, in: directory)
-        let promise = try PromiseFile.load(from: logDirectory, on: fileSystem)
+        let promise = try PromiseFile.load(
+            from: logDirectory, on: fileSystem, salt: identity.salt, nodeID: node)
         if let promise, !promise.isKnown { throw LogOpenError.damaged([promise.damage(in: logDirectory)]) }
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: logSettings,
             verifyFrom: verifiesWholeLog ? .zero : appliedBefore.index.next, acceptingDamage: startsShort)
+        // The term of what is applied was on disk before that was: then the log has lost synced data.
+        if appliedBefore.term > log.hardState.currentTerm, !report.isNew, !startsShort {
+            let lost = PromiseFile(last: max(appliedBefore, promise?.last ?? .zero), isKnown: false)
+            try lost.store(in: logDirectory, on: fileSystem, salt: identity.salt, nodeID: node)
+            throw LogOpenError.damaged([lost.damage(in: logDirectory, behind: appliedBefore)])
+        }
         // The log is made before the first state, and durably: without it, votes and acknowledgements are forgotten.
         guard !report.isNew || (appliedBefore == .zero && found.damage == nil) else {
             throw LostLogError(directory: logDirectory, applied: appliedBefore)

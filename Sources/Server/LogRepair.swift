@@ -39,7 +39,7 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     ) {
         self.damaged = damaged
         self.node = node
-        healer = damaged.healer(of: node, members: members.map(\.id))
+        healer = damaged.healer(members: members.map(\.id))
         self.members = members
         self.identity = identity
         self.peers = peers

@@ -16,10 +16,10 @@ final class SimRepair {
     var members: [NodeID]
     var membersOf = LogIndex.zero
 
-    init(_ damaged: DamagedLog, of node: NodeID, members: [NodeID]) {
+    init(_ damaged: DamagedLog, members: [NodeID]) {
         self.damaged = damaged
         self.members = members
-        healer = damaged.healer(of: node, members: members)
+        healer = damaged.healer(members: members)
     }
 }
 
@@ -39,7 +39,7 @@ extension World {
                 fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
                 settings: logSettings)
             counters.add(damaged.knowsPromises ? .logRepaired : .promisesAsked)
-            node.repair = SimRepair(damaged, of: node.id, members: members)
+            node.repair = SimRepair(damaged, members: members)
         } catch {
             return refusedToStart(node, error)
         }

@@ -89,4 +89,37 @@ import Testing
         cluster.step(1, .votingAllowed(false))
         #expect(!cluster.raft(1).isLeader)
     }
+
+    @Test("a node that lacks what it promised votes as though it had it, and does not campaign before it has")
+    func boundByPromise() {
+        var cluster = TestCluster(3)
+        cluster.campaign(1)
+        cluster.propose(1, count: 20)
+        cluster.settle()
+        cluster.advance(milliseconds: 200)
+        let promised = EntryID(term: cluster.raft(2).currentTerm, index: cluster.raft(2).lastIndex)
+        var short = TermRuns()
+        short.append(through: LogIndex(3), term: promised.term)
+        var restored = RestoredState(
+            hardState: cluster[2].diskHardState, log: short, lastApplied: .zero,
+            configurations: [cluster[2].baseConfiguration])
+        restored.promised = promised
+        var raft = Raft(id: NodeID(2), settings: RaftSettings(), restored: restored, seed: 1, now: .zero)
+        #expect(!raft.holdsPromised)
+        raft.step(.deadlineReached, now: .zero + .seconds(60))
+        #expect(raft.status.role != .candidate && raft.leader == nil)
+        func isGranted(_ last: EntryID, term: UInt64) -> Bool {
+            raft.step(
+                .received(.requestVote(VoteRequest(term: Term(term), lastEntry: last)), from: NodeID(3)),
+                now: .zero + .seconds(61))
+            let granted = Message.requestVoteResponse(VoteResponse(term: Term(term), isGranted: true))
+            var messages: [Message] = []
+            while let ready = raft.takeReady() {
+                messages += (ready.sendNow + (ready.persist?.thenSend ?? [])).map(\.message)
+            }
+            return messages.contains(granted)
+        }
+        #expect(!isGranted(EntryID(term: promised.term, index: promised.index.previous), term: 8))
+        #expect(isGranted(promised, term: 9))
+    }
 }

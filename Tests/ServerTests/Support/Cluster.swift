@@ -71,8 +71,9 @@ final class Cluster {
     func logPath(_ name: String) -> String { "\(directory)/\(name).log" }
 
     @discardableResult
-    func start(_ name: String) throws -> ChildProcess {
-        let process = try ChildProcess(executable, arguments(of: name), outputPath: logPath(name))
+    func start(_ name: String, environment: [String: String] = [:]) throws -> ChildProcess {
+        let process = try ChildProcess(
+            executable, arguments(of: name), outputPath: logPath(name), environment: environment)
         nodes[position(name)].process = process
         return process
     }

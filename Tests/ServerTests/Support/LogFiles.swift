@@ -38,4 +38,17 @@ enum LogFiles {
         try file.seek(toOffset: UInt64(offset))
         try file.write(contentsOf: Data([byte ^ 0x10]))
     }
+
+    /// A bit in every line of the newest segment, so that no header in it can be read; the file's path.
+    static func rotNewestSegment(of nodeDirectory: String) throws -> String {
+        guard let path = try segments(of: nodeDirectory).last(where: { $0.hasSuffix(".segment") }) else {
+            throw TestFailure("no segment in \(nodeDirectory)")
+        }
+        var bytes = try Data(contentsOf: URL(filePath: path))
+        for offset in stride(from: 17, to: bytes.count, by: 64) { bytes[offset] ^= 0x04 }
+        let file = try FileHandle(forUpdating: URL(filePath: path))
+        defer { try? file.close() }
+        try file.write(contentsOf: bytes)
+        return path
+    }
 }
