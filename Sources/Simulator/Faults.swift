@@ -241,6 +241,7 @@ extension World {
     /// Every fault ends, every node runs, and the clients want nothing more.
     func heal() {
         isFaulty = false
+        keepStateToRebuild()
         crashes.mode = .none
         for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)

@@ -138,8 +138,13 @@ final class SimNode {
     /// What this node's disk is known to hold, whoever runs: its log as of the last finished write.
     var log: SegmentedLog?
     var hardState = HardState.initial
+    /// Votes that were on its disk at some time. Only looked up in.
+    var votesSynced: [Term: NodeID] = [:]
+    /// How far what it takes for committed was held against the disks.
+    var commitChecked = LogIndex.zero
     /// Its commit index when it was last seen to lead, and in which term.
     var leaderCommit: (term: Term, index: LogIndex)?
+    /// Through here its state was durable when it was last asked.
     var lastRevision = LogIndex.zero
     /// What was damaged while the node was down, and how to undo it.
     var repairs: [() -> Void] = []
@@ -184,6 +189,7 @@ final class SimNode {
         record = nil
         log = nil
         hardState = .initial
+        votesSynced = [:]
         lastRevision = .zero
         repairs = []
     }

@@ -69,6 +69,7 @@ package enum Simulation {
         settle(world, "after a last write of each client")
         rest(world)
         world.checkEnd()
+        world.checkRebuilt()
         world.checkWatches()
         world.checkObservers()
     }

@@ -19,9 +19,12 @@ extension World {
             if let other = leaders[raft.currentTerm], other != node.id {
                 fail("term \(raft.currentTerm) has two leaders: \(other) and \(node.id)")
             }
+            if leaders[raft.currentTerm] == nil { checkCompleteness(node, raft) }
             leaders[raft.currentTerm] = node.id
             checkLeaderCommit(node, raft)
         }
+        checkPosition(node, raft)
+        checkBounds(node, process)
         if settings.changesMembers { checkMembership(node, process) }
     }
 
@@ -49,6 +52,7 @@ extension World {
 
     /// Term and vote on disk never go back (Raft §5.1, §5.2).
     private func checkPromise(_ new: HardState, of node: SimNode) {
+        if let vote = new.votedFor { node.votesSynced[new.currentTerm] = vote }
         let old = node.hardState
         if new.currentTerm < old.currentTerm {
             fail("\(node.name) goes back from term \(old.currentTerm) to \(new.currentTerm)")
@@ -109,6 +113,9 @@ extension World {
         checkExpiries()
         checkState(node, process)
         let applied = process.state.machine.applied.last
+        if applied.index > process.replica.raft.commitIndex {
+            fail("\(node.name) has applied \(applied), and knows \(process.replica.raft.commitIndex) to be committed")
+        }
         if applied.index > process.log.log.lastIndex {
             fail("\(node.name) has applied \(applied), its log ends at \(process.log.log.last)")
         }

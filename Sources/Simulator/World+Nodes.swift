@@ -49,6 +49,8 @@ extension World {
                 replica: replica, log: opened.log, state: opened.state, snapshots: opened.snapshots,
                 nodeCount: nodes.count)
             node.process?.snapshotThrough = opened.state.machine.applied.last.index
+            node.commitChecked = .zero
+            if opened.damages.isEmpty { checkStateReopened(node, opened.state.machine.applied.last.index) }
         } catch {
             return refusedToStart(node, error)
         }
@@ -143,6 +145,7 @@ extension World {
         }
         for (peer, bytes) in effects.toPeers {
             guard let connection = connection(of: process, to: peer) else { continue }
+            checkSaid(bytes, to: peer, by: node)
             send(bytes, over: connection, toCalled: true)
             guard !dies(node, at: .afterSend) else { return }
         }
@@ -211,8 +214,10 @@ extension World {
         do throws(DiskError) {
             switch job {
             case .work(let work):
+                checkCuts(work, by: node, process)
                 try during(.beforePersist, node) { () throws(DiskError) in try process.log.perform(work) }
                 logWritten(work, by: node, process.log.log)
+                checkWritten(work, by: node, process.log.log)
                 guard !dies(node, at: .afterPersist) else { return }
                 finishLogJob(node, process)
                 turn(node) { $0.logWritten(work.ticket) }
@@ -309,6 +314,7 @@ extension World {
                 guard !dies(node, at: .flush) else { return }
             case .checkFlush:
                 let index = try durableApplied(process)
+                checkDurable(index, of: node, process)
                 turn(node) { $0.flushed(through: index) }
             case .snapshotSource:
                 process.snapshotThread.add(.build(try process.state.snapshotSource()))
