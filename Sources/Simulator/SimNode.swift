@@ -116,6 +116,19 @@ final class SimProcess {
     }
 }
 
+extension SimProcess {
+    /// What its threads have not done, for whoever reads a violation.
+    var unrest: String {
+        var parts = ""
+        for (name, count) in [
+            ("log", logThread.jobs.count), ("state", stateThread.jobs.count), ("snapshot", snapshotThread.jobs.count),
+        ] where count > 0 {
+            parts += " \(count) \(name) jobs"
+        }
+        return parts
+    }
+}
+
 /// One machine: its disk, its clocks, and the process on it when one runs.
 final class SimNode {
     let number: Int

@@ -194,7 +194,6 @@ extension World {
             let rebuilt = try StateKeeper(home: home, node: NodeID(1))
             var next = source.applied.last.index.next
             let last = live.state.machine.applied.last.index
-            entriesReplayed += max(0, last.distance(after: source.applied.last.index))
             while next <= last {
                 let slabs = try log.read(from: next, through: last, bytesMax: 1 << 20)
                 guard let end = slabs.last?.lastIndex else { return fail("the log does not hold \(next)") }

@@ -84,8 +84,6 @@ package final class World {
     var logs = LogHistory()
     /// A state to be made again from a snapshot and the log at the end.
     var rebuilding: SnapshotSource<MemoryView>?
-    /// Entries that were applied to such states.
-    package internal(set) var entriesReplayed = 0
     var leaders: [Term: NodeID] = [:]
     var history: [[Operation]]
     /// Mutations of which a client does not know whether they took effect, by group.

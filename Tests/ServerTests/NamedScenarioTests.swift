@@ -27,12 +27,14 @@ extension ServerTests {
                     try NodeIdentity.load(from: cluster["n1"].directory, on: PosixFileSystem())?.incarnation)
                 let address = cluster["n1"].peer
 
+                var connections: [RawSocket] = []
+                defer { connections = [] }
                 func answer(to peer: RawPeer, in term: UInt64) async throws -> Bool {
                     let request = Message.requestVote(
                         VoteRequest(
                             term: Term(term), lastEntry: EntryID(term: Term(term - 1), index: LogIndex(1 << 20))))
                     return try await eventually("n1 answers in term \(term)") {
-                        try? peer.say(request, to: address, of: voter)
+                        connections += [try peer.say(request, to: address, of: voter)]
                         for _ in 0..<20 {
                             for case .requestVoteResponse(let response) in peer.takeHeard()
                             where response.term == Term(term) {
@@ -56,7 +58,7 @@ extension ServerTests {
                         let request = Message.requestVote(
                             VoteRequest(
                                 term: Term(term), lastEntry: EntryID(term: Term(term - 1), index: LogIndex(1 << 20))))
-                        try first.say(request, to: address, of: voter)
+                        connections += [try first.say(request, to: address, of: voter)]
                         try await Task.sleep(for: .microseconds(round * 700))
                     }
                     try await cluster.kill("n1")

@@ -40,7 +40,7 @@ final class RawPeer: Sendable {
                 bind(listener, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
             }
         }
-        guard bound == 0, listen(listener, 16) == 0 else { throw TestFailure("cannot listen at \(node.peer)") }
+        guard bound == 0, Glibc.listen(listener, 16) == 0 else { throw TestFailure("cannot listen at \(node.peer)") }
         Thread.detachNewThread { [self] in
             while true {
                 let caller = accept(listener, nil, nil)
@@ -54,7 +54,7 @@ final class RawPeer: Sendable {
                     close(caller)
                     return
                 }
-                Thread.detachNewThread { self.listen(to: caller) }
+                Thread.detachNewThread { self.hear(caller) }
             }
         }
     }
@@ -76,7 +76,7 @@ final class RawPeer: Sendable {
         }
     }
 
-    private func listen(to caller: Int32) {
+    private func hear(_ caller: Int32) {
         var buffer: [UInt8] = []
         var part = [UInt8](repeating: 0, count: 64 * 1_024)
         while true {
@@ -105,7 +105,7 @@ final class RawPeer: Sendable {
                 var writer = ByteWriter()
                 PeerMessage.helloReply(reply).encode(requestID: frame.header.requestID, into: &writer)
                 let bytes = writer.takeBytes()
-                _ = bytes.withUnsafeBytes { send(caller, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
+                _ = bytes.withUnsafeBytes { Glibc.send(caller, $0.baseAddress, $0.count, Int32(MSG_NOSIGNAL)) }
             case .raft(let message): state.withLock { $0.heard.append(message) }
             default: break
             }
@@ -114,7 +114,8 @@ final class RawPeer: Sendable {
     }
 
     /// Greets a node, as this member, and says one thing to it.
-    func say(_ message: Message, to address: String, of receiver: NodeID) throws {
+    /// - Returns: the connection; a node takes its end for a member that is gone.
+    func say(_ message: Message, to address: String, of receiver: NodeID) throws -> RawSocket {
         let socket = try RawSocket(address, timeout: .seconds(5))
         let hello = PeerHello(
             identity: member.cluster, sender: member.incarnation, name: member.name, expectedReceiver: receiver,
@@ -127,9 +128,6 @@ final class RawPeer: Sendable {
         var next = ByteWriter()
         PeerMessage.raft(message).encode(into: &next)
         try socket.send(next.takeBytes())
-        connections.withLock { $0.append(socket) }
+        return socket
     }
-
-    /// Kept, because a node takes their end for a member that is gone.
-    private let connections = Mutex<[RawSocket]>([])
 }
