@@ -29,14 +29,7 @@ package enum CrashEnumeration {
     package static func run(
         crashingAt points: [Int], _ kind: CrashKind, seed: UInt64 = 1, trace: ((String) -> Void)? = nil
     ) -> Result {
-        let world = World.quiet(seed: seed) {
-            $0.changesMembers = true
-            $0.clientCount = 2
-            $0.segmentSize = 16 * 1_024
-            $0.logRetention = 1
-            $0.tailSizeMax = 1_024
-            $0.sessionTimeout = .seconds(10)
-        }
+        let world = world(seed: seed)
         world.trace = trace
         world.crashes.mode = .counted(points, kind)
         world.isFaulty = false
@@ -50,6 +43,19 @@ package enum CrashEnumeration {
         result.eventHash = world.eventHash
         result.acknowledged = world.ackedMutations
         return result
+    }
+
+    private static func world(seed: UInt64) -> World {
+        let world = World.quiet(seed: seed) {
+            $0.changesMembers = true
+            $0.clientCount = 2
+            $0.segmentSize = 16 * 1_024
+            $0.logRetention = 1
+            $0.tailSizeMax = 1_024
+            $0.sessionTimeout = .seconds(10)
+        }
+        // A state in memory is durable by its snapshots only, and the story is too short for one.
+        return world.settings.hasVolatileState ? self.world(seed: seed &+ 1_000) : world
     }
 }
 

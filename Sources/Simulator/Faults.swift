@@ -284,6 +284,7 @@ extension World {
         isBusy = false
         majority = nil
         network.lossPercent = 0
+        keepStateToRebuild()
         crashes.mode = .none
         healedAt = now
         for node in nodes {

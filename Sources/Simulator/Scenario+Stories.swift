@@ -84,6 +84,9 @@ extension World {
     /// Fences under which somebody wrote.
     package var fencesPassedOn: Int { fencesUsed }
 
+    /// Terms in which somebody led.
+    package var termsLed: Int { leaders.count }
+
     /// Who leads, in which term, and how much is committed at a node; nil while it does not run.
     package func position(of node: Int) -> (term: UInt64, last: UInt64, commit: UInt64)? {
         nodes[node].process.map {

@@ -186,6 +186,14 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
     /// Paths of all files, sorted.
     package var paths: [String] { names.keys.sorted() }
 
+    /// A file of that kind with something that a power loss could take back; nil when there is none.
+    package func unsyncedPath(endingIn suffix: String) -> String? {
+        names.keys.filter { $0.hasSuffix(suffix) }.sorted().first { path in
+            guard let node = names[path] else { return false }
+            return !node.dirty.isEmpty || durableNames[path] !== node
+        }
+    }
+
     // MARK: Names
 
     private static func parent(of path: String) -> String {

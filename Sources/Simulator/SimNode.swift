@@ -144,6 +144,19 @@ final class SimProcess {
     }
 }
 
+extension SimProcess {
+    /// What its threads have not done, for whoever reads a violation.
+    var unrest: String {
+        var parts = ""
+        for (name, count) in [
+            ("log", logThread.jobs.count), ("state", stateThread.jobs.count), ("snapshot", snapshotThread.jobs.count),
+        ] where count > 0 {
+            parts += " \(count) \(name) jobs"
+        }
+        return parts
+    }
+}
+
 /// One machine: its disk, its clocks, and the process on it when one runs.
 final class SimNode {
     let number: Int
@@ -170,8 +183,13 @@ final class SimNode {
     /// What this node's disk is known to hold, whoever runs: its log as of the last finished write.
     var log: SegmentedLog?
     var hardState = HardState.initial
+    /// Votes that were on its disk at some time. Only looked up in.
+    var votesSynced: [Term: NodeID] = [:]
+    /// How far what it takes for committed was held against the disks.
+    var commitChecked = LogIndex.zero
     /// Its commit index when it was last seen to lead, and in which term.
     var leaderCommit: (term: Term, index: LogIndex)?
+    /// Through here its state was durable when it was last asked.
     var lastRevision = LogIndex.zero
     /// Its log is being repaired; then there is no process.
     var repair: SimRepair?
@@ -254,6 +272,7 @@ final class SimNode {
         record = nil
         log = nil
         hardState = .initial
+        votesSynced = [:]
         lastRevision = .zero
         repair = nil
         isWounded = false

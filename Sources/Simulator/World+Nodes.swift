@@ -59,6 +59,8 @@ extension World {
                 nodeCount: nodes.count)
             opened.state.machine.checkpointInterval = settings.checkpointInterval
             node.process?.snapshotThrough = opened.state.machine.applied.last.index
+            node.commitChecked = .zero
+            if opened.damages.isEmpty { checkStateReopened(node, opened.state.machine.applied.last.index) }
         } catch LogOpenError.damaged(let damages) {
             return beginRepair(of: node, damages)
         } catch {
@@ -162,6 +164,7 @@ extension World {
         }
         for (peer, bytes) in effects.toPeers {
             guard let connection = connection(of: process, to: peer) else { continue }
+            checkSaid(bytes, to: peer, by: node)
             send(bytes, over: connection, toCalled: true)
             guard !dies(node, at: .afterSend) else { return }
         }
@@ -249,8 +252,10 @@ extension World {
         do throws(DiskError) {
             switch job {
             case .work(let work):
+                checkCuts(work, by: node, process)
                 try during(.beforePersist, node) { () throws(DiskError) in try process.log.perform(work) }
                 logWritten(work, by: node, process.log.log)
+                checkWritten(work, by: node, process.log.log)
                 guard !dies(node, at: .afterPersist) else { return }
                 finishLogJob(node, process)
                 turn(node) { $0.logWritten(work.ticket) }
@@ -366,6 +371,7 @@ extension World {
                 turn(node) { $0.snapshotBuildFailed(reason: "the state is damaged") }
             case .checkFlush:
                 let index = try durableApplied(process)
+                checkDurable(index, of: node, process)
                 turn(node) { $0.flushed(through: index) }
             case .snapshotSource:
                 process.snapshotThread.add(.build(try process.state.snapshotSource()))

@@ -2,9 +2,11 @@ internal import Basics
 internal import Disk
 internal import LogFormat
 internal import LogStore
+internal import MetadataMachine
 internal import MetadataModel
 internal import RaftCore
 internal import ReplicaCore
+internal import StateEngine
 
 /// A cluster, its clients, its network and its disks in one value of time, all of it a function of one seed.
 ///
@@ -103,6 +105,10 @@ package final class World {
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
+    /// Whatever anybody has written.
+    var logs = LogHistory()
+    /// A state to be made again from a snapshot and the log at the end.
+    var rebuilding: SnapshotSource<MemoryView>?
     var leaders: [Term: NodeID] = [:]
     var history: [[Operation]]
     /// Mutations of which a client does not know whether they took effect, by group.

@@ -9,6 +9,28 @@ struct ReplicaPartsTests {
     private static func wall(_ seconds: UInt64) -> ClusterTime { ClusterTime(nanoseconds: seconds * 1_000_000_000) }
     private static func instant(_ milliseconds: Int64) -> Instant { .zero + .milliseconds(milliseconds) }
 
+    // MARK: Links
+
+    /// A change of members that is cut from the log and comes again with the same append: nobody outside sees that the
+    /// member was gone, so nobody would say again that it can be reached.
+    @Test("a member that goes and comes back in one turn keeps its link; in two turns it is a stranger")
+    func linkOutlivesATurn() throws {
+        let (first, second) = (NodeID(1), NodeID(2))
+        var links = PeerLinks()
+        links.setMembers([first, second])
+        links[try #require(links.position(of: second))].isUp = true
+        links.setMembers([first])
+        #expect(links.position(of: second) == nil)
+        links.setMembers([first, second])
+        #expect(links[try #require(links.position(of: second))].isUp)
+        links.endTurn()
+        #expect(links[try #require(links.position(of: second))].isUp)
+        links.setMembers([first])
+        links.endTurn()
+        links.setMembers([first, second])
+        #expect(!links[try #require(links.position(of: second))].isUp)
+    }
+
     // MARK: Cluster time
 
     @Test("the first leader's cluster time is its wall clock; a later leader goes on from the log")

@@ -66,7 +66,7 @@ struct NamedScenarioTests {
                 try #require(waited < 100, "nobody leads")
             }
             let next = try #require(world.leaderNumber)
-            world.advance(.milliseconds(5_500))
+            world.advance(.milliseconds(5_000))
             try #require(world.leaderNumber == next)
             #expect(world.openSessions(at: next) == 2, "seed \(seed): the session got less than its timeout")
             world.advance(.seconds(5))
@@ -104,6 +104,23 @@ struct NamedScenarioTests {
         #expect(result.violation == nil)
         #expect(result.watchedChanges > 200)
         #expect(result.historyChecked > 50)
+    }
+
+    @Test("without faults nobody loses leadership, however much there is to do")
+    func loadChangesNoLeader() {
+        let world = World.quiet(seed: 25) {
+            $0.clientCount = 24
+            $0.watchCount = 4
+            $0.coordinates = true
+            $0.segmentSize = 16 * 1_024
+            $0.logRetention = 1
+        }
+        world.advance(.seconds(3))
+        let terms = world.termsLed
+        world.advance(.seconds(20))
+        #expect(world.termsLed == terms && terms == 1)
+        #expect(world.mutationsAcknowledged > 1_000)
+        #expect(world.finish() == nil)
     }
 
     @Test("a watch whose node goes resumes at another and is told what it missed, once and in order")
