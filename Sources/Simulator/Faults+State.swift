@@ -193,8 +193,9 @@ extension World {
     }
 
     /// What only a start can set right: the process ends, and what was damaged is brought back.
-    func stopForDamage(_ node: SimNode, _ reason: String) {
-        guard !node.repairs.isEmpty else { return fail("\(node.name) cannot read its log: \(reason)") }
+    /// - Parameter isPassing: the disk refused to read this time only.
+    func stopForDamage(_ node: SimNode, _ reason: String, isPassing: Bool = false) {
+        guard isPassing || !node.repairs.isEmpty else { return fail("\(node.name) cannot read its log: \(reason)") }
         tell("\(node.name) stops: \(reason)")
         for repair in node.repairs { repair() }
         node.repairs = []

@@ -24,6 +24,8 @@ final class Cluster {
     /// What stands between a node and those that connect to it: they know the proxy's address only.
     var clientProxies: [String: FlippingProxy] = [:]
     var peerProxies: [String: FlippingProxy] = [:]
+    /// Of nodes that are started from now on.
+    var environment: [String: String] = [:]
     /// Ask one node each about itself; they have no session.
     private var observers: [String: MetadataClient] = [:]
 
@@ -72,7 +74,8 @@ final class Cluster {
 
     @discardableResult
     func start(_ name: String) throws -> ChildProcess {
-        let process = try ChildProcess(executable, arguments(of: name), outputPath: logPath(name))
+        let process = try ChildProcess(
+            executable, arguments(of: name), outputPath: logPath(name), environment: environment)
         nodes[position(name)].process = process
         return process
     }
