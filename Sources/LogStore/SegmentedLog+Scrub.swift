@@ -34,7 +34,9 @@ extension SegmentedLog {
     package func scrub(_ walk: inout LogScrub, bytesMax: Int) -> [LogDamage]? {
         guard let place = place(for: walk) else { return nil }
         var damages: [LogDamage] = []
-        if walk.offset == 0 {
+        // The one that was being read may have been given back by a compaction.
+        if walk.offset == 0 || walk.sequence != place.segment.sequence {
+            walk.lastIndex = nil
             walk.sequence = place.segment.sequence
             walk.end = end(of: place)
             if let reason = reasonAgainstHeader(of: place.segment) {

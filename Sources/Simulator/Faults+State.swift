@@ -193,8 +193,9 @@ extension World {
     }
 
     /// What only a start can set right: the process ends, and asks the others before it begins again.
-    func stopForDamage(_ node: SimNode, _ reason: String) {
-        guard node.hasLogDamage || node.isWounded else { return fail("\(node.name) cannot read its log: \(reason)") }
+    /// - Parameter isPassing: the disk refused to read this time only.
+    func stopForDamage(_ node: SimNode, _ reason: String, isPassing: Bool = false) {
+        guard isPassing || node.hasLogDamage || node.isWounded else { return fail("\(node.name) cannot read its log: \(reason)") }
         tell("\(node.name) stops: \(reason)")
         counters.add(.damageRead)
         node.wasDamaged = true

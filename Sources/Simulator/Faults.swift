@@ -290,7 +290,7 @@ extension World {
         for node in nodes {
             node.damagesNextPiece = false
             node.failsNextLogRead = false
-            node.process?.state.machine.engine.readFault = nil
+            node.home.live.readFault = nil
         }
         for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)

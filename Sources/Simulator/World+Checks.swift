@@ -106,8 +106,8 @@ extension World {
     }
 
     func checkCompacted(_ node: SimNode, _ process: SimProcess) {
-        // A volatile state that is lost comes from a peer.
-        guard !node.home.isVolatile, let durable = try? durableApplied(process) else { return }
+        // A volatile state that is lost comes from a peer, and so does one that was damaged.
+        guard !node.home.isVolatile, !process.replica.isQuarantined, let durable = try? durableApplied(process) else { return }
         if process.log.log.firstIndex > durable.next {
             fail("\(node.name): the log begins at \(process.log.log.firstIndex), but a restart needs \(durable.next)")
         }

@@ -324,8 +324,9 @@ extension World {
 
     func logRead(_ node: SimNode, _ read: LogRead) {
         guard let process = node.process else { return }
-        if node.failsNextLogRead { counters.add(.readError) }
-        node.disk.failsReads = node.failsNextLogRead
+        let isDiskFailing = node.failsNextLogRead
+        if isDiskFailing { counters.add(.readError) }
+        node.disk.failsReads = isDiskFailing
         node.failsNextLogRead = false
         defer { node.disk.failsReads = false }
         do throws(LogReadError) {
@@ -341,7 +342,7 @@ extension World {
                 process.log.log.takeOut(damage)
                 var isMended = false
                 turn(node) { isMended = $0.logReadFailed(read, damage.indexes, reason: damage.description) }
-                if !isMended { stopForDamage(node, damage.description) }
+                if !isMended { stopForDamage(node, damage.description, isPassing: isDiskFailing) }
             }
         }
     }

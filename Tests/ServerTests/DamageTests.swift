@@ -110,7 +110,7 @@ extension ServerTests {
         }
 
         @Test(
-            "damage in an old segment that a late member needs: the leader stops, says so, and is repaired when it starts",
+            "damage in an old segment that a late member needs: the leader says so, goes on, and is repaired by another",
             .timeLimit(.minutes(1)))
         func damageFoundByARead() async throws {
             try await withCluster { cluster in
@@ -138,13 +138,11 @@ extension ServerTests {
                 }
                 #expect(try await cluster.status(damaged).alarms.allSatisfy { $0.name == "unreachable" })
                 try cluster.start(late)
-                let process = try #require(cluster[damaged].process)
-                #expect(try await process.waitUntilEnded() == .exited(1))
-                #expect(try cluster.log(damaged).contains("Started again, the node gets it from the others"))
-                try cluster.start(damaged)
                 try await cluster.waitUntilWhole()
                 expectReport(try cluster.log(damaged), place)
-                #expect(try cluster.log(damaged).contains("the log is whole again"), "\(cluster.logTail(damaged))")
+                #expect(
+                    try cluster.log(damaged).contains("entries of the log are whole again"), "\(cluster.logTail(damaged))")
+                #expect(try await cluster.leader().name == damaged)
                 #expect(try await cluster.status(damaged).alarms.map(\.name) == ["damage"])
                 try await checkValues(client, count: 300)
                 await client.shutdown()
@@ -334,7 +332,6 @@ extension ServerTests {
         func nobodyHasTheEntries() async throws {
             try await withCluster(flags: Self.smallLogs) { cluster in
                 let client = cluster.client()
-                let before = try await client.put("before", "1")
                 try await fill(client)
                 try await writeFiller(client, 4)
                 try await cluster.waitUntilWhole()
@@ -342,22 +339,17 @@ extension ServerTests {
                 #expect(try await cluster.stop(node) == [.exited(0)])
                 let place = try LogFiles.find("value-150-", in: cluster[node].directory)
                 try LogFiles.flipBit(of: place.path, at: place.offset)
+                try await cutLogs(client, cluster, without: node)
+                // It does not read these entries when it starts; once they are found it asks, and does without them.
                 try cluster.start(node)
                 try await cluster.waitUntilWhole()
-                try await eventually("\(node) leads") {
-                    if try await cluster.leader().name == node { return true }
-                    try await client.transferLeadership(to: node)
-                    return false
+                try await client.startScrub(at: cluster[node].client, rate: 1 << 30)
+                try await eventually("they are let go", within: .seconds(30)) {
+                    let report = try await client.scrubReport(of: cluster[node].client)
+                    return report.state == .ended && report.damages.map(\.outcome) == [.letGo]
                 }
-                _ = try await cluster.run([
-                    "watch", "damage/", "--from", "\(before)", "--limit", "300",
-                    "--endpoints", cluster[node].client,
-                ])
-                try await eventually("the alarm stands") {
-                    try await cluster.status(node).alarms.contains { $0.name == "damage" }
-                }
+                // With the alarm that stands, the next start verifies all of its log, and asks again.
                 #expect(try await cluster.stop(node) == [.exited(0)])
-                try await cutLogs(client, cluster, without: node)
                 try cluster.start(node)
                 try await cluster.waitUntilWhole()
                 #expect(try cluster.log(node).contains("nobody has the entries"), "\(cluster.logTail(node))")

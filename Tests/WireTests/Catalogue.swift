@@ -102,6 +102,25 @@ enum Catalogue {
         return frame.writer.bytes
     }
 
+    private static var scrubReport: ScrubReport {
+        var report = ScrubReport()
+        report.state = .ended
+        report.isByClient = true
+        report.startedAt = ClusterTime(nanoseconds: 1_700_000_000_000_000_000)
+        report.endedAt = ClusterTime(nanoseconds: 1_700_000_001_000_000_000)
+        report.byteCount = 4_096
+        report.byteCountExpected = 5_000
+        report.recordCount = 17
+        report.rowCount = 9
+        report.digestAt = LogIndex(4_101)
+        report.damageCount = 1
+        var damage = ScrubDamage(file: "d/log/1.segment", offset: 4_248, reason: "record", outcome: .repaired)
+        damage.firstIndex = LogIndex(3)
+        damage.lastIndex = LogIndex(4)
+        report.damages = [damage]
+        return report
+    }
+
     static let client: [(name: String, bytes: [UInt8])] = [
         (
             "hello",
@@ -128,6 +147,19 @@ enum Catalogue {
             bytes {
                 ControlReply.alarmCleared(AlarmClearedReply(revision: LogIndex(4_101), count: 1)).encode(
                     requestID: 15, into: &$0)
+            }
+        ),
+        (
+            "scrub",
+            bytes {
+                ScrubRequest(.start, rate: 1 << 20, digestAt: LogIndex(4_101)).encode(requestID: 16, into: &$0)
+            }
+        ),
+        (
+            "scrub reply",
+            bytes {
+                ControlReply.scrub(ScrubReply(revision: LogIndex(4_101), report: scrubReport)).encode(
+                    requestID: 16, into: &$0)
             }
         ),
         (

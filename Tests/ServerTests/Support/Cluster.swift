@@ -24,6 +24,8 @@ final class Cluster {
     /// What stands between a node and those that connect to it: they know the proxy's address only.
     var clientProxies: [String: FlippingProxy] = [:]
     var peerProxies: [String: FlippingProxy] = [:]
+    /// Of nodes that are started from now on.
+    var environment: [String: String] = [:]
     /// Ask one node each about itself; they have no session.
     private var observers: [String: MetadataClient] = [:]
 
@@ -71,9 +73,10 @@ final class Cluster {
     func logPath(_ name: String) -> String { "\(directory)/\(name).log" }
 
     @discardableResult
-    func start(_ name: String, environment: [String: String] = [:]) throws -> ChildProcess {
+    func start(_ name: String, environment special: [String: String] = [:]) throws -> ChildProcess {
         let process = try ChildProcess(
-            executable, arguments(of: name), outputPath: logPath(name), environment: environment)
+            executable, arguments(of: name), outputPath: logPath(name),
+            environment: environment.merging(special) { $1 })
         nodes[position(name)].process = process
         return process
     }
