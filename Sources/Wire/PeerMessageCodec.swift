@@ -52,7 +52,7 @@ extension PeerMessage {
         case .forwardedMutation: return .forwardedMutation(principal: try reader.readUInt64())
         case .sessionTouches: return .sessionTouches(try reader.readSessions())
         case .digestReport:
-            let index = LogIndex(try reader.readUInt64())
+            let index = try reader.readLogIndex()
             return .digestReport(index: index, digest: try reader.readUInt64())
         case .memberReport: return .memberReport(try MemberReport(decoding: &reader))
         case .snapshotManifest: return .snapshotManifest(last: try reader.readEntryID())
@@ -62,8 +62,8 @@ extension PeerMessage {
         case .foundingProbe: return .foundingProbe(try reader.readFoundingMembers())
         case .foundingCommit: return .foundingCommit
         case .logEntries:
-            let first = LogIndex(try reader.readUInt64())
-            let last = LogIndex(try reader.readUInt64())
+            let first = try reader.readLogIndex()
+            let last = try reader.readLogIndex()
             guard first > .zero, first <= last else { throw .invalid("range of log entries") }
             return .logEntries(from: first, through: last)
         }
@@ -88,7 +88,7 @@ extension PeerMessage {
                 throw .unknown("founding outcome", UInt64(number))
             }
             return .foundingCommitReply(outcome)
-        case .logEntries: return .logEntriesReply(from: LogIndex(try reader.readUInt64()))
+        case .logEntries: return .logEntriesReply(from: try reader.readLogIndex())
         case .raft, .digestReport, .memberReport: throw .invalid("reply to what asks for none")
         }
     }
@@ -150,8 +150,8 @@ extension PeerHello {
         clientAddress = try reader.readText()
         softwareVersion = try reader.readText()
         featureLevel = try reader.readUInt32()
-        lastIndex = LogIndex(try reader.readUInt64())
-        configurationIndex = LogIndex(try reader.readUInt64())
+        lastIndex = try reader.readLogIndex()
+        configurationIndex = try reader.readLogIndex()
     }
 }
 
@@ -182,8 +182,8 @@ extension PeerHelloReply {
         clientAddress = try reader.readText()
         softwareVersion = try reader.readText()
         featureLevel = try reader.readUInt32()
-        lastIndex = LogIndex(try reader.readUInt64())
-        acknowledgedByCaller = LogIndex(try reader.readUInt64())
+        lastIndex = try reader.readLogIndex()
+        acknowledgedByCaller = try reader.readLogIndex()
     }
 }
 
@@ -201,7 +201,7 @@ extension MemberReport {
         clientAddress = try reader.readText()
         softwareVersion = try reader.readText()
         featureLevel = try reader.readUInt32()
-        lastApplied = LogIndex(try reader.readUInt64())
+        lastApplied = try reader.readLogIndex()
         state = try reader.readNodeState()
         diskFree = try reader.readUInt64()
     }
