@@ -3,11 +3,12 @@
 // `--explicit-target-dependency-import-check error`: then an import that has no arrow here does not compile.
 import PackageDescription
 
-// FUZZ=address: with AddressSanitizer too. FUZZ=coverage: only what steers the fuzzer, several times as fast.
-let fuzzing: String? =
+// FUZZ=address: with AddressSanitizer too; a debug build, in which only our own code is optimised, is soon made.
+// FUZZ=coverage: only what steers the fuzzer, several times as fast; a release build.
+let fuzzing: [String]? =
     switch Context.environment["FUZZ"] {
-    case "address": "-sanitize=fuzzer,address"
-    case "coverage": "-sanitize=fuzzer"
+    case "address": ["-sanitize=fuzzer,address", "-O"]
+    case "coverage": ["-sanitize=fuzzer"]
     default: nil
     }
 // Bugs that are planted to see whether the simulator finds them (ops/mutants); no other build contains them.
@@ -21,7 +22,7 @@ let common: [SwiftSetting] = planted + [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
     .enableExperimentalFeature("Lifetimes"),
 ]
-let fuzzed: [SwiftSetting] = fuzzing.map { [.unsafeFlags([$0])] } ?? []
+let fuzzed: [SwiftSetting] = fuzzing.map { [.unsafeFlags($0)] } ?? []
 
 /// A function of its inputs: no clock, no chance, no IO, no tasks. Every unsafe expression is marked.
 func pure(_ name: String, _ rooms: [Target.Dependency], documents: [String] = []) -> Target {
@@ -163,7 +164,7 @@ if let fuzzing {
     func fuzzTarget(_ name: String, _ rooms: [Target.Dependency]) -> Target {
         .executableTarget(
             name: name, dependencies: rooms + ["Basics", "FuzzSupport"], path: "Fuzz/\(name)",
-            swiftSettings: common + [.unsafeFlags([fuzzing])], linkerSettings: [.unsafeFlags([fuzzing])])
+            swiftSettings: common + [.unsafeFlags(fuzzing)], linkerSettings: [.unsafeFlags([fuzzing[0]])])
     }
     func part(_ name: String, _ rooms: [Target.Dependency]) -> Target {
         .target(name: name, dependencies: rooms, path: "Fuzz/Rooms/\(name)", swiftSettings: common + fuzzed)
@@ -177,7 +178,7 @@ if let fuzzing {
     package.targets += [
         .target(
             name: "FuzzSupport", dependencies: ["Basics"], path: "Fuzz/Support",
-            swiftSettings: common + [.unsafeFlags([fuzzing])]),
+            swiftSettings: common + [.unsafeFlags(fuzzing)]),
         fuzzTarget("FrameFuzz", ["LogFormat", "MetadataModel", "RaftCore", "Wire"]),
         fuzzTarget("CommandFuzz", ["LogFormat", "MetadataMachine", "MetadataModel", "StateEngine"]),
         fuzzTarget("FileFuzz", ["LogStore", "MetadataModel", "ReplicaCore", "ReplicaStorage"]),

@@ -7,7 +7,7 @@ let command = Decoder(
     "command", seeds: { Samples.mutations.map { Samples.command($0.mutation, opens: true, guards: Samples.guards) } }
 ) { bytes in
     guard (try? Command.validate(bytes.rawSpan)) != nil else { return false }
-    precondition(isRead(bytes), "a command that was found well-formed cannot be read")
+    check(isRead(bytes), "a command that was found well-formed cannot be read")
     return true
 }
 
@@ -27,16 +27,16 @@ private func isRead(_ bytes: [UInt8]) -> Bool {
         switch kind {
         case .put: _ = accepts(body) { _ = try PutBody(decoding: &$0).key.byteCount }
         case .transaction:
-            precondition(roundTrip(body) { try Transaction(decoding: &$0) } write: { $0.encode(into: &$1) })
-        case .setHistory: precondition(accepts(body) { _ = try SetHistoryBody(decoding: &$0) })
-        case .deleteRange: precondition(accepts(body) { _ = try DeleteRangeBody(decoding: &$0) })
+            check(roundTrip(body) { try Transaction(decoding: &$0) } write: { $0.encode(into: &$1) })
+        case .setHistory: check(accepts(body) { _ = try SetHistoryBody(decoding: &$0) })
+        case .deleteRange: check(accepts(body) { _ = try DeleteRangeBody(decoding: &$0) })
         case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge:
             let isSame = roundTrip(body) {
                 try CoordinationCommand(kind: kind, decoding: &$0)
             } write: {
                 $0?.encode(into: &$1)
             }
-            precondition(isSame, "\(kind)")
+            check(isSame, "\(kind)")
         default: break
         }
     }

@@ -19,7 +19,7 @@ final class FuzzMachine: Sendable {
         do {
             return try Machine(engine: engine, node: NodeID(1), levels: levels)
         } catch {
-            preconditionFailure("a state that the machine made cannot be gone on from: \(error)")
+            fail("a state that the machine made cannot be gone on from: \(error)")
         }
     }
 
@@ -34,7 +34,7 @@ final class FuzzMachine: Sendable {
         do {
             let report = try machine.apply(slabs(index...index), in: index...index)
             let reply = Array(report.replyBytes[report.reply(at: index)])
-            precondition(reply.isEmpty || accepts(reply) { _ = try ReplyHead(decoding: &$0) }, "a reply without a head")
+            check(reply.isEmpty || accepts(reply) { _ = try ReplyHead(decoding: &$0) }, "a reply without a head")
             return true
         } catch {
             return false
@@ -47,8 +47,8 @@ final class FuzzMachine: Sendable {
         machine.answer(query.rawSpan, at: .zero, into: &writer)
         let answer = writer.takeBytes()
         var head: ReplyHead?
-        precondition(accepts(answer) { head = try ReplyHead(decoding: &$0) }, "an answer without a head")
-        precondition(machine.damage == nil, "a sound state was found damaged: \(machine.damage ?? "")")
+        check(accepts(answer) { head = try ReplyHead(decoding: &$0) }, "an answer without a head")
+        check(machine.damage == nil, "a sound state was found damaged: \(machine.damage ?? "")")
         if case .success? = head { return true }
         return false
     }
@@ -62,17 +62,17 @@ final class FuzzMachine: Sendable {
             _ = try other.apply(slabs(range), in: range)
             let own = try machine.snapshotSource()
             let twin = try other.snapshotSource()
-            precondition(own.applied == twin.applied, "two nodes differ: \(own.applied), \(twin.applied)")
-            precondition(own.sessions == twin.sessions, "two nodes have other sessions")
+            check(own.applied == twin.applied, "two nodes differ: \(own.applied), \(twin.applied)")
+            check(own.sessions == twin.sessions, "two nodes have other sessions")
             let restarted = try Self.machine(machine.engine).snapshotSource()
-            precondition(restarted.applied == own.applied, "a start changed what was applied")
-            precondition(restarted.sessions == own.sessions, "a start changed the sessions")
+            check(restarted.applied == own.applied, "a start changed what was applied")
+            check(restarted.sessions == own.sessions, "a start changed the sessions")
             if let fed = try machine.feed(slabs(range), in: range) {
                 fed.forEachRevision { revision, _ in range.contains(revision) }
             }
             _ = try machine.findOrphans(after: nil, limit: 16)
         } catch {
-            preconditionFailure("what was applied entry by entry cannot be applied at once, or not be read: \(error)")
+            fail("what was applied entry by entry cannot be applied at once, or not be read: \(error)")
         }
     }
 

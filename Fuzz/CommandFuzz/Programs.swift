@@ -15,7 +15,7 @@ let program = Decoder("program", seeds: { Program.seeds }) { bytes in
 
 /// A query, on a state that holds something of everything.
 let query = Decoder("query", seeds: { Samples.queries.map { $0.query.encoded() } }) { bytes in
-    guard let rig = FuzzMachine.filled else { preconditionFailure("the state to be asked cannot be made") }
+    guard let rig = FuzzMachine.filled else { fail("the state to be asked cannot be made") }
     return rig.ask(bytes)
 }
 
@@ -37,7 +37,7 @@ struct Program {
             let isClients = (try? Command.validate(payload.rawSpan)) != nil
             // What a node does not log may still stand in a forged log: then apply may refuse it, and the node stops.
             guard rig.apply(payload) else {
-                precondition(!isClients, "a command that a node logs stops the state machine")
+                check(!isClients, "a command that a node logs stops the state machine")
                 return isApplied
             }
             isApplied = true

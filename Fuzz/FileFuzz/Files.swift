@@ -17,7 +17,7 @@ let identity = Decoder(
 ) { bytes in
     guard let identity = try? NodeIdentity(decoding: bytes.rawSpan) else { return false }
     let again = try? NodeIdentity(decoding: identity.encoded().rawSpan)
-    precondition(again == identity, "\(identity)")
+    check(again == identity, "\(identity)")
     return true
 }
 
@@ -27,7 +27,7 @@ let peers = Decoder(
 ) { bytes in
     guard let memory = try? PeerMemory(decoding: bytes.rawSpan) else { return false }
     let again = try? PeerMemory(decoding: memory.encoded().rawSpan)
-    precondition(again == memory, "\(memory)")
+    check(again == memory, "\(memory)")
     return true
 }
 
@@ -40,7 +40,7 @@ let alarms = Decoder(
 ) { bytes in
     guard let alarms = try? AlarmMemory.decode(bytes.rawSpan) else { return false }
     let again = try? AlarmMemory.decode(AlarmMemory.encode(alarms).rawSpan)
-    precondition(again == alarms, "\(alarms)")
+    check(again == alarms, "\(alarms)")
     return true
 }
 

@@ -13,7 +13,7 @@ let connection = Decoder(
 ) { bytes in
     var offset = 0
     while let frame = try? FrameHeader.scan(bytes.rawSpan.extracting(offset..<bytes.count), sizeMax: 1 << 20) {
-        precondition(frame.totalSize > 0 && offset + frame.totalSize <= bytes.count, "a frame beyond its bytes")
+        check(frame.totalSize > 0 && offset + frame.totalSize <= bytes.count, "a frame beyond its bytes")
         _ = isRequest(frame.header, frame.body)
         _ = isReply(frame.header, frame.body)
         _ = isPeerMessage(frame.header, frame.body)
@@ -35,9 +35,9 @@ func bodies(_ kind: UInt16, isReply: Bool) -> [[UInt8]] {
 func withFrame<T>(_ write: (inout ByteWriter) -> Void, _ read: (FrameHeader, RawSpan) -> T) -> T {
     let bytes = written(write)
     guard let frame = try? FrameHeader.scan(bytes.rawSpan, sizeMax: 1 << 22) else {
-        preconditionFailure("what was read cannot be written as a frame")
+        fail("what was read cannot be written as a frame")
     }
-    precondition(frame.totalSize == bytes.count, "bytes after a frame")
+    check(frame.totalSize == bytes.count, "bytes after a frame")
     return read(frame.header, frame.body)
 }
 

@@ -19,12 +19,14 @@ func isPeerMessage(_ header: FrameHeader, _ body: RawSpan) -> Bool {
     guard let received = try? PeerMessage.decode(header, body: body) else { return false }
     let bytes = written { received.message.encode(requestID: 5, payload: received.payload, into: &$0) }
     guard let frame = try? FrameHeader.scan(bytes.rawSpan, sizeMax: 1 << 22) else {
-        preconditionFailure("a message that was read cannot be written: \(received.message)")
+        fail("a message that was read cannot be written: \(received.message)")
     }
     guard let again = try? PeerMessage.decode(frame.header, body: frame.body) else {
-        preconditionFailure("a message that was written cannot be read: \(received.message)")
+        fail("a message that was written cannot be read: \(received.message)")
     }
-    precondition(again.message == received.message, "\(received.message) became \(again.message)")
-    precondition(again.payload.hasSameBytes(as: received.payload), "\(received.message) has another payload")
+    check(again.message == received.message, "\(received.message) became \(again.message)")
+    // The only one with a field that may be missing at its end: what follows is no payload then.
+    if case .foundingProbeReply = again.message { return true }
+    check(again.payload.hasSameBytes(as: received.payload), "\(received.message) has another payload")
     return true
 }

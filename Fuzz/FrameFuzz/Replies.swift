@@ -15,7 +15,7 @@ let replies =
         Decoder("going away", seeds: { bodies(ClientFrameKind.goingAway.rawValue, isReply: false).map { Array($0[1...]) } }) {
             guard let goingAway = try? GoingAway(decoding: $0.rawSpan) else { return false }
             let again = withFrame { goingAway.encode(into: &$0) } _: { try? GoingAway(decoding: $1) }
-            precondition(again == goingAway, "\(goingAway)")
+            check(again == goingAway, "\(goingAway)")
             return true
         }
     ]
@@ -72,7 +72,7 @@ func isReply(_ header: FrameHeader, _ body: RawSpan) -> Bool {
     if case .failure(let error, let revision) = head {
         let again = written { error.encode(revision: revision, into: &$0) }
         var reader = ByteReader(again.rawSpan)
-        precondition((try? ReplyHead(decoding: &reader)) == head, "\(error)")
+        check((try? ReplyHead(decoding: &reader)) == head, "\(error)")
     }
     return true
 }
@@ -84,7 +84,7 @@ private func isControlReply(_ header: FrameHeader, _ body: RawSpan) -> Bool {
     } _: {
         try? ControlReply.decode(kind: $0.kind, body: $1)
     }
-    precondition(again == reply, "\(reply) became \(String(describing: again))")
+    check(again == reply, "\(reply) became \(String(describing: again))")
     return true
 }
 
@@ -95,7 +95,7 @@ private func isWatchEvent(_ body: RawSpan) -> Bool {
     for change in revisions.flatMap(\.changes) {
         let bytes = written { change.encode(into: &$0) }
         var reader = ByteReader(bytes.rawSpan)
-        precondition((try? Change(decoding: &reader)) == change, "\(change)")
+        check((try? Change(decoding: &reader)) == change, "\(change)")
     }
     return true
 }

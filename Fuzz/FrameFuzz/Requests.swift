@@ -17,7 +17,7 @@ func isRequest(_ header: FrameHeader, _ body: RawSpan) -> Bool {
     switch request {
     case .hello(let hello):
         let again = withFrame { hello.encode(requestID: 5, into: &$0) } _: { try? ClientHello(decoding: $1) }
-        precondition(again == hello, "\(hello)")
+        check(again == hello, "\(hello)")
     case .mutate(let command, _): _ = try? Command.validate(command)
     case .query(_, let query): return isQuery(query)
     case .keepAlive(let sessions, let mayForward):
@@ -25,31 +25,31 @@ func isRequest(_ header: FrameHeader, _ body: RawSpan) -> Bool {
             ClientRequest.encodeKeepAlive(requestID: 5, sessions: sessions, mayForward: mayForward, into: &$0)
         } _: { header, body in
             guard case .keepAlive(sessions, mayForward)? = try? ClientRequest.decode(header, body: body) else {
-                preconditionFailure("\(sessions.count) sessions to keep alive became something else")
+                fail("\(sessions.count) sessions to keep alive became something else")
             }
         }
     case .snapshotPiece(let piece):
         withFrame { piece.encode(requestID: 5, into: &$0) } _: { header, body in
             guard case .snapshotPiece(piece)? = try? ClientRequest.decode(header, body: body) else {
-                preconditionFailure("\(piece) became something else")
+                fail("\(piece) became something else")
             }
         }
     case .changeMembers(let change):
         withFrame { change.encode(requestID: 5, into: &$0) } _: { header, body in
             guard case .changeMembers(change)? = try? ClientRequest.decode(header, body: body) else {
-                preconditionFailure("\(change) became something else")
+                fail("\(change) became something else")
             }
         }
     case .clearAlarm(let name):
         withFrame { AlarmClearing.encode(name, requestID: 5, into: &$0) } _: { header, body in
             guard case .clearAlarm(name)? = try? ClientRequest.decode(header, body: body) else {
-                preconditionFailure("the alarm \(name) became another")
+                fail("the alarm \(name) became another")
             }
         }
     case .watch(let watch):
         withFrame { watch.encode(requestID: 5, into: &$0) } _: { header, body in
             guard case .watch(watch)? = try? ClientRequest.decode(header, body: body) else {
-                preconditionFailure("\(watch) became something else")
+                fail("\(watch) became something else")
             }
         }
     default: break
@@ -60,6 +60,6 @@ func isRequest(_ header: FrameHeader, _ body: RawSpan) -> Bool {
 private func isQuery(_ bytes: RawSpan) -> Bool {
     guard let query = try? Query(decoding: bytes) else { return false }
     let again = query.encoded()
-    precondition((try? Query(decoding: again.rawSpan)) == query, "\(query)")
+    check((try? Query(decoding: again.rawSpan)) == query, "\(query)")
     return true
 }

@@ -11,8 +11,8 @@ let records = Decoder("records", seeds: { [slabSeed] }, repair: { repairedRecord
     while offset < bytes.count,
         let record = try? RecordView(verifying: bytes.rawSpan.extracting(offset..<bytes.count), payloadSizeMax: 1 << 20)
     {
-        precondition(offset + record.header.recordSize <= bytes.count, "a record beyond its bytes")
-        precondition(record.payload.byteCount == record.header.payloadSize, "a payload of another size")
+        check(offset + record.header.recordSize <= bytes.count, "a record beyond its bytes")
+        check(record.payload.byteCount == record.header.payloadSize, "a payload of another size")
         offset += record.header.recordSize
     }
     return offset > 0
@@ -28,14 +28,14 @@ let slab = Decoder("slab", seeds: { [slabSeed] }) { input in
     var builder = SlabBuilder(term: slab.term, firstIndex: slab.firstIndex, salt: salt)
     for index in slab.firstIndex.rawValue...slab.lastIndex.rawValue {
         let record = slab.record(at: LogIndex(index))
-        precondition(record.header.id.index.rawValue == index, "a record in another's place")
+        check(record.header.id.index.rawValue == index, "a record in another's place")
         builder.append(
             record.header.type, payload: record.payload, time: record.header.time, principal: record.header.principal)
     }
-    precondition(builder.close()?.bytes == bytes, "a slab that verifies is not the one that its records make")
+    check(builder.close()?.bytes == bytes, "a slab that verifies is not the one that its records make")
     let half = slab.firstIndex...(slab.firstIndex + slab.count / 2)
     if let part = slab.slice(half) {
-        precondition(part.bytes == Array(bytes[slab.byteRange(of: part.indexes)]), "a slice of other records")
+        check(part.bytes == Array(bytes[slab.byteRange(of: part.indexes)]), "a slice of other records")
     }
     return true
 }

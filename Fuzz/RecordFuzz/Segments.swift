@@ -17,11 +17,11 @@ let segments = Decoder("segments", seeds: { SegmentInput.seeds }, repair: { Segm
             _ = try? log.read(from: log.firstIndex, through: log.lastIndex, bytesMax: 1 << 20)
         }
         guard let (again, _) = SegmentInput.open(disk, acceptingDamage: acceptingDamage) else {
-            preconditionFailure("a log that was opened does not open again")
+            fail("a log that was opened does not open again")
         }
         guard report.damages.isEmpty, report.tornTail == nil else { continue }
-        precondition(again.last == log.last && again.previous == log.previous, "\(log.last) became \(again.last)")
-        precondition(again.hardState == log.hardState, "\(log.hardState) became \(again.hardState)")
+        check(again.last == log.last && again.previous == log.previous, "\(log.last) became \(again.last)")
+        check(again.hardState == log.hardState, "\(log.hardState) became \(again.hardState)")
     }
     return isOpened
 }

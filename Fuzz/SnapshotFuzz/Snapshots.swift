@@ -19,7 +19,7 @@ let file = Decoder("file", seeds: { SnapshotSeeds.files }, repair: { SnapshotInp
         for chunk in file.chunks {
             let stored = Array(bytes[chunk])
             try reader.read(stored.rawSpan) { key, _ in
-                precondition(Keyspace.carried.contains { $0.contains(key) }, "a row outside the carried tables")
+                check(Keyspace.carried.contains { $0.contains(key) }, "a row outside the carried tables")
                 rowCount += 1
             }
             try receiver.accept(stored)
@@ -30,8 +30,8 @@ let file = Decoder("file", seeds: { SnapshotSeeds.files }, repair: { SnapshotInp
     } catch {
         return false
     }
-    precondition(rowCount == file.manifest.rowCount, "\(rowCount) rows, the manifest says \(file.manifest.rowCount)")
-    precondition(again == bytes, "a sound file is not the one that its parts make")
+    check(rowCount == file.manifest.rowCount, "\(rowCount) rows, the manifest says \(file.manifest.rowCount)")
+    check(again == bytes, "a sound file is not the one that its parts make")
     install(file, bytes)
     return true
 }
@@ -44,20 +44,20 @@ private func install(_ file: SnapshotInput, _ bytes: [UInt8]) {
         for chunk in file.chunks { try installer.install(Array(bytes[chunk]).rawSpan) }
         try installer.finish()
     } catch {
-        preconditionFailure("a file that was verified cannot be installed: \(error)")
+        fail("a file that was verified cannot be installed: \(error)")
     }
     let digest = try? ContentDigest(ofRowsIn: Keyspace.carried, of: engine)
-    precondition(digest == file.manifest.contentDigest, "other rows were installed than were verified")
+    check(digest == file.manifest.contentDigest, "other rows were installed than were verified")
 }
 
 let manifest = Decoder(
     "manifest", seeds: { SnapshotSeeds.manifests }, repair: { SnapshotInput.repairedManifest($0) }
 ) { bytes in
     guard let manifest = try? SnapshotManifest(decoding: bytes.rawSpan) else { return false }
-    precondition(manifest.encoded() == bytes, "a sound manifest is not the one that its fields make")
+    check(manifest.encoded() == bytes, "a sound manifest is not the one that its fields make")
     readMembers(manifest)
     let assembler = SnapshotAssembler(manifest)
-    precondition(assembler.missingCount == manifest.chunks.count, "chunks that never came")
+    check(assembler.missingCount == manifest.chunks.count, "chunks that never came")
     return true
 }
 
@@ -68,7 +68,7 @@ private func readMembers(_ manifest: SnapshotManifest) {
 /// The members as a manifest has them.
 let members = Decoder("members", seeds: { [SnapshotSeeds.members.encoded()] }) { bytes in
     guard let members = try? SnapshotMembership(decoding: bytes.rawSpan) else { return false }
-    precondition((try? SnapshotMembership(decoding: members.encoded().rawSpan)) == members, "\(members)")
+    check((try? SnapshotMembership(decoding: members.encoded().rawSpan)) == members, "\(members)")
     return true
 }
 
@@ -88,7 +88,7 @@ let chunks = Decoder("chunks", seeds: { SnapshotSeeds.chunks }, repair: { Snapsh
         return false
     }
     // The same rows once more are not in order.
-    precondition((try? receiver.accept(bytes)) == nil, "a chunk was accepted after itself")
+    check((try? receiver.accept(bytes)) == nil, "a chunk was accepted after itself")
     return true
 }
 

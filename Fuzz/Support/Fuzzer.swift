@@ -34,7 +34,7 @@ package enum Fuzzer {
     /// Runs libFuzzer with the arguments of the command line; with `--seeds DIRECTORY` writes the seeds of all decoders
     /// there, and ends.
     package static func run(_ decoders: [Decoder]) -> Never {
-        precondition(!decoders.isEmpty && decoders.count <= 256, "\(decoders.count) decoders behind one byte")
+        check(!decoders.isEmpty && decoders.count <= 256, "\(decoders.count) decoders behind one byte")
         self.decoders = decoders
         given = [UInt64](repeating: 0, count: decoders.count)
         accepted = given
@@ -72,7 +72,7 @@ package enum Fuzzer {
         guard seed % 4 != 0, size > 1, let repair = decoders[Int(data[0]) % decoders.count].repair else { return size }
         let bytes = UnsafeMutableBufferPointer(start: data + 1, count: size - 1)
         let repaired = repair(Array(bytes))
-        precondition(repaired.count == bytes.count, "a repair that changed how many bytes there are")
+        check(repaired.count == bytes.count, "a repair that changed how many bytes there are")
         _ = bytes.update(fromContentsOf: repaired)
         return size
     }
@@ -108,6 +108,13 @@ package enum Fuzzer {
     }
 }
 
+/// A property that every input must have. Unlike `precondition` it says in an optimised build too what is wrong.
+package func check(_ condition: Bool, _ message: @autoclosure () -> String = "a property does not hold") {
+    if !condition { fail(message()) }
+}
+
+package func fail(_ message: String) -> Never { fatalError(message) }
+
 /// Reads the front of the bytes with `body`; false when it throws.
 package func accepts(_ bytes: [UInt8], _ body: (inout ByteReader) throws -> Void) -> Bool {
     var reader = ByteReader(bytes.rawSpan)
@@ -132,9 +139,9 @@ package func roundTrip<T: Equatable>(
     let written = writer.takeBytes()
     var again: T?
     guard accepts(written, { again = try read(&$0) }) else {
-        preconditionFailure("what was read and written cannot be read again: \(value)")
+        fail("what was read and written cannot be read again: \(value)")
     }
-    precondition(again == value, "\(value) became \(String(describing: again))")
+    check(again == value, "\(value) became \(String(describing: again))")
     return true
 }
 

@@ -17,7 +17,7 @@ let transaction = Decoder(
 ) { bytes in
     guard let transaction = try? TransactionFile.parse(bytes, name: "input") else { return false }
     let count = transaction.conditions.count + transaction.then.count + transaction.otherwise.count
-    precondition(count <= Limits.transactionOperationsMax, "\(count) comparisons and operations")
+    check(count <= Limits.transactionOperationsMax, "\(count) comparisons and operations")
     return true
 }
 
@@ -33,7 +33,7 @@ let importLine = Decoder(
 ) { bytes in
     guard let record = try? ImportBatch.parse(bytes, place: "line 1") else { return false }
     let again = try? ImportBatch.parse(JSON.exported(key: record.key, value: record.value).bytes, place: "again")
-    precondition(again == record, "\(record)")
+    check(again == record, "\(record)")
     return true
 }
 
@@ -45,8 +45,8 @@ let configuration = Decoder("configuration", seeds: { configurations.map { Array
     var settings = ServeSettings()
     settings.overlay(values)
     guard let configuration = try? settings.configuration() else { return false }
-    precondition(configuration.frameSizeMax > 0 && configuration.peerFrameSizeMax > 0, "a frame of no size")
-    precondition(configuration.diskReserveSize >= 0, "a reserve below nothing")
+    check(configuration.frameSizeMax > 0 && configuration.peerFrameSizeMax > 0, "a frame of no size")
+    check(configuration.diskReserveSize >= 0, "a reserve below nothing")
     return true
 }
 
@@ -63,7 +63,7 @@ let setting = Decoder("setting", seeds: { settings }) { bytes in
 /// HOST:PORT is printed as it is read.
 let address = Decoder("address", seeds: { ["127.0.0.1:7400", "[::1]:1", "n1.example:65535"].map { Array($0.utf8) } }) {
     guard let text = String(validating: $0, as: UTF8.self), let address = HostPort(text) else { return false }
-    precondition(HostPort(address.description) == address, "\(address)")
+    check(HostPort(address.description) == address, "\(address)")
     _ = (address.isLoopback, address.isWildcard)
     return true
 }
