@@ -1,4 +1,5 @@
 internal import Disk
+internal import FuzzSupport
 
 /// As much of a disk as the log asks for, in memory, for one input.
 final class MemoryDisk: FileSystem, @unchecked Sendable {
@@ -53,7 +54,7 @@ final class MemoryFile: File, @unchecked Sendable {
 
     func preallocate(_ size: Int) throws(DiskError) {
         // What a forged file claims must not be reserved on its word.
-        precondition(size < 1 << 28, "\(size) bytes reserved for a small input")
+        check(size < 1 << 28, "\(size) bytes reserved for a small input")
         if size > bytes.count { bytes += [UInt8](repeating: 0, count: size - bytes.count) }
     }
 

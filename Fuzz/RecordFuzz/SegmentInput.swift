@@ -2,6 +2,7 @@ internal import Basics
 internal import Disk
 internal import LogFormat
 internal import LogStore
+internal import RaftCore
 
 /// The input as segment files of a log: each begins with the magic number, in the order of their sequence, without the
 /// unused bytes between header and batches. `Sources/LogStore/FORMAT.md` draws what is taken apart here.
@@ -45,6 +46,34 @@ enum SegmentInput {
             verifyFrom: LogIndex(1), acceptingDamage: acceptingDamage)
     }
 
+    // MARK: Seeds
+
+    /// Logs as the log itself writes them: two terms, a truncation, a vote, a seal; in one segment, and in several.
+    static var seeds: [[UInt8]] { [1, 4].compactMap { try? seed(rounds: $0) } }
+
+    private static func seed(rounds: Int) throws -> [UInt8] {
+        let disk = MemoryDisk()
+        guard let (log, _) = open(disk, acceptingDamage: false) else { return [] }
+        for round in 1...rounds {
+            var builder = SlabBuilder(term: Term(UInt64(round)), firstIndex: log.lastIndex.next, salt: salt)
+            let size = rounds == 1 ? 20 : 5_000
+            for byte in UInt8(1)...3 {
+                let payload = [UInt8](repeating: byte, count: size)
+                builder.append(.command, payload: payload.rawSpan, time: ClusterTime(nanoseconds: UInt64(round) << 40))
+            }
+            let state = HardState(currentTerm: Term(UInt64(round)), votedFor: node)
+            try log.append([LogTask(hardState: state, slab: builder.close())])
+            try log.append([LogTask(hardState: state, truncateAfter: log.lastIndex.previous)])
+        }
+        try log.seal()
+        let files = disk.files.sorted { $0.key < $1.key }.filter { $0.key.hasSuffix(".segment") }
+        return try files.flatMap { file in
+            let bytes = try file.value.read(at: 0, count: try file.value.size())
+            let end = (bytes.lastIndex { $0 != 0 } ?? -1) + 1
+            return Array(bytes.prefix(headerSize)) + Array(bytes[areaSize..<max(areaSize, end)])
+        }
+    }
+
     // MARK: Repair
 
     /// Puts right what a checksum or the place of a header would refuse; what the fields say stays as it is.
@@ -85,13 +114,15 @@ enum SegmentInput {
         }
     }
 
-    private static func repairRecords(_ bytes: inout [UInt8], _ range: Range<Int>) {
+    static func repairRecords(_ bytes: inout [UInt8], _ range: Range<Int>) {
         var offset = range.lowerBound
         while range.upperBound - offset >= RecordFormat.headerSize {
             let claimed = Int(readUInt32(bytes, at: offset)) + RecordFormat.lengthSize
             let rest = range.upperBound - offset
             let size = claimed < RecordFormat.headerSize || claimed > rest ? rest : claimed
             bytes.store(UInt32(size - RecordFormat.lengthSize), at: offset)
+            bytes[offset + 9] = RecordFormat.version
+            bytes.store(UInt16(0), at: offset + 10)
             bytes.store(salt, at: offset + 12)
             bytes.store(CRC32C.checksum(of: bytes.rawSpan.extracting(offset + 8..<offset + size)), at: offset + 4)
             offset += size

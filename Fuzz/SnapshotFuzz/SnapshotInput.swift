@@ -25,7 +25,7 @@ struct SnapshotInput {
     /// Puts right what a checksum, a digest or the sum of sizes would refuse; what the fields say stays as it is.
     static func repaired(_ input: [UInt8]) -> [UInt8] {
         let (headerSize, footerSize) = (SnapshotFileLayout.headerSize, SnapshotFileLayout.footerSize)
-        guard input.count >= headerSize + footerSize + fixedFieldsSize else { return repairedPiece(input) }
+        guard input.count >= headerSize + footerSize + fixedFieldsSize else { return input }
         var bytes = input
         let footer = bytes.count - footerSize
         bytes.replaceSubrange(0..<8, with: Array("QUORFILE".utf8))
@@ -46,11 +46,19 @@ struct SnapshotInput {
         return bytes
     }
 
-    /// Too short for a file: a chunk.
-    private static func repairedPiece(_ input: [UInt8]) -> [UInt8] {
+    static func repairedChunk(_ input: [UInt8]) -> [UInt8] {
         guard input.count > chunkHeaderSize else { return input }
         var bytes = input
         repairChunk(&bytes, bytes.indices)
+        return bytes
+    }
+
+    static func repairedManifest(_ input: [UInt8]) -> [UInt8] {
+        guard input.count >= fixedFieldsSize + 4 else { return input }
+        var bytes = input
+        bytes.replaceSubrange(0..<12, with: Array("QUORSNAP".utf8) + [1, 0, 0, 0])
+        let checksum = CRC32C.checksum(of: bytes.rawSpan.extracting(0..<bytes.count - 4))
+        bytes.store(checksum, at: bytes.count - 4)
         return bytes
     }
 

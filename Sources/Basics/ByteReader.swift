@@ -20,6 +20,21 @@ package struct ByteReader: ~Escapable {
     @_lifetime(self: copy self)
     package mutating func readUInt64() throws(DecodeError) -> UInt64 { try readInteger() }
 
+    /// A place in the log. None comes near the limit, and beyond it there might be no next one.
+    @_lifetime(self: copy self)
+    package mutating func readLogIndex() throws(DecodeError) -> LogIndex {
+        let number = try readUInt64()
+        guard number <= Limits.logNumberMax else { throw .invalid("index \(number)") }
+        return LogIndex(number)
+    }
+
+    @_lifetime(self: copy self)
+    package mutating func readTerm() throws(DecodeError) -> Term {
+        let number = try readUInt64()
+        guard number <= Limits.logNumberMax else { throw .invalid("term \(number)") }
+        return Term(number)
+    }
+
     /// 0 or 1; anything else is invalid, so that each value has one encoding.
     @_lifetime(self: copy self)
     package mutating func readBool() throws(DecodeError) -> Bool {

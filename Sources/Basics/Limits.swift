@@ -4,6 +4,9 @@ package enum Limits {
     private static let kibibyte = 1_024
     private static let mebibyte = 1_024 * 1_024
 
+    /// An index or a term in foreign bytes. At a billion entries a second the log gets here after 146 years.
+    package static let logNumberMax: UInt64 = 1 << 62
+
     // MARK: Sizes, in bytes
 
     /// A key. Keys sit in every index block and every frame, so they are kept short of a page.

@@ -70,7 +70,7 @@ package struct PeerMemory: Hashable, Sendable {
         acknowledged = [:]
         for _ in 0..<(try reader.readUInt32()) {
             let node = NodeID(try reader.readUInt64())
-            acknowledged[node] = LogIndex(try reader.readUInt64())
+            acknowledged[node] = try reader.readLogIndex()
         }
         guard reader.isAtEnd else { throw .invalid("bytes after its end") }
     }

@@ -154,8 +154,8 @@ package struct Applied: Hashable, Sendable {
 
     init(decoding bytes: RawSpan) throws(DecodeError) {
         var reader = ByteReader(bytes)
-        let term = Term(try reader.readUInt64())
-        last = EntryID(term: term, index: LogIndex(try reader.readUInt64()))
+        let term = try reader.readTerm()
+        last = EntryID(term: term, index: try reader.readLogIndex())
         time = ClusterTime(nanoseconds: try reader.readUInt64())
         changeDigest = try reader.readUInt64()
     }

@@ -241,12 +241,12 @@ package final class Machine<E: Engine> {
                 var found = Found(applied: try Applied(decoding: row.rawSpan))
                 if let sessions {
                     var reader = ByteReader(sessions.rawSpan)
-                    let index = LogIndex(try reader.readUInt64())
+                    let index = try reader.readLogIndex()
                     found.checkpoint = Checkpoint(index: index, bytes: [UInt8](reader.readRemaining()))
                 }
                 if let floor {
                     var reader = ByteReader(floor.rawSpan)
-                    found.feedFloor = LogIndex(try reader.readUInt64())
+                    found.feedFloor = try reader.readLogIndex()
                 }
                 return found
             } catch {
@@ -311,11 +311,11 @@ package final class Machine<E: Engine> {
             }
             if let floor {
                 var reader = ByteReader(floor.rawSpan)
-                deleteFloor = LogIndex(try reader.readUInt64())
+                deleteFloor = try reader.readLogIndex()
             }
             for row in historyRows {
                 var reader = ByteReader(row.value.rawSpan)
-                let since = LogIndex(try reader.readUInt64())
+                let since = try reader.readLogIndex()
                 let time = ClusterTime(nanoseconds: try reader.readUInt64())
                 history.insert(HistoryPrefix(prefix: row.prefix, since: since, time: time))
             }
@@ -404,7 +404,7 @@ package struct StoredMembership: Hashable, Sendable {
     }
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
-        index = LogIndex(try reader.readUInt64())
+        index = try reader.readLogIndex()
         membership = try Membership(decoding: &reader)
     }
 }

@@ -60,7 +60,7 @@ package enum Housekeeping: Hashable, Sendable {
             for _ in 0..<count { sessions.append(try reader.readSessionID()) }
             self = .expireSessions(sessions)
         case .digestVerdict: self = .digestVerdict(try DigestVerdict(decoding: &reader))
-        case .deleteFloor: self = .deleteFloor(LogIndex(try reader.readUInt64()))
+        case .deleteFloor: self = .deleteFloor(try reader.readLogIndex())
         case .memberInfo: self = .memberInfo(try MemberInfo(decoding: &reader))
         case .featureLevel: self = .featureLevel(try reader.readUInt32())
         case .put, .delete, .deleteRange, .createSequential, .createOwnedSequential, .transaction, .endSession,
@@ -107,7 +107,7 @@ package struct DigestVerdict: Hashable, Sendable {
     }
 
     fileprivate init(decoding reader: inout ByteReader) throws(DecodeError) {
-        index = LogIndex(try reader.readUInt64())
+        index = try reader.readLogIndex()
         majority = try reader.readBool() ? try reader.readUInt64() : nil
         votes = []
         for _ in 0..<(try reader.readUInt16()) {

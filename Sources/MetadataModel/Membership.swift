@@ -182,7 +182,7 @@ package struct FoundingRecord: Hashable, Sendable {
         identity = ClusterIdentity(id: id, generation: generation, generationTag: try reader.readUInt64())
         createdAt = ClusterTime(nanoseconds: try reader.readUInt64())
         membership = try Membership(decoding: &reader)
-        membershipIndex = version == Self.version ? .zero : LogIndex(try reader.readUInt64())
+        membershipIndex = version == Self.version ? .zero : try reader.readLogIndex()
         featureLevel = version == Self.versionWithLevel ? try reader.readUInt32() : FeatureLevel.first
         guard !membership.incoming.isEmpty, membership.outgoing.isEmpty else { throw .invalid("founding voters") }
     }

@@ -48,7 +48,7 @@ package enum ReplyHead: Hashable, Sendable {
     /// Reads the head; after `.success` the reader stands at what was asked for, after `.failure` at the end.
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
         let number = try reader.readUInt16()
-        let revision = LogIndex(try reader.readUInt64())
+        let revision = try reader.readLogIndex()
         guard number != 0 else {
             self = .success(revision: revision)
             return

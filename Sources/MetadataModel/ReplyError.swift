@@ -107,9 +107,10 @@ package struct ReplyError: Error, Hashable, Sendable {
 }
 
 extension ByteReader {
-    /// The rest, as text.
+    /// The rest, as text, of the size that is written.
     @_lifetime(self: copy self)
     fileprivate mutating func readText() throws(DecodeError) -> String {
+        guard remaining <= ReplyError.textSizeMax else { throw .tooLarge(UInt64(remaining)) }
         guard let text = String(validating: [UInt8](readRemaining()), as: UTF8.self) else {
             throw .invalid("UTF-8 text")
         }

@@ -128,8 +128,8 @@ package struct SnapshotManifest: Hashable, Sendable {
         let cluster = ClusterIdentity(
             id: try reader.readUInt64(), generation: try reader.readUInt64(),
             generationTag: try reader.readUInt64())
-        let term = Term(try reader.readUInt64())
-        let index = LogIndex(try reader.readUInt64())
+        let term = try reader.readTerm()
+        let index = try reader.readLogIndex()
         let time = ClusterTime(nanoseconds: try reader.readUInt64())
         let changeDigest = try reader.readUInt64()
         let contentDigest = try ContentDigest(decoding: &reader)

@@ -52,7 +52,7 @@ extension PeerMessage {
         case .forwardedMutation: return .forwardedMutation(principal: try reader.readUInt64())
         case .sessionTouches: return .sessionTouches(try reader.readSessions())
         case .digestReport:
-            let index = LogIndex(try reader.readUInt64())
+            let index = try reader.readLogIndex()
             return .digestReport(index: index, digest: try reader.readUInt64())
         case .memberReport: return .memberReport(try MemberReport(decoding: &reader))
         case .snapshotManifest: return .snapshotManifest(last: try reader.readEntryID())
@@ -62,8 +62,8 @@ extension PeerMessage {
         case .foundingProbe: return .foundingProbe(try reader.readFoundingMembers())
         case .foundingCommit: return .foundingCommit
         case .logEntries:
-            let first = LogIndex(try reader.readUInt64())
-            let last = LogIndex(try reader.readUInt64())
+            let first = try reader.readLogIndex()
+            let last = try reader.readLogIndex()
             guard first > .zero, first <= last else { throw .invalid("range of log entries") }
             let anchor = try reader.readEntryID()
             return .logEntries(RepairQuestion(wanted: first...last, anchor: anchor, last: try reader.readEntryID()))
@@ -91,7 +91,7 @@ extension PeerMessage {
             }
             return .foundingCommitReply(outcome)
         case .logEntries:
-            let first = LogIndex(try reader.readUInt64())
+            let first = try reader.readLogIndex()
             let number = try reader.readUInt8()
             guard let basis = RepairBasis(rawValue: number) else { throw .unknown("basis", UInt64(number)) }
             let isWhole = try reader.readBool()
@@ -101,7 +101,7 @@ extension PeerMessage {
             let term = Term(try reader.readUInt64())
             let last = try reader.readEntryID()
             return .promisesReply(
-                KnownPromises(currentTerm: term, last: last, configurationIndex: LogIndex(try reader.readUInt64())))
+                KnownPromises(currentTerm: term, last: last, configurationIndex: try reader.readLogIndex()))
         case .raft, .digestReport, .memberReport: throw .invalid("reply to what asks for none")
         }
     }
@@ -173,8 +173,8 @@ extension PeerHello {
         clientAddress = try reader.readText()
         softwareVersion = try reader.readText()
         featureLevel = try reader.readUInt32()
-        lastIndex = LogIndex(try reader.readUInt64())
-        configurationIndex = LogIndex(try reader.readUInt64())
+        lastIndex = try reader.readLogIndex()
+        configurationIndex = try reader.readLogIndex()
     }
 }
 
@@ -205,8 +205,8 @@ extension PeerHelloReply {
         clientAddress = try reader.readText()
         softwareVersion = try reader.readText()
         featureLevel = try reader.readUInt32()
-        lastIndex = LogIndex(try reader.readUInt64())
-        acknowledgedByCaller = LogIndex(try reader.readUInt64())
+        lastIndex = try reader.readLogIndex()
+        acknowledgedByCaller = try reader.readLogIndex()
     }
 }
 
@@ -224,7 +224,7 @@ extension MemberReport {
         clientAddress = try reader.readText()
         softwareVersion = try reader.readText()
         featureLevel = try reader.readUInt32()
-        lastApplied = LogIndex(try reader.readUInt64())
+        lastApplied = try reader.readLogIndex()
         state = try reader.readNodeState()
         diskFree = try reader.readUInt64()
     }

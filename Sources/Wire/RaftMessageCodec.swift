@@ -82,7 +82,7 @@ enum RaftMessageCodec {
     static func decode(_ reader: inout ByteReader) throws(DecodeError) -> Message {
         let rawNumber = try reader.readUInt8()
         guard let number = Number(rawValue: rawNumber) else { throw .unknown("raft message", UInt64(rawNumber)) }
-        let term = Term(try reader.readUInt64())
+        let term = try reader.readTerm()
         switch number {
         case .preVote: return .preVote(try readVoteRequest(term, &reader))
         case .requestVote: return .requestVote(try readVoteRequest(term, &reader))
@@ -93,7 +93,7 @@ enum RaftMessageCodec {
         case .appendEntriesResponse:
             return .appendEntriesResponse(AppendEntriesResponse(term: term, outcome: try readAppendOutcome(&reader)))
         case .heartbeat:
-            let commitIndex = LogIndex(try reader.readUInt64())
+            let commitIndex = try reader.readLogIndex()
             let round = try reader.readUInt64()
             return .heartbeat(Heartbeat(term: term, commitIndex: commitIndex, readRound: round))
         case .heartbeatResponse:
@@ -107,7 +107,7 @@ enum RaftMessageCodec {
             return .readIndex(ReadIndexRequest(term: term, token: ReadToken(try reader.readUInt64())))
         case .readIndexResponse:
             let token = ReadToken(try reader.readUInt64())
-            let readIndex = try reader.readBool() ? LogIndex(try reader.readUInt64()) : nil
+            let readIndex = try reader.readBool() ? try reader.readLogIndex() : nil
             return .readIndexResponse(ReadIndexResponse(term: term, token: token, readIndex: readIndex))
         case .timeoutNow: return .timeoutNow(TimeoutNow(term: term))
         }
@@ -140,14 +140,14 @@ enum RaftMessageCodec {
         _ term: Term, _ reader: inout ByteReader
     ) throws(DecodeError) -> AppendEntries {
         let previous = try reader.readEntryID()
-        let lastIndex = LogIndex(try reader.readUInt64())
-        let leaderCommit = LogIndex(try reader.readUInt64())
+        let lastIndex = try reader.readLogIndex()
+        let leaderCommit = try reader.readLogIndex()
         guard lastIndex >= previous.index else { throw .invalid("AppendEntries that ends before it begins") }
         var entryTerm = Term.zero
         if lastIndex > previous.index {
             var records = ByteReader(reader.peekRemaining())
             _ = try records.readBytes(recordTermOffset)
-            entryTerm = Term(try records.readUInt64())
+            entryTerm = try records.readTerm()
         } else if !reader.isAtEnd {
             throw .invalid("AppendEntries with records but no range")
         }
@@ -159,9 +159,9 @@ enum RaftMessageCodec {
         _ reader: inout ByteReader
     ) throws(DecodeError) -> AppendEntriesResponse.Outcome {
         switch try reader.readUInt8() {
-        case 0: return .accepted(matchIndex: LogIndex(try reader.readUInt64()))
+        case 0: return .accepted(matchIndex: try reader.readLogIndex())
         case 1:
-            let previousIndex = LogIndex(try reader.readUInt64())
+            let previousIndex = try reader.readLogIndex()
             return .rejected(previousIndex: previousIndex, hint: try reader.readEntryID())
         case let other: throw .unknown("append outcome", UInt64(other))
         }
@@ -172,7 +172,7 @@ enum RaftMessageCodec {
     ) throws(DecodeError) -> InstallSnapshotResponse.Outcome {
         switch try reader.readUInt8() {
         case 0: return .inProgress
-        case 1: return .reached(matchIndex: LogIndex(try reader.readUInt64()))
+        case 1: return .reached(matchIndex: try reader.readLogIndex())
         case 2: return .failed
         case let other: throw .unknown("install outcome", UInt64(other))
         }
@@ -206,14 +206,14 @@ extension ByteWriter {
 extension ByteReader {
     @_lifetime(self: copy self)
     mutating func readEntryID() throws(DecodeError) -> EntryID {
-        let term = Term(try readUInt64())
-        return EntryID(term: term, index: LogIndex(try readUInt64()))
+        let term = try readTerm()
+        return EntryID(term: term, index: try readLogIndex())
     }
 
     @_lifetime(self: copy self)
     mutating func readSnapshotPoint() throws(DecodeError) -> SnapshotPoint {
         let last = try readEntryID()
-        let index = LogIndex(try readUInt64())
+        let index = try readLogIndex()
         let incoming = try readNodes()
         let outgoing = try readNodes()
         let learners = try readNodes()

@@ -161,7 +161,7 @@ extension StatusReply {
         let alarmCount = Int(try reader.readUInt16())
         guard alarmCount <= Alarm.countMax else { throw .tooLarge(UInt64(alarmCount)) }
         for _ in 0..<alarmCount { alarms.append(try Alarm(decoding: &reader)) }
-        feedFloor = LogIndex(try reader.readUInt64())
+        feedFloor = try reader.readLogIndex()
     }
 }
 
@@ -197,16 +197,16 @@ extension NodeStatus {
         guard let role = NodeRole(rawValue: roleNumber) else { throw .unknown("role", UInt64(roleNumber)) }
         self.role = role
         state = try reader.readNodeState()
-        term = Term(try reader.readUInt64())
-        commitIndex = LogIndex(try reader.readUInt64())
-        lastApplied = LogIndex(try reader.readUInt64())
-        firstIndex = LogIndex(try reader.readUInt64())
-        lastIndex = LogIndex(try reader.readUInt64())
+        term = try reader.readTerm()
+        commitIndex = try reader.readLogIndex()
+        lastApplied = try reader.readLogIndex()
+        firstIndex = try reader.readLogIndex()
+        lastIndex = try reader.readLogIndex()
         let count = Int(try reader.readUInt16())
         guard count <= Self.digestsMax else { throw .tooLarge(UInt64(count)) }
         digests = []
         for _ in 0..<count {
-            let index = LogIndex(try reader.readUInt64())
+            let index = try reader.readLogIndex()
             digests.append(IndexedDigest(index: index, digest: try reader.readUInt64()))
         }
         diskUsed = try reader.readUInt64()
@@ -248,8 +248,8 @@ extension MemberStatus {
         }
         let isReachable = try reader.readBool()
         let state = try reader.readNodeState()
-        let matchIndex = LogIndex(try reader.readUInt64())
-        let lastApplied = LogIndex(try reader.readUInt64())
+        let matchIndex = try reader.readLogIndex()
+        let lastApplied = try reader.readLogIndex()
         progress = MemberProgress(
             isReachable: isReachable, state: state, matchIndex: matchIndex, lastApplied: lastApplied,
             lag: try reader.readUInt64())

@@ -78,8 +78,8 @@ package struct WatchRequest: Hashable, Sendable {
     init(decoding reader: inout ByteReader) throws(DecodeError) {
         table = try reader.readUInt8()
         span = try KeySpan(decoding: &reader)
-        from = LogIndex(try reader.readUInt64())
-        atLeast = LogIndex(try reader.readUInt64())
+        from = try reader.readLogIndex()
+        atLeast = try reader.readLogIndex()
         filter = WatchFilter(rawValue: try reader.readUInt8())
         progressInterval = .milliseconds(Int64(try reader.readUInt32()))
         credit = try reader.readUInt32()
@@ -140,13 +140,13 @@ package enum WatchEvent: Hashable, Sendable {
         }
         let form = try reader.readUInt8()
         switch form {
-        case 1: self = .created(revision: through, floor: LogIndex(try reader.readUInt64()))
+        case 1: self = .created(revision: through, floor: try reader.readLogIndex())
         case 2:
             let flags = try reader.readUInt8()
             let goesOn = flags & WatchFrame.goesOn != 0
             var revisions: [RevisionChanges] = []
             while !reader.isAtEnd {
-                let revision = LogIndex(try reader.readUInt64())
+                let revision = try reader.readLogIndex()
                 guard revision <= through, revisions.last.map({ $0.revision < revision }) ?? true else {
                     throw .invalid("order of revisions in a watch")
                 }

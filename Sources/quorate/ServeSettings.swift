@@ -70,7 +70,7 @@ struct ServeSettings {
         }
         if let isInsecure = try optional(.insecure, truth) { configuration.isInsecure = isInsecure }
         if let isInsecure = try optional(.httpInsecure, truth) { configuration.isHTTPInsecure = isInsecure }
-        configuration.tls = try TLSOptions.files(
+        configuration.tls = try TLSFiles.given(
             certificate: given[.tlsCert]?.text, key: given[.tlsKey]?.text, authority: given[.tlsCA]?.text)
         if let interval = try optional(.heartbeatInterval, time) { configuration.heartbeatInterval = interval }
         if let (low, high) = try optional(.electionTimeout, timeRange) {

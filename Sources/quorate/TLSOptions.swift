@@ -17,7 +17,7 @@ struct TLSOptions: ParsableArguments {
         func environment(_ name: String) -> String? {
             getenv(name).map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
         }
-        let files = try Self.files(
+        let files = try TLSFiles.given(
             certificate: tlsCert ?? environment("QUORATE_TLS_CERT"), key: tlsKey ?? environment("QUORATE_TLS_KEY"),
             authority: tlsCa ?? environment("QUORATE_TLS_CA"))
         guard let files else { return nil }
@@ -34,20 +34,5 @@ struct TLSOptions: ParsableArguments {
                 usleep(50_000)
             }
         }
-    }
-
-    /// All three, or none of them.
-    static func files(
-        certificate: String?, key: String?, authority: String?
-    ) throws(CommandError) -> TLSFiles? {
-        guard let certificate, let key, let authority else {
-            let given = [("--tls-cert", certificate), ("--tls-key", key), ("--tls-ca", authority)]
-            guard given.contains(where: { $0.1 != nil }) else { return nil }
-            let missing = given.filter { $0.1 == nil }.map(\.0).joined(separator: " and ")
-            throw .usage(
-                "\(missing) is missing: --tls-cert, --tls-key and --tls-ca go together (or QUORATE_TLS_CERT, "
-                    + "QUORATE_TLS_KEY and QUORATE_TLS_CA)")
-        }
-        return TLSFiles(certificate: certificate, key: key, authority: authority)
     }
 }

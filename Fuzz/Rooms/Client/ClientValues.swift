@@ -1,0 +1,1 @@
+../../../Sources/Client/ClientValues.swift

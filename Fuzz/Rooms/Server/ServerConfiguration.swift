@@ -1,0 +1,1 @@
+../../../Sources/Server/ServerConfiguration.swift

@@ -1,0 +1,1 @@
+../../Tests/MetadataModelTests/Samples.swift

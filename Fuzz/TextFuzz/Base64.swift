@@ -1,0 +1,1 @@
+../../Sources/quorate/Base64.swift

@@ -1,0 +1,1 @@
+../../Sources/quorate/Quantities.swift
