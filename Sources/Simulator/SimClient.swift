@@ -56,6 +56,7 @@ extension World {
     }
 
     func submit(_ item: WorkItem, by client: SimClient, within time: Interval) {
+        guard violation == nil else { return }
         var item = item
         item.floor = client.revisionSeen
         item.realTimeFloor = revisionAnswered

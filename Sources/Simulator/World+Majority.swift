@@ -40,6 +40,7 @@ extension World {
         isBusy = false
         network.lossPercent = 0
         lags = NetworkLags()
+        crashes.mode = .none
         for client in clients { client.isWorking = false }
         tell("\(majorityNames) are healed")
         for number in majority?.inside ?? [] { heal(nodes[number]) }

@@ -172,6 +172,9 @@ extension World {
         for node in nodes {
             stopProcess(of: node, losingPower: restoreChance.happens(percent: 50))
             node.isInUse = false
+            // Whatever was under way on this machine without a process.
+            node.repair = nil
+            node.life += 1
         }
         schedule(.special(.restore), after: restoreChance.interval(.milliseconds(100), .seconds(2)))
     }
