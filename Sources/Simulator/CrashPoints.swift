@@ -121,7 +121,8 @@ struct CrashPlan {
         switch mode {
         case .counted: crashes.count % 3 == 2 ? .milliseconds(2_500) : .milliseconds(40)
         case .none, .drawn:
-            chance.happens(percent: 20) ? chance.interval(.seconds(1), .seconds(6)) : chance.interval(.milliseconds(20), .milliseconds(600))
+            chance.happens(percent: 20)
+                ? chance.interval(.seconds(1), .seconds(6)) : chance.interval(.milliseconds(20), .milliseconds(600))
         }
     }
 }
