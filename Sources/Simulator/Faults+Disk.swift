@@ -113,9 +113,10 @@ extension World {
 
     // MARK: - Whole directories
 
-    /// Somebody mounts the directory of another node here. It is refused, and the right one is put back.
+    /// Somebody mounts the directory of another node here. It is refused, and the right one is put back. A whole one: here
+    /// the segments alone say whose it is, where the product has the identity file as well.
     private func mountForeign(_ node: SimNode) {
-        guard !settings.changesMembers, let other = nodes.first(where: { $0 !== node }),
+        guard !settings.changesMembers, let other = nodes.first(where: { $0 !== node && !$0.isWounded }),
             !segments(of: other).isEmpty, !segments(of: node).isEmpty
         else { return }
         counters.add(.foreignDirectory)

@@ -13,7 +13,7 @@ import Testing
     private static let hardState = HardState(currentTerm: Term(3), votedFor: NodeID(5))
 
     /// All of them take minutes in a debug build; without `QUORATE_SWEEP=all` it is one in thirteen.
-    private static let stride = ProcessInfo.processInfo.environment["QUORATE_SWEEP"] == "all" ? 1 : 13
+    private static let step = ProcessInfo.processInfo.environment["QUORATE_SWEEP"] == "all" ? 1 : 13
 
     private enum Change: CaseIterable {
         case flipped, zeroed, cutOff
@@ -55,7 +55,7 @@ import Testing
             // Between the header and the first batch nothing is ever written or read.
             for offset in 0..<end
             where offset < 160 || offset >= 4_096 || offset % 509 == 0 {
-                guard offset % Self.stride == 3 % Self.stride || offset < 16 else { continue }
+                guard offset % Self.step == 3 % Self.step || offset < 16 else { continue }
                 for change in Change.allCases {
                     let disk = whole.copy()
                     apply(change, at: offset, to: &disk.names[path]!.bytes)

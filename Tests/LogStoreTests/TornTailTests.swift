@@ -22,7 +22,8 @@ import Testing
         return (before, disk, changed.first!..<changed.last! + 1)
     }
 
-    private enum Tear: CaseIterable { case cutShort, zeroed, garbage, oldTail }
+    /// Not that the file is shorter: its size was synced before it got its name (see ByteSweepTests).
+    private enum Tear: CaseIterable { case zeroed, garbage, oldTail }
 
     @Test("A torn tail at any byte is cut, and what was acknowledged is intact")
     func everyOffset() throws {
@@ -34,7 +35,6 @@ import Testing
                 let torn = disk.copy()
                 let file = torn.names[path]!
                 switch tear {
-                case .cutShort: file.bytes.removeLast(file.bytes.count - offset)
                 case .zeroed: for place in offset..<range.upperBound { file.bytes[place] = 0 }
                 case .garbage:
                     for place in offset..<range.upperBound {

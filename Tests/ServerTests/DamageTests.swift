@@ -251,6 +251,7 @@ extension ServerTests {
                 let process = try cluster.start("n1")
                 #expect(try await process.waitUntilEnded() == .exited(1))
                 #expect(try cluster.log("n1").contains(URL(filePath: path).lastPathComponent + " at offset 0"))
+                await cluster.forget("n1")
                 await client.shutdown()
             }
         }
