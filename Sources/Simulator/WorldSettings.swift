@@ -31,6 +31,7 @@ package struct WorldSettings: Sendable {
     package var watchCount = 0
     /// Clients that want to know who leads; none unless asked for.
     package var observerCount = 0
+    /// Where it is given, nothing is lost either.
     package var networkDelayMax = Interval.zero
     /// Of a hundred pieces of bytes, how many come late because they were lost.
     var lossPercent = 0
@@ -104,7 +105,7 @@ package struct WorldSettings: Sendable {
         let delay = chance.pick([1, 4, 20, 100, 400])
         let loss = chance.pick([0, 0, 0, 1, 5, 30])
         // Where both are high, nobody is ever elected, and nothing comes of all that is done.
-        if injectsFaults { drawn.lossPercent = delay > 20 ? min(loss, 5) : loss }
+        if injectsFaults, networkDelayMax == .zero { drawn.lossPercent = delay > 20 ? min(loss, 5) : loss }
         if networkDelayMax == .zero { drawn.networkDelayMax = .milliseconds(Int64(delay)) }
         drawn.driftsClocks = driftsClocks && chance.happens(percent: 70)
         drawn.hasVolatileState = hasVolatileState || chance.happens(percent: 15)

@@ -10,6 +10,8 @@ struct WatchTests {
         var lost = 0
         for seed in 100...101 as ClosedRange<UInt64> {
             var settings = WorldSettings()
+            settings.nodeCount = 3
+            settings.networkDelayMax = .milliseconds(5)
             settings.watchCount = 12
             settings.logRetention = 1
             settings.segmentSize = 16 * 1_024
@@ -23,6 +25,8 @@ struct WatchTests {
     @Test("watches are a function of the seed like everything else")
     func isDeterministic() {
         var settings = WorldSettings()
+        settings.nodeCount = 3
+        settings.networkDelayMax = .milliseconds(5)
         settings.watchCount = 5
         let (first, second) = (Simulation.run(seed: 7, settings: settings), Simulation.run(seed: 7, settings: settings))
         #expect(first.eventHash == second.eventHash)
