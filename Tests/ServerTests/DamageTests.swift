@@ -259,19 +259,10 @@ extension ServerTests {
                 try await cluster.waitUntilWhole()
                 let node = try await cluster.followers()[0]
                 #expect(try await cluster.stop(node) == [.exited(0)])
+                // In the header of the batch that holds the entry: headers are read by each start, old records are not.
                 let place = try LogFiles.find("value-150-", in: cluster[node].directory)
-                try LogFiles.flipBit(of: place.path, at: place.offset)
+                try LogFiles.flipBit(of: place.path, at: place.offset - 170)
                 try await cutLogs(client, cluster, without: node)
-                // It does not read these entries when it starts; once they are found it asks, and does without them.
-                try cluster.start(node)
-                try await cluster.waitUntilWhole()
-                try await client.startScrub(at: cluster[node].client, rate: 1 << 30)
-                try await eventually("they are let go", within: .seconds(30)) {
-                    let report = try await client.scrubReport(of: cluster[node].client)
-                    return report.state == .ended && report.damages.map(\.outcome) == [.letGo]
-                }
-                // With the alarm that stands, the next start verifies all of its log, and asks again.
-                #expect(try await cluster.stop(node) == [.exited(0)])
                 try cluster.start(node)
                 try await cluster.waitUntilWhole()
                 #expect(try cluster.log(node).contains("nobody has the entries"), "\(cluster.logTail(node))")
