@@ -116,14 +116,16 @@ extension SegmentedLog {
                         damages.append(
                             LogDamage(
                                 file: place.segment.file.path, offset: offset + BatchHeader.size,
-                                indexes: indexes.clamped(to: extent.indexes), reason: "record: \(error.reason)",
+                                // A read takes an extent as a whole.
+                                indexes: error.isUnread ? extent.indexes : indexes.clamped(to: extent.indexes),
+                                reason: "record: \(error.reason)",
                                 isUnread: error.isUnread))
                     }
                 }
             } catch {
                 // Behind it, the next place that is sure to be found is where the next live entries begin.
                 let resumed = place.extents.first { $0.start > offset }?.start ?? walk.end
-                let lost = lostEntries(at: offset, of: place, walk)
+                let lost = lostEntries(at: offset, of: place, error.isUnread ? LogScrub() : walk)
                 for indexes in lost.isEmpty ? [nil] : lost.map(Optional.some) {
                     damages.append(
                         LogDamage(

@@ -79,6 +79,9 @@ extension Replica {
     /// Entries that this node has promised to hold cannot be read just now.
     package var isMending: Bool { mending.isUnderWay }
 
+    /// Damaged entries through here are done without.
+    package var letGoThrough: LogIndex { mending.letGo.map(\.upperBound).max() ?? .zero }
+
     /// Some damaged entries can be done without as soon as the state is durable: the shell is to flush it.
     package var wantsFlush: Bool {
         mending.vainRounds >= (hasOtherMembers ? LogMending.vainRoundsMax : 1)

@@ -21,9 +21,10 @@ extension Replica {
         answer(slot, requestID, .scrub(ScrubReply(revision: appliedIndex, report: report)))
     }
 
-    /// It is time for one that nobody has asked for. While the node rebuilds its state, the next time will do.
+    /// It is time for one that nobody has asked for. While the node rebuilds its state, or its disk is full, which reading
+    /// the rows would fill further, it waits.
     package mutating func scrubIsDue() {
-        guard !scrubs.isRunning, !isQuarantined, !isStopping else { return }
+        guard !scrubs.isRunning, !isQuarantined, !isStopping, !isDiskLow else { return }
         beginScrub(isByClient: false, rate: 0, digestAt: .zero)
     }
 

@@ -32,8 +32,16 @@ package struct LogKeeper: Sendable {
 
     /// Drops whole segments that nobody needs: at or below `floor`, except the newest `retention.bytes` of the log unless
     /// they are older than `retention.age`; more when the log would pass `retention.bytesMax`.
+    /// - Parameter letGo: damaged entries through here are done without. The segments that hold some are dropped as soon as
+    ///   that is possible, whatever else would be kept of them: the next start would miss what is damaged.
     /// - Returns: the first index that is left.
-    package func compact(through floor: LogIndex, _ retention: LogRetention, time: ClusterTime) throws(DiskError) -> LogIndex {
+    package func compact(
+        through floor: LogIndex, _ retention: LogRetention, time: ClusterTime, letGo: LogIndex = .zero
+    ) throws(DiskError) -> LogIndex {
+        if log.faultyRanges.contains(where: { $0.upperBound <= letGo }) {
+            if floor >= log.firstIndex { try log.compact(through: floor) }
+            return log.firstIndex
+        }
         let kept = log.floor(keepingBytes: retention.bytes, youngerThan: retention.oldest(at: time))
         let target = min(floor, kept)
         if target >= log.firstIndex { try log.compact(through: target) }

@@ -203,7 +203,8 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         let isLogFull = storage.logSize > configuration.logSizeMax
         storage.maintain(
             compactThrough: replica.compactionFloor(isLogFull: isLogFull), time: wallClock(),
-            reserve: configuration.diskReserveSize, lastApplied: replica.appliedThrough, flushes: replica.wantsFlush)
+            reserve: configuration.diskReserveSize, lastApplied: replica.appliedThrough, flushes: replica.wantsFlush,
+            letGo: replica.letGoThrough)
         if scrubTimer.isDue(at: wallClock()) { turn { $0.scrubIsDue() } }
     }
 

@@ -69,7 +69,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     private enum LogJob: Sendable {
         case work(LogWork)
-        case compact(through: LogIndex, time: ClusterTime)
+        case compact(through: LogIndex, time: ClusterTime, letGo: LogIndex)
         case reset(EntryID, then: @Sendable () -> Void)
         case repair(Slab)
     }
@@ -197,7 +197,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     /// Called twice a second: how far the state is durable, how much space is left, what of the log can go.
     func maintain(
-        compactThrough floor: LogIndex, time: ClusterTime, reserve: Int, lastApplied: LogIndex, flushes: Bool
+        compactThrough floor: LogIndex, time: ClusterTime, reserve: Int, lastApplied: LogIndex, flushes: Bool,
+        letGo: LogIndex
     ) {
         stateThread?.add(.checkFlush(isWanted: flushes))
         exportThread?.expire()
@@ -208,7 +209,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         {
             stateThread?.add(.snapshotSource)
         }
-        logThread?.add(.compact(through: floor, time: time))
+        logThread?.add(.compact(through: floor, time: time, letGo: letGo))
     }
 
     func deliver(_ report: StorageReport, to replica: inout Replica) {
@@ -251,9 +252,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             case .work(let work):
                 try write(work)
                 report(.logWritten(work.ticket))
-            case .compact(let floor, let time):
+            case .compact(let floor, let time, let letGo):
                 let before = log.log.firstIndex
-                let first = try log.compact(through: floor, retention, time: time)
+                let first = try log.compact(through: floor, retention, time: time, letGo: letGo)
                 if first > before { report(.compacted(through: first.previous)) }
             case .reset(let entry, let then):
                 try log.log.reset(to: entry)

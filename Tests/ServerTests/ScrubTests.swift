@@ -138,7 +138,7 @@ extension ServerTests {
                 #expect((log["reason"] as? String)?.contains("Input/output error") == true, "\(log)")
                 #expect(unread.code == .exited(0), "\(unread.text)")
 
-                try shim.begin("\(node)/scrub-state", skipping: 30, count: 1)
+                try shim.begin("\(node)/scrub-state", skipping: 2, count: 1)
                 let rows = try await scrub(cluster, flags)
                 #expect(shim.end() == 1)
                 #expect(rows.code == .exited(0) && rows.damageCount >= 1, "\(rows.text)")
