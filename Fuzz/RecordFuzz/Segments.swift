@@ -5,8 +5,9 @@ internal import LogFormat
 internal import LogStore
 internal import RaftCore
 
-/// A log that opens can be read to its end, or says where it is damaged; and, undamaged, it opens again. One in which nothing
-/// was cut or damaged has the same promises then; of another that was forged, headers may say what no writer would.
+/// A log that opens can be read to its end, or says where it is damaged; and, undamaged, it opens again. One in which
+/// nothing was cut or damaged has the same promises then; of another that was forged, headers may say what no writer
+/// would.
 let segments = Decoder("segments", seeds: { SegmentInput.seeds }, repair: { SegmentInput.repaired($0) }) { bytes in
     var isOpened = false
     for acceptingDamage in [false, true] {
