@@ -171,7 +171,7 @@ if let fuzzing {
     }
     let rooms: Set = [
         "CBasics", "Basics", "LogFormat", "RaftCore", "MetadataModel", "StateEngine", "MetadataMachine", "Wire",
-        "ReplicaCore", "Disk", "LogStore", "CZstd", "Snapshots", "ReplicaStorage",
+        "ReplicaCore", "ClientCore", "Disk", "LogStore", "CZstd", "Snapshots", "ReplicaStorage",
     ]
     package.products = []
     package.targets = package.targets.filter { rooms.contains($0.name) }
@@ -180,6 +180,7 @@ if let fuzzing {
             name: "FuzzSupport", dependencies: ["Basics"], path: "Fuzz/Support",
             swiftSettings: common + [.unsafeFlags(fuzzing)]),
         fuzzTarget("FrameFuzz", ["LogFormat", "MetadataModel", "RaftCore", "Wire"]),
+        fuzzTarget("ClientFuzz", ["ClientCore", "MetadataModel", "Wire"]),
         fuzzTarget("CommandFuzz", ["LogFormat", "MetadataMachine", "MetadataModel", "StateEngine"]),
         fuzzTarget("FileFuzz", ["LogStore", "MetadataModel", "ReplicaCore", "ReplicaStorage"]),
         fuzzTarget("RecordFuzz", ["Disk", "LogFormat", "LogStore", "MetadataModel", "RaftCore"]),

@@ -1,6 +1,7 @@
 internal import Basics
 internal import FuzzSupport
 internal import LogStore
+internal import MetadataModel
 internal import ReplicaCore
 internal import ReplicaStorage
 

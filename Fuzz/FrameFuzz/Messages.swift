@@ -17,7 +17,13 @@ let messages = PeerFrameKind.allCases.map { kind in
 /// A message that is understood has one meaning: written again and read again it is the same.
 func isPeerMessage(_ header: FrameHeader, _ body: RawSpan) -> Bool {
     guard let received = try? PeerMessage.decode(header, body: body) else { return false }
-    let bytes = written { received.message.encode(requestID: 5, payload: received.payload, into: &$0) }
+    // The only message with a field that may be missing at its end: what follows is no payload then.
+    let mayEndEarly = if case .foundingProbeReply = received.message { true } else { false }
+    var writer = ByteWriter()
+    let start = received.message.beginFrame(requestID: 5, into: &writer)
+    if !mayEndEarly { writer.write(received.payload) }
+    writer.endFrame(start)
+    let bytes = writer.takeBytes()
     guard let frame = try? FrameHeader.scan(bytes.rawSpan, sizeMax: 1 << 22) else {
         fail("a message that was read cannot be written: \(received.message)")
     }
@@ -25,8 +31,6 @@ func isPeerMessage(_ header: FrameHeader, _ body: RawSpan) -> Bool {
         fail("a message that was written cannot be read: \(received.message)")
     }
     check(again.message == received.message, "\(received.message) became \(again.message)")
-    // The only one with a field that may be missing at its end: what follows is no payload then.
-    if case .foundingProbeReply = again.message { return true }
-    check(again.payload.hasSameBytes(as: received.payload), "\(received.message) has another payload")
+    check(mayEndEarly || again.payload.hasSameBytes(as: received.payload), "\(received.message) has another payload")
     return true
 }

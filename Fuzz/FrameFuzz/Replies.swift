@@ -6,7 +6,7 @@ internal import Wire
 /// What a node sends, as a client reads it, which may have met anybody: the body of each kind of frame.
 let replies =
     ClientFrameKind.allCases.map { kind in
-        Decoder("reply \(kind)", seeds: { bodies(kind.rawValue, isReply: true) }) { bytes in
+        Decoder("reply \(kind)", seeds: { bodies(kind.rawValue, isReply: true) + [refusal] }) { bytes in
             guard let flags = bytes.first else { return false }
             let header = FrameHeader(kind: kind.rawValue, flags: FrameFlags(rawValue: flags), requestID: 5)
             return isReply(header, bytes.rawSpan.extracting(1..<bytes.count))
@@ -19,6 +19,9 @@ let replies =
             return true
         }
     ]
+
+/// A reply of any kind, behind its flags.
+private let refusal = [1] + written { ReplyError(.unimplemented, "no").encode(revision: .zero, into: &$0) }
 
 /// The answers to mutations and queries, behind code and revision: they do not say what they are.
 let results = [
@@ -63,6 +66,12 @@ private let resultSeeds =
     Samples.all.filter { $0.name.hasPrefix("result ") || $0.name.contains("change") }.map(\.bytes)
     + [ClientFrameKind.mutate, .query].flatMap { bodies($0.rawValue, isReply: true) }
     .map { Array($0.dropFirst(1 + Reply.headSize)) }
+    + [
+        written {
+            let row = Page.Row(key: Samples.key, revision: LogIndex(7), value: nil, owner: Samples.session)
+            Page(view: 0, hasMore: false, cursor: [], count: 1, rows: [row]).encode(into: &$0)
+        }
+    ]
 
 func isReply(_ header: FrameHeader, _ body: RawSpan) -> Bool {
     let isControl = isControlReply(header, body)

@@ -38,10 +38,12 @@ enum SegmentInput {
         return disk
     }
 
-    static func open(_ disk: MemoryDisk, acceptingDamage: Bool) -> (log: SegmentedLog, report: RecoveryReport)? {
+    static func open(
+        _ disk: MemoryDisk, acceptingDamage: Bool
+    ) throws(LogOpenError) -> (log: SegmentedLog, report: RecoveryReport) {
         var settings = LogSettings()
         settings.segmentSize = segmentSize
-        return try? SegmentedLog.open(
+        return try SegmentedLog.open(
             fileSystem: disk, directory: directory, salt: salt, nodeID: node, settings: settings,
             verifyFrom: LogIndex(1), acceptingDamage: acceptingDamage)
     }
@@ -53,7 +55,7 @@ enum SegmentInput {
 
     private static func seed(rounds: Int) throws -> [UInt8] {
         let disk = MemoryDisk()
-        guard let (log, _) = open(disk, acceptingDamage: false) else { return [] }
+        let log = try open(disk, acceptingDamage: false).log
         for round in 1...rounds {
             var builder = SlabBuilder(term: Term(UInt64(round)), firstIndex: log.lastIndex.next, salt: salt)
             let size = rounds == 1 ? 20 : 5_000
