@@ -99,6 +99,8 @@ struct NamedScenarioTests {
     @Test("whatever a seed has in store for a cluster, its watches tell what happened", arguments: 1...5 as ClosedRange<UInt64>)
     func watchProperties(seed: UInt64) {
         var settings = WorldSettings()
+        settings.nodeCount = 3
+        settings.networkDelayMax = .milliseconds(5)
         settings.watchCount = 9
         let result = Simulation.run(seed: seed, settings: settings)
         #expect(result.violation == nil)
