@@ -11,6 +11,7 @@ extension World {
         settings.nodeCount = 3
         settings.injectsFaults = false
         settings.healsMajorityFirst = false
+        settings.volatilePercent = 0
         settings.driftsClocks = false
         settings.networkDelayMax = .milliseconds(2)
         adjust(&settings)

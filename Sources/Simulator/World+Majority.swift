@@ -29,6 +29,8 @@ extension World {
     /// - Returns: false where there is no node that could be left out.
     func healMajority() -> Bool {
         guard violation == nil, let voters = settledVoters else { return false }
+        // What is newer than the cluster's level is refused, and holds up its session, until all members are upgraded.
+        guard !settings.mixesReleases || membersAreAtKnownLevel else { return false }
         var order = voters
         for place in order.indices { order.swapAt(place, majorityChance.number(in: place...order.count - 1)) }
         let quorum = voters.count / 2 + 1

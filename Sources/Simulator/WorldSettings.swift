@@ -27,6 +27,8 @@ package struct WorldSettings: Sendable {
     /// Log bytes kept in memory for late followers.
     package var tailSizeMax = 0
     package var hasVolatileState = false
+    /// Of a hundred worlds that are not said to have a volatile state, how many have one all the same.
+    var volatilePercent = 15
     /// Watches among the clients; none unless asked for.
     package var watchCount = 0
     /// Clients that want to know who leads; none unless asked for.
@@ -108,7 +110,7 @@ package struct WorldSettings: Sendable {
         if injectsFaults, networkDelayMax == .zero { drawn.lossPercent = delay > 20 ? min(loss, 5) : loss }
         if networkDelayMax == .zero { drawn.networkDelayMax = .milliseconds(Int64(delay)) }
         drawn.driftsClocks = driftsClocks && chance.happens(percent: 70)
-        drawn.hasVolatileState = hasVolatileState || chance.happens(percent: 15)
+        drawn.hasVolatileState = hasVolatileState || chance.happens(percent: volatilePercent)
         drawn.faultPauseMax = .milliseconds(Int64(chance.pick([300, 1_000, 3_000])))
         drawn.thinkTimeMax = .milliseconds(Int64(chance.pick([40, 100, 300])))
         drawn.lullFaultPauseMax = .milliseconds(Int64(chance.pick([6_000, 15_000, 30_000])))

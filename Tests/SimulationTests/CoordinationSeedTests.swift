@@ -9,7 +9,7 @@ struct CoordinationSeedTests {
         var accepted = 0
         var refused = 0
         var fences = 0
-        for seed in 1...6 as ClosedRange<UInt64> {
+        for seed in 1...10 as ClosedRange<UInt64> {
             var settings = WorldSettings()
             settings.nodeCount = 3
             settings.networkDelayMax = .milliseconds(5)
