@@ -4,8 +4,8 @@ import RaftCore
 import Testing
 import Wire
 
-/// Numbers after which there is no next one, and text longer than anybody writes: found by `Fuzz/FrameFuzz` and
-/// `Fuzz/RowFuzz`. Whoever adds one to an index or a term would trap; so they end where they are read.
+/// Numbers after which there is no next one, and text longer than anybody writes. Whoever adds one to an index or a term
+/// would trap (`Fuzz/RowFuzz` showed it of a row); so they end where they are read.
 @Suite("Largest numbers")
 struct LargestNumberTests {
     private static let largest = LogIndex(.max)
@@ -22,7 +22,8 @@ struct LargestNumberTests {
         #expect(isRead(.raft(.preVote(VoteRequest(term: Term(5), lastEntry: last)))))
         #expect(!isRead(.raft(.preVote(VoteRequest(term: Term(.max), lastEntry: last)))))
         #expect(!isRead(.raft(.heartbeat(Heartbeat(term: Term(5), commitIndex: Self.largest, readRound: 1)))))
-        #expect(!isRead(.logEntries(from: LogIndex(1), through: Self.largest)))
+        let question = RepairQuestion(wanted: LogIndex(1)...Self.largest, anchor: last, last: last)
+        #expect(!isRead(.logEntries(question)))
         #expect(!isRead(.digestReport(index: Self.largest, digest: 0)))
     }
 
