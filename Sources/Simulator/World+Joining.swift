@@ -115,7 +115,8 @@ extension World {
         stopProcess(of: node, losingPower: true)
         stopJoining(node, losingPower: true)
         countDiskFaults(of: node)
-        lostLogs[node.id] = node.log
+        // It may have been on its way from a log that it had to give up to what was left of it.
+        lostLogs[node.id] = node.log ?? node.boundBy
         node.becomeEmpty(diskSeed: faultChance.next(), isVolatile: settings.hasVolatileState)
     }
 }

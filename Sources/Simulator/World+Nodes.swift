@@ -45,10 +45,6 @@ extension World {
             }
             guard !endedByCrash(node) else { return }
             for note in opened.notes { tell("\(node.name) \(note)") }
-            if startsShort {
-                node.boundBy = node.boundBy ?? node.log
-                node.log = nil
-            }
             checkReopened(node, opened.log.log)
             let replica = Replica(
                 opened.restored, settings: replicaSettings(of: node), seed: nodeChance.next(),

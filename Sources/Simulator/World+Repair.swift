@@ -178,6 +178,9 @@ extension World {
         switch repair.healer.verdict {
         case .short:
             counters.add(.logCutShort)
+            // Before the start: one that a crash interrupts may have cut the log already, and the next one finds that.
+            node.boundBy = node.boundBy ?? node.log
+            node.log = nil
             startReplica(node, startsShort: true)
         case .whole, .goesOn: startReplica(node)
         }
