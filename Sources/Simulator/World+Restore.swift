@@ -260,6 +260,8 @@ extension World {
         founding = FoundingRecord(
             identity: identity, createdAt: manifest.head.time, membership: cluster.membership)
         leaders = [:]
+        // Its logs have no entry in common with those of before.
+        logs = LogHistory(after: cluster.base.index)
         diverged = []
         for connection in connections { cut(connection) }
         connections.removeAll(where: \.isGone)

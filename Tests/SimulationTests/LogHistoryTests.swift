@@ -28,4 +28,13 @@ struct LogHistoryTests {
         #expect(try history.written(Self.slab(2, from: 4, [5]), after: Term(1)) == nil)
         #expect(try history.written(Self.slab(2, from: 4, [5]), after: Term(2)) != nil)
     }
+
+    @Test("the logs of a restored cluster begin far from zero, and take no more room for that")
+    func restored() throws {
+        let base: UInt64 = 1 << 40
+        var history = LogHistory(after: LogIndex(base))
+        #expect(try history.written(Self.slab(3, from: base + 1, [1, 2]), after: Term(2)) == nil)
+        #expect(try history.written(Self.slab(3, from: base + 2, [4]), after: Term(3)) != nil)
+        #expect(try history.written(Self.slab(3, from: base, [4]), after: Term(2)) != nil)
+    }
 }

@@ -11,10 +11,12 @@ package struct LogHistory {
         var previous: Term?
     }
 
-    /// By index, from 1; of each, one for each term in which somebody wrote it.
+    /// By index, from that after `base`; of each, one for each term in which somebody wrote it.
     private var entries: [[Known]] = []
+    private let base: LogIndex
 
-    package init() {}
+    /// - Parameter base: where the logs begin: far from zero when the cluster has been restored from a snapshot.
+    package init(after base: LogIndex = .zero) { self.base = base }
 
     /// `slab` was written behind an entry of the term `previous`; nil where that is not known any more.
     /// - Returns: what is wrong.
@@ -32,7 +34,8 @@ package struct LogHistory {
     }
 
     private mutating func note(_ entry: Known, at index: LogIndex) -> String? {
-        let place = Int(index.rawValue) - 1
+        guard index > base else { return "entry \(entry.term)/\(index) is written, and the logs begin after \(base)" }
+        let place = index.distance(after: base) - 1
         while entries.count <= place { entries.append([]) }
         guard let known = entries[place].firstIndex(where: { $0.term == entry.term }) else {
             entries[place].append(entry)
