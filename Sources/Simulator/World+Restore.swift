@@ -260,6 +260,7 @@ extension World {
         founding = FoundingRecord(
             identity: identity, createdAt: manifest.head.time, membership: cluster.membership)
         leaders = [:]
+        led = [:]
         diverged = []
         for connection in connections { cut(connection) }
         connections.removeAll(where: \.isGone)
