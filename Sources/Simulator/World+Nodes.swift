@@ -442,6 +442,7 @@ extension World {
                 }
                 process.snapshotThrough = point.last.index
                 process.hasDamagedSnapshot = false
+                node.hasSnapshotDamage = false
                 turn(node) { $0.snapshotBuilt(point) }
             } catch {
                 turn(node) { replica in
@@ -466,6 +467,7 @@ extension World {
                     try process.snapshots.keepTaken()
                 }
                 process.snapshotThrough = point.last.index
+                node.hasSnapshotDamage = false
                 turn(node) { $0.snapshotBuilt(point) }
             } else {
                 try during(.snapshotInstall, node) { () throws(SnapshotKeeperError) in
