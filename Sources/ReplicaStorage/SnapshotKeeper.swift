@@ -35,19 +35,47 @@ package final class SnapshotKeeper {
         let head = source.head(of: cluster, founding: founding)
         let name = Self.name(of: head.revision)
         let path = "\(directory)/\(name)"
-        try removeDirectory(name)
-        try disk { () throws(DiskError) in try fileSystem.createDirectory(path) }
-        let builder = SnapshotBuilder(source.view, ranges: ranges, head: head)
-        while let chunk = try snapshot({ () throws(SnapshotError) in try builder.nextChunk() }) {
-            try write(chunk.bytes, to: "\(path)/chunk-\(chunk.number)")
+        let point = SnapshotPoint(
+            last: head.revision, configuration: source.members(founding: founding).stored.indexed)
+        // Asked for again before anything else was applied. A volatile state has nothing else to come back from, so it is
+        // not taken away to be written anew: a crash meanwhile would leave nothing.
+        if try !isWhole(name, head) {
+            try removeDirectory(name)
+            try disk { () throws(DiskError) in try fileSystem.createDirectory(path) }
+            let builder = SnapshotBuilder(source.view, ranges: ranges, head: head)
+            while let chunk = try snapshot({ () throws(SnapshotError) in try builder.nextChunk() }) {
+                try write(chunk.bytes, to: "\(path)/chunk-\(chunk.number)")
+            }
+            try disk { () throws(DiskError) in
+                try fileSystem.replaceFile("manifest", in: path, with: builder.manifest().encoded())
+            }
         }
+        // Of one that was there, whoever wrote it may have ended before this.
         try disk { () throws(DiskError) in
-            try fileSystem.replaceFile("manifest", in: path, with: builder.manifest().encoded())
+            try fileSystem.syncDirectory(path)
             try fileSystem.syncDirectory(directory)
         }
         for other in try names() where other != name && !other.hasPrefix(Self.incoming) { try removeDirectory(other) }
-        return SnapshotPoint(
-            last: head.revision, configuration: source.members(founding: founding).stored.indexed)
+        return point
+    }
+
+    /// Whether this very snapshot is there, and each of its files is sound.
+    private func isWhole(_ name: String, _ head: SnapshotHead) throws(SnapshotKeeperError) -> Bool {
+        do throws(SnapshotKeeperError) {
+            guard let manifest = try manifest(in: name), manifest.head == head else { return false }
+            for number in manifest.chunks.indices {
+                let file = "\(directory)/\(name)/chunk-\(number)"
+                let bytes = try disk { () throws(DiskError) in try fileSystem.exists(file) ? try readWhole(file) : [] }
+                try checked(file) { () throws(SnapshotError) in
+                    var assembler = SnapshotAssembler(manifest)
+                    try assembler.accept(bytes.rawSpan, number: number)
+                }
+            }
+            return true
+        } catch {
+            guard case .damaged = error else { throw error }
+            return false
+        }
     }
 
     /// A manifest or chunk of the snapshot that ends at `piece.last`; empty when it is not here. One that is damaged is

@@ -28,13 +28,20 @@ struct FaultAtlas {
                 && !log.faultyRanges.contains { $0.overlaps(range) }
         }
 
+        /// Its rows stand in for what was cut off the log. Where the state is volatile a node that is down may come back
+        /// without them, and so will one whose snapshot was damaged.
+        var hasState: Bool {
+            guard let process = node.process else { return !node.home.isVolatile }
+            return !process.replica.isQuarantined && !(node.home.isVolatile && node.hasSnapshotDamage)
+        }
+
         func shares(_ entry: EntryID) -> Bool {
             entry.term > .zero && entry.index <= durable && log.knownTerm(at: entry.index) == entry.term
         }
 
         /// In the log, or in the state that has made it superfluous there.
         func holds(_ entry: EntryID) -> Bool {
-            entry.index <= log.previous.index || shares(entry) && isReadable(entry.index...entry.index)
+            entry.index <= log.previous.index && hasState || shares(entry) && isReadable(entry.index...entry.index)
         }
     }
 
@@ -71,10 +78,12 @@ struct FaultAtlas {
             let anchor = after.log.anchor(of: hole)
             let givers = others.filter { copy in
                 copy.isReadable(hole) && (copy.shares(anchor) || copy.shares(after.log.last))
-                    || !copy.node.isWounded && copy.log.previous.index >= hole.upperBound && copy.last >= after.log.last
+                    || !copy.node.isWounded && copy.hasState && copy.log.previous.index >= hole.upperBound
+                        && copy.last >= after.log.last
             }
-            // Where members come and go, who has it today may be gone tomorrow.
-            return changesMembers ? givers.count == others.count : !givers.isEmpty
+            // Where members come and go, who has it today may be gone tomorrow: so all others have it, and they are
+            // several. Alone, a node has nobody to ask.
+            return changesMembers ? givers.count == others.count && givers.count > 1 : !givers.isEmpty
         }
     }
 

@@ -117,10 +117,24 @@ extension World {
         guard let size = try? node.disk.open(path, .existing).size(), size > 0 else { return }
         // The beginning of a segment holds more than its end.
         let offset = Int(place >> 16) % (kind == .bitFlipInLog ? min(size, 16_384) : size)
-        guard node.disk.flipBit(in: path, at: offset, bit: Int(place >> 8 & 7)) != nil else { return }
+        let atlas = FaultAtlas(self)
+        guard let turnBack = node.disk.flipBit(in: path, at: offset, bit: Int(place >> 8 & 7)) else { return }
+        if kind == .bitFlipInLog, !isSurvivable(for: node, atlas) {
+            counters.add(.faultRefused)
+            return turnBack()
+        }
         counters.add(kind)
         tell("a bit turns at \(offset) of \(path) of \(node.name), which runs")
-        if kind == .bitFlipInLog { node.hasLogDamage = true }
+        if kind == .bitFlipInLog { node.hasLogDamage = true } else { node.hasSnapshotDamage = true }
+    }
+
+    /// What is damaged in the log of a running node is with somebody else: all others may have been removed by now, or lack
+    /// what is struck. Its promises stay what they are, for it runs by them.
+    private func isSurvivable(for node: SimNode, _ before: FaultAtlas) -> Bool {
+        guard let old = before.copies.first(where: { $0.node === node }),
+            let new = FaultAtlas.look(at: node, identity), new.log.report.promisesAreKnown
+        else { return false }
+        return before.allows(old, to: new)
     }
 
     private func areOthersWhole(than node: SimNode) -> Bool {
@@ -132,6 +146,8 @@ extension World {
         let engine = process.state.machine.engine
         return !process.replica.isQuarantined && !process.replica.isMending && engine.damagedRows == nil
             && engine.readFault == nil && !process.hasDamagedSnapshot
+            // Found or not: it is all that a volatile state comes back from.
+            && !(node.home.isVolatile && node.hasSnapshotDamage)
     }
 
     // MARK: - Scrubs

@@ -209,6 +209,8 @@ final class SimNode {
     var ownDisk: SimDisk?
     /// Bytes of its log were damaged while it ran, and are not mended yet.
     var hasLogDamage = false
+    /// Bytes of a snapshot of its own were damaged, and it has made or taken no other since.
+    var hasSnapshotDamage = false
     /// The next piece of a snapshot that it gives is damaged after it was checked.
     var damagesNextPiece = false
     /// The disk does not give back what is next read from the log.
@@ -257,6 +259,7 @@ final class SimNode {
         leaderCommit = nil
         ownDisk = nil
         hasLogDamage = false
+        hasSnapshotDamage = false
         damagesNextPiece = false
         failsNextLogRead = false
     }

@@ -22,6 +22,7 @@ extension World {
             }
             if leaders[term] == nil { checkCompleteness(node, process.replica.raft) }
             leaders[term] = node.id
+            led[term] = (led[term]?.since ?? now, now)
             checkLeaderCommit(node, process.replica.raft)
         }
         // First: in one turn a leader may commit the joint configuration, go on to the next one, and count by that.
@@ -154,15 +155,21 @@ extension World {
         }
     }
 
-    /// A session ends by its silence only, and not before that has lasted for its timeout.
+    /// A session ends by its silence only, and not before that has lasted for its timeout: since the last touch that the
+    /// leader knew of who ends it, and since that one leads.
+    ///
+    /// A leader that has been overtaken and does not know it yet answers keep-alives still. The next one cannot know of
+    /// those, but gives every session its whole timeout from when it begins.
     private func checkExpiries() {
-        for id in oracle.takeExpired() {
+        for (id, term) in oracle.takeExpired() {
             // A restore ends them all, however lately they were heard.
             guard !restoration.oldSessions.contains(id) else { continue }
             guard let heard = clients.compactMap(\.state.sessionHeard).first(where: { $0.id == id }),
-                now < heard.at + settings.sessionTimeout
+                let since = led[term]?.since
             else { continue }
-            fail("session \(id) has expired, and was heard at \(heard.at)")
+            let mayBeOvertakens = led.contains { $0.key < term && $0.value.until >= heard.at }
+            guard now < (mayBeOvertakens ? since : max(since, heard.at)) + settings.sessionTimeout else { continue }
+            fail("session \(id) has expired, and was heard at \(heard.at); term \(term) is led since \(since)")
         }
     }
 

@@ -438,6 +438,7 @@ extension World {
                 }
                 process.snapshotThrough = point.last.index
                 process.hasDamagedSnapshot = false
+                node.hasSnapshotDamage = false
                 turn(node) { $0.snapshotBuilt(point) }
             } catch {
                 turn(node) { replica in
@@ -462,6 +463,7 @@ extension World {
                     try process.snapshots.keepTaken()
                 }
                 process.snapshotThrough = point.last.index
+                node.hasSnapshotDamage = false
                 turn(node) { $0.snapshotBuilt(point) }
             } else {
                 try during(.snapshotInstall, node) { () throws(SnapshotKeeperError) in

@@ -262,6 +262,7 @@ extension World {
         leaders = [:]
         // Its logs have no entry in common with those of before.
         logs = LogHistory(after: cluster.base.index)
+        led = [:]
         diverged = []
         for connection in connections { cut(connection) }
         connections.removeAll(where: \.isGone)

@@ -110,6 +110,8 @@ package final class World {
     /// A state to be made again from a snapshot and the log at the end.
     var rebuilding: SnapshotSource<MemoryView>?
     var leaders: [Term: NodeID] = [:]
+    /// From when to when somebody was seen to lead this term.
+    var led: [Term: (since: Instant, until: Instant)] = [:]
     var history: [[Operation]]
     /// Mutations of which a client does not know whether they took effect, by group.
     var unknown: [[(operation: Operation, content: [UInt8])]]

@@ -32,7 +32,7 @@ struct CommitOracle {
     private(set) var duplicatesSeen = 0
     var fences = FenceChecker()
     private(set) var leaders = LeaderHistory()
-    private var expired: [SessionID] = []
+    private var expired: [(id: SessionID, term: Term)] = []
 
     private struct MutationID: Hashable {
         var session: SessionID
@@ -47,8 +47,8 @@ struct CommitOracle {
 
     init(founding: Membership) { members = MembershipHistory(founding: founding) }
 
-    /// Sessions that entries have expired since this was asked last.
-    mutating func takeExpired() -> [SessionID] {
+    /// Sessions that entries have expired since this was asked last, and the terms of these.
+    mutating func takeExpired() -> [(id: SessionID, term: Term)] {
         let taken = expired
         expired.removeAll()
         return taken
@@ -142,7 +142,8 @@ struct CommitOracle {
             guard !header.kind.isHousekeeping else {
                 if case .expireSessions(let ended)? = try Housekeeping(kind: header.kind, decoding: &reader) {
                     leaders.end(ended, at: index)
-                    expired += ended
+                    let term = entries[entries.count - 1].id.term
+                    expired += ended.map { ($0, term) }
                 }
                 return nil
             }
