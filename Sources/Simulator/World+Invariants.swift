@@ -85,6 +85,17 @@ extension World {
         node.lastRevision = max(node.lastRevision, index)
     }
 
+    /// A snapshot's state is durable as soon as it is adopted. It takes the place of an older one; only who does not
+    /// trust its own state any more takes one that is not as far, and applies what follows from its log again.
+    func checkDurableAdopted(_ node: SimNode, _ process: SimProcess) throws {
+        guard !node.home.isVolatile else { return }
+        let durable = try process.state.machine.durableApplied()
+        if durable < node.lastRevision, !process.replica.isQuarantined {
+            fail("\(node.name) adopts the state of \(durable); that of \(node.lastRevision) was durable")
+        }
+        node.lastRevision = durable
+    }
+
     /// A restart brings back at least what was durable: no revision falls.
     func checkStateReopened(_ node: SimNode, _ applied: LogIndex) {
         defer { node.lastRevision = .zero }

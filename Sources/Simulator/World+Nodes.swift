@@ -36,6 +36,12 @@ extension World {
     func startReplica(_ node: SimNode, startsShort: Bool = false) {
         var logSettings = LogSettings()
         logSettings.segmentSize = settings.segmentSize
+        let live = node.home.live
+        defer {
+            // A start that found its state damaged and has not come to its end, but so far that another took its place:
+            // the next start finds that one, and no damage.
+            if node.process == nil, node.home.live !== live { node.lastRevision = .zero }
+        }
         do {
             let opened = try during(.start, node) {
                 try OpenedNode(
@@ -56,7 +62,12 @@ extension World {
             opened.state.machine.checkpointInterval = settings.checkpointInterval
             node.process?.snapshotThrough = opened.state.machine.applied.last.index
             node.commitChecked = .zero
-            if opened.damages.isEmpty { checkStateReopened(node, opened.state.machine.applied.last.index) }
+            if opened.damages.isEmpty {
+                checkStateReopened(node, opened.state.machine.applied.last.index)
+            } else {
+                // What took the place of a damaged state may be older, and the next start finds that.
+                node.lastRevision = .zero
+            }
         } catch LogOpenError.damaged(let damages) {
             return beginRepair(of: node, damages)
         } catch {
@@ -379,6 +390,7 @@ extension World {
                 process.state.machine.checkpointInterval = settings.checkpointInterval
                 for slot in process.exports.endAll() { turn(node) { $0.exportEnded(slot) } }
                 checkAdopted(node, process)
+                try checkDurableAdopted(node, process)
                 guard !dies(node, at: .snapshotInstall) else { return }
                 process.snapshotThread.add(.installed(point))
                 goOn(node, snapshots: process)
