@@ -20,6 +20,8 @@ extension ClientState {
             current.connection = connection
         }
         while nodes[place].hasRoom {
+            // What is behind one that the cluster will not take cannot apply: it would be logged for nothing, each time.
+            if current.obstacle != nil, current.sentCount > 0 { break }
             if current.sentCount == current.assigned.count, !assignNext(in: &current, for: place) { break }
             send(current.sentCount, of: &current, over: place)
             current.sentCount += 1

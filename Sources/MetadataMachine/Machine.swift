@@ -28,6 +28,8 @@ package final class Machine<E: Engine> {
     var sessions: SessionTable
     /// Through here the sessions are in the checkpoint row; outcome rows after it are needed to start.
     private var checkpointed: LogIndex
+    /// Entries between two checkpoints. What is on disk does not depend on it, only how long a start takes.
+    package var checkpointInterval = Limits.sessionCheckpointInterval
     var recentDigests: [IndexedDigest] = []
     let stage: StagedView<E>
     var outcome = OutcomeWriter()
@@ -97,8 +99,7 @@ package final class Machine<E: Engine> {
         }
         invariant(applied.last.index == range.upperBound, "\(range) was not all in the slabs")
         let crossed =
-            applied.last.index.rawValue / Limits.sessionCheckpointInterval
-            > checkpointed.rawValue / Limits.sessionCheckpointInterval
+            applied.last.index.rawValue / checkpointInterval > checkpointed.rawValue / checkpointInterval
         try commit(withCheckpoint: crossed)
         report.replyBytes = replies.takeBytes()
         report.time = applied.time

@@ -422,6 +422,8 @@ extension Replica {
         guard members.removal == nil else { return }
         members.removal = cause
         effects.notices.append(.removedFromCluster(by: cause))
+        // Nothing comes here any more that they could be told.
+        endWatches { _ in ReplyError(.notReady, Self.removedText(by: cause)) }
         reviewCampaigning()
     }
 

@@ -17,12 +17,19 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case directoryEntryLost = "dirEntry.lost"
     case slowDisk = "slow"
     case stuckDisk = "stuck"
+    case fullDisk = "disk.full"
     case bitFlipInLog = "bitflip.log"
     case bitFlipOnWire = "bitflip.wire"
+    case drop
+    case delay
     case clog
+    case swizzle
     case partitionSymmetric = "partition.symmetric"
     case partitionOneWay = "partition.oneWay"
     case partitionNonTransitive = "partition.nonTransitive"
+    case partitionBridge = "partition.bridge"
+    case partitionRing = "partition.ring"
+    case outsideMajority = "majority.outsideBroken"
     case reset
     case halfOpen
     case slowReader
@@ -42,6 +49,21 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case unknownOutcome = "client.unknown"
     case abandonSession = "client.abandonSession"
     case watchCompacted = "watch.compacted"
+
+    /// Something is done to the cluster. All others count what came of that, or what clients and operators did.
+    package var isFault: Bool {
+        switch self {
+        // Each crash is counted by where it met the log; this is where else it struck, and what was lost.
+        case .crashBeforeApply, .crashInFlush, .crashInSnapshot, .crashAllNodes, .powerLoss, .tornWrite,
+            .unsyncedDropped, .directoryEntryLost, .changeMeetsCrash:
+            false
+        // What full disks, cut and stalled ways come to; and a network that loses much would drown all else.
+        case .noSpace, .halfOpen, .slowReader, .drop: false
+        case .add, .promote, .remove, .replace, .update, .snapshotInstalled: false
+        case .duplicate, .moveNode, .unknownOutcome, .abandonSession, .watchCompacted: false
+        default: true
+        }
+    }
 }
 
 package struct FaultCounters: Hashable, Sendable {
@@ -49,9 +71,10 @@ package struct FaultCounters: Hashable, Sendable {
 
     package init() {}
 
-    private static func place(_ kind: FaultKind) -> Int {
-        FaultKind.allCases.firstIndex(of: kind) ?? 0
-    }
+    private static let places = Dictionary(
+        uniqueKeysWithValues: zip(FaultKind.allCases, FaultKind.allCases.indices))
+
+    private static func place(_ kind: FaultKind) -> Int { places[kind] ?? 0 }
 
     package subscript(kind: FaultKind) -> Int { counts[Self.place(kind)] }
 
@@ -61,6 +84,6 @@ package struct FaultCounters: Hashable, Sendable {
         for place in counts.indices { counts[place] += other.counts[place] }
     }
 
-    /// What happened in all.
-    package var total: Int { counts.reduce(0, +) }
+    /// Faults in all, without what came of them.
+    package var total: Int { FaultKind.allCases.reduce(0) { $0 + ($1.isFault ? self[$1] : 0) } }
 }

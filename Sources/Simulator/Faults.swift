@@ -9,7 +9,7 @@ internal import ReplicaStorage
 struct Fault {
     enum Class: Int, CaseIterable {
         case crash, crashAll, partition, cut, clog, pause, slowDisk, diskError, fullDisk, bitFlip, wireDamage, clock
-        case transfer
+        case transfer, swizzle
     }
 
     enum Kind {
@@ -18,6 +18,8 @@ struct Fault {
         case slowDisk(node: Int)
         case fullDisk(node: Int)
         case stopping(node: Int, life: Int)
+        /// Ways that are clogged one after the other, and freed one after the other.
+        case swizzling(clogs: [(from: Int, to: Int)], frees: [(from: Int, to: Int)])
     }
 
     var kind: Kind
@@ -29,7 +31,7 @@ extension World {
     /// Draws and begins the next fault, and plans the one after it.
     func nextFault() {
         guard isFaulty else { return }
-        schedule(.nextFault, after: faultChance.skewed(.milliseconds(50), settings.faultPauseMax))
+        schedule(.nextFault(round: rhythmRound), after: nextFaultPause())
         let drawn = faultChance.pick(Fault.Class.allCases)
         guard settings.enabled[drawn.rawValue] else { return }
         switch drawn {
@@ -46,10 +48,11 @@ extension World {
         case .wireDamage: damageWire()
         case .clock: jumpWall()
         case .transfer: transferLeadership()
+        case .swizzle: swizzle()
         }
     }
 
-    private func lasts(_ low: Interval, _ high: Interval, _ kind: Fault.Kind) {
+    func lasts(_ low: Interval, _ high: Interval, _ kind: Fault.Kind) {
         schedule(.faultEnds(Fault(kind: kind)), after: faultChance.skewed(low, high))
     }
 
@@ -82,7 +85,7 @@ extension World {
         let node = faultChance.pick(nodes)
         guard node.process != nil, node.pausedUntil <= now else { return }
         counters.add(.pause)
-        node.pausedUntil = now + faultChance.skewed(.milliseconds(100), .seconds(15))
+        sleep(node, until: now + faultChance.skewed(.milliseconds(100), .seconds(15)))
         tell("\(node.name) is paused until \(node.pausedUntil)")
     }
 
@@ -102,16 +105,18 @@ extension World {
     private func stopGracefully(_ node: SimNode) {
         tell("\(node.name) is asked to stop")
         turn(node) { $0.stop() }
+        node.stoppingLife = node.life
         lasts(.milliseconds(100), .milliseconds(800), .stopping(node: node.number, life: node.life))
     }
 
     // MARK: - Network
 
     private func partition() {
+        guard nodes.count > 1 else { return }
         var hosts = Array(nodes.indices)
         for place in hosts.indices { hosts.swapAt(place, faultChance.number(in: place...hosts.count - 1)) }
         var ways: [(from: Int, to: Int)] = []
-        switch faultChance.number(in: 0...3) {
+        switch faultChance.number(in: 0...5) {
         case 0, 1:
             counters.add(.partitionSymmetric)
             let minority = hosts.prefix(faultChance.number(in: 1...nodes.count / 2))
@@ -122,6 +127,20 @@ extension World {
             counters.add(.partitionOneWay)
             for other in hosts.dropFirst() {
                 ways.append(faultChance.happens(percent: 50) ? (hosts[0], other) : (other, hosts[0]))
+            }
+        case 3 where hosts.count > 2:
+            // Two halves, and one node that both of them reach.
+            counters.add(.partitionBridge)
+            let middle = 1 + (hosts.count - 1) / 2
+            for one in hosts[1..<middle] { for other in hosts[middle...] { ways += [(one, other), (other, one)] } }
+        case 4 where hosts.count > 3:
+            // Each node reaches the one before it and the one after it.
+            counters.add(.partitionRing)
+            for one in hosts.indices {
+                for other in hosts.indices where (other - one + hosts.count) % hosts.count > 1 {
+                    guard (one - other + hosts.count) % hosts.count > 1 else { continue }
+                    ways.append((hosts[one], hosts[other]))
+                }
             }
         default:
             counters.add(.partitionNonTransitive)
@@ -147,6 +166,36 @@ extension World {
         }
         for way in ways { reachability.clog(way.from, way.to) }
         lasts(.milliseconds(50), .seconds(5), .clogged(ways))
+    }
+
+    /// Some links stall, one after the other, and go on, one after the other, in another order.
+    private func swizzle() {
+        let node = faultChance.pick(nodes).number
+        var clogs: [(from: Int, to: Int)] = []
+        for other in 0..<nodes.count + clients.count where other != node && faultChance.happens(percent: 50) {
+            clogs.append(faultChance.happens(percent: 50) ? (node, other) : (other, node))
+        }
+        guard !clogs.isEmpty else { return }
+        counters.add(.swizzle)
+        func shuffle(_ ways: inout [(from: Int, to: Int)]) {
+            for place in ways.indices { ways.swapAt(place, faultChance.number(in: place...ways.count - 1)) }
+        }
+        shuffle(&clogs)
+        var frees = clogs
+        shuffle(&frees)
+        lasts(.milliseconds(1), .milliseconds(300), .swizzling(clogs: clogs, frees: frees))
+    }
+
+    private func goOn(swizzling clogs: [(from: Int, to: Int)], _ frees: [(from: Int, to: Int)]) {
+        if let way = clogs.first {
+            reachability.clog(way.from, way.to)
+            return lasts(
+                .milliseconds(1), .milliseconds(500), .swizzling(clogs: Array(clogs.dropFirst()), frees: frees))
+        }
+        guard let way = frees.first else { return }
+        reachability.unclog(way.from, way.to)
+        waysFreed()
+        lasts(.milliseconds(1), .milliseconds(500), .swizzling(clogs: [], frees: Array(frees.dropFirst())))
     }
 
     private func cutSome() {
@@ -191,6 +240,7 @@ extension World {
 
     private func fillDisk() {
         let node = faultChance.pick(nodes)
+        counters.add(.fullDisk)
         node.disk.quota = node.disk.usedBytes + faultChance.number(in: 0...3) * settings.segmentSize
         lasts(.milliseconds(500), .seconds(6), .fullDisk(node: node.number))
     }
@@ -199,7 +249,7 @@ extension World {
     /// fault must leave a majority of whole logs.
     private func flipBit() {
         let down = nodes.filter { $0.isInUse && !$0.isRunning }
-        guard nodes.allSatisfy({ $0.repairs.isEmpty }), let node = down.first, down.count == 1 else { return }
+        guard settings.nodeCount > 2, nodes.allSatisfy({ $0.repairs.isEmpty }), let node = down.first, down.count == 1 else { return }
         // Not in the newest segment: of its last batch nobody can say whether a crash tore it or it rotted.
         let paths = node.disk.paths.filter { $0.hasSuffix(".segment") }.dropLast()
         guard !paths.isEmpty else { return }
@@ -230,6 +280,7 @@ extension World {
             waysFreed()
         case .slowDisk(let node): nodes[node].diskLatencyMax = .milliseconds(4)
         case .fullDisk(let node): nodes[node].disk.quota = .max
+        case .swizzling(let clogs, let frees): goOn(swizzling: clogs, frees)
         case .stopping: break
         }
     }
@@ -241,22 +292,15 @@ extension World {
     /// Every fault ends, every node runs, and the clients want nothing more.
     func heal() {
         isFaulty = false
+        isBusy = false
+        majority = nil
+        network.lossPercent = 0
         for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)
         waysFreed()
-        for node in nodes {
-            node.disk.quota = .max
-            node.disk.failsNextSync = false
-            node.disk.failsNextWrite = false
-            node.diskLatencyMax = .milliseconds(4)
-            node.diskStuckUntil = .zero
-            schedule(.start(node: node.number), after: .zero)
-        }
+        for node in nodes { makeWhole(node) }
         for client in clients { client.isWorking = false }
     }
-
-    /// A machine that sleeps cannot be healed; it is waited for.
-    var awakeAt: Instant { nodes.map(\.pausedUntil).max().map { max($0, now) } ?? now }
 
     var isSettled: Bool {
         // Once all know it, the level rises by itself.

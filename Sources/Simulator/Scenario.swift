@@ -10,6 +10,8 @@ extension World {
         var settings = WorldSettings()
         settings.nodeCount = 3
         settings.injectsFaults = false
+        settings.healsMajorityFirst = false
+        settings.volatilePercent = 0
         settings.driftsClocks = false
         settings.networkDelayMax = .milliseconds(2)
         adjust(&settings)

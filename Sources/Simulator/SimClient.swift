@@ -13,7 +13,9 @@ final class SimClient {
     var items: [CallID: WorkItem] = [:]
     var lastCall: UInt64 = 0
     var deadline = Instant.never
+    /// The one event that wakes it: its number, and its time. It may come too early, and is then put off.
     var deadlineNumber = 0
+    var wakesAt = Instant.never
     /// What it has seen of each key, by group and place.
     var known: [[KnownRow]]
     /// The highest revision that any answer has named.
@@ -42,8 +44,7 @@ extension World {
 
     func clientThinks(_ client: SimClient) {
         guard client.isWorking else { return }
-        schedule(
-            .clientThinks(client: client.number), after: workChance.interval(.milliseconds(1), settings.thinkTimeMax))
+        schedule(.clientThinks(client: client.number, round: rhythmRound), after: nextThinkPause())
         watchersGoOn(of: client)
         if !observers.isEmpty { observersGoOn(of: client) }
         guard client.items.count < Self.callsAtOnceMax else { return }
@@ -66,6 +67,8 @@ extension World {
 
     func clientDeadlineReached(_ client: SimClient, _ number: Int) {
         guard client.deadlineNumber == number else { return }
+        client.wakesAt = .never
+        guard client.deadline <= now else { return wakeLater(client) }
         client.deadline = .never
         client.state.step(.deadlineReached, now: now)
         carryOut(client)
@@ -102,7 +105,7 @@ extension World {
             isSound = false
             if let connection = client.connections[id] { badBytes(from: connection, "\(error)") }
         }
-        inbox.removeFirst(consumed)
+        inbox.drop(consumed)
         return isSound
     }
 
@@ -113,8 +116,15 @@ extension World {
         let due = client.state.nextDeadline
         guard due != client.deadline else { return }
         client.deadline = due
+        // An event that comes earlier is put off when it comes.
+        if max(due, now) < client.wakesAt { wakeLater(client) }
+    }
+
+    private func wakeLater(_ client: SimClient) {
+        guard client.deadline != .never else { return }
+        client.wakesAt = max(client.deadline, now)
         client.deadlineNumber += 1
-        queue.add(.clientDeadline(client: client.number, number: client.deadlineNumber), at: max(due, now))
+        queue.add(.clientDeadline(client: client.number, number: client.deadlineNumber), at: client.wakesAt)
     }
 
     private func carryOutEffects(of client: SimClient) {

@@ -48,6 +48,24 @@ final class SimConnection {
     func isOpen(atCalled: Bool) -> Bool { atCalled ? isOpenAtCalled : isOpenAtCaller }
     func way(toCalled: Bool) -> Way { toCalled ? self.toCalled : toCaller }
     func end(called: Bool) -> End { called ? self.called : caller }
+
+    /// What has arrived and was not whole. It is gone here until it is put back.
+    func takeInbox(toCalled: Bool) -> [UInt8] {
+        var taken: [UInt8] = []
+        if toCalled { swap(&taken, &self.toCalled.inbox) } else { swap(&taken, &toCaller.inbox) }
+        return taken
+    }
+
+    func putBack(_ inbox: [UInt8], toCalled: Bool) {
+        if toCalled { self.toCalled.inbox = inbox } else { toCaller.inbox = inbox }
+    }
+}
+
+extension [UInt8] {
+    /// Without a copy where nothing is left.
+    mutating func drop(_ count: Int) {
+        if count == self.count { self = [] } else { removeFirst(count) }
+    }
 }
 
 /// Which hosts reach which. Nodes come first, then clients. Several faults may block one way; it is free when the last
@@ -69,6 +87,12 @@ struct Reachability {
     mutating func clog(_ from: Int, _ to: Int) { clogs[from * count + to] += 1 }
     mutating func unclog(_ from: Int, _ to: Int) { clogs[from * count + to] -= 1 }
 
+    /// Whatever hinders this way ends.
+    mutating func free(_ from: Int, _ to: Int) {
+        blocks[from * count + to] = 0
+        clogs[from * count + to] = 0
+    }
+
     func isBlocked(_ from: Int, _ to: Int) -> Bool { blocks[from * count + to] > 0 }
     func isStalled(_ from: Int, _ to: Int) -> Bool { isBlocked(from, to) || clogs[from * count + to] > 0 }
 }
@@ -79,6 +103,10 @@ struct NetworkSettings {
     var delayMax = Interval.milliseconds(3)
     /// Of a hundred pieces of bytes, how many arrive in two parts.
     var splitPercent = 5
+    /// Of a hundred pieces of bytes, how many are lost and come when they have been sent again.
+    var lossPercent = 0
+    static let resendAfter = Interval.milliseconds(200)
+    static let resendsMax = 5
     /// Unsent bytes of a way above which its sender is told to wait.
     var highWaterMark = 8 * 1_024
     /// A connection whose way is blocked breaks after this long.
@@ -88,6 +116,9 @@ struct NetworkSettings {
     var dialTimeout = Interval.seconds(1)
     var redialMin = Interval.milliseconds(10)
     var redialMax = Interval.milliseconds(200)
+
+    /// Far from what a local network is.
+    var isSlow: Bool { delayMax >= .milliseconds(100) }
 }
 
 extension World {
@@ -157,17 +188,34 @@ extension World {
     }
 
     private func deliverLater(_ bytes: [UInt8], over connection: SimConnection, toCalled: Bool) {
-        var pieces = [bytes]
-        if bytes.count > 1, networkChance.happens(percent: network.splitPercent) {
-            let middle = networkChance.number(in: 1...bytes.count - 1)
-            pieces = [Array(bytes[..<middle]), Array(bytes[middle...])]
+        guard bytes.count > 1, networkChance.happens(percent: network.splitPercent) else {
+            return deliverWhole(bytes, over: connection, toCalled: toCalled)
         }
-        var way = connection.way(toCalled: toCalled)
-        for piece in pieces {
-            way.lastArrival = max(way.lastArrival, now + networkChance.skewed(network.delayMin, network.delayMax))
-            queue.add(.delivered(connection, toCalled: toCalled, bytes: piece), at: way.lastArrival)
+        let middle = networkChance.number(in: 1...bytes.count - 1)
+        deliverWhole(Array(bytes[..<middle]), over: connection, toCalled: toCalled)
+        deliverWhole(Array(bytes[middle...]), over: connection, toCalled: toCalled)
+    }
+
+    private func deliverWhole(_ bytes: [UInt8], over connection: SimConnection, toCalled: Bool) {
+        let delay = networkChance.skewed(network.delayMin, network.delayMax) + resendTime()
+        let last = toCalled ? connection.toCalled.lastArrival : connection.toCaller.lastArrival
+        let arrival = max(last, now + delay)
+        if toCalled { connection.toCalled.lastArrival = arrival } else { connection.toCaller.lastArrival = arrival }
+        queue.add(.delivered(connection, toCalled: toCalled, bytes: bytes), at: arrival)
+    }
+
+    /// What is lost on a connection is only late, and all behind it too.
+    private func resendTime() -> Interval {
+        var time = Interval.zero
+        guard network.lossPercent > 0 else { return time }
+        var pause = NetworkSettings.resendAfter
+        for _ in 0..<NetworkSettings.resendsMax {
+            guard lossChance.happens(percent: network.lossPercent) else { break }
+            counters.add(.drop)
+            time = time + pause
+            pause = pause + pause
         }
-        set(way, of: connection, toCalled: toCalled)
+        return time
     }
 
     // MARK: Closing

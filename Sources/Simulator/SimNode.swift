@@ -72,6 +72,15 @@ enum SnapshotJob {
     case installed(SnapshotPoint)
 }
 
+/// What maintenance goes by: while none of it changes, there is nothing to do.
+struct Maintained: Equatable {
+    var applied = LogIndex.zero
+    var floor = LogIndex.zero
+    var last = LogIndex.zero
+    var logSize = 0
+    var usage = DiskUsage(used: 0, free: 0)
+}
+
 /// A running process: the replica, its storage, and what its threads have to do.
 final class SimProcess {
     var replica: Replica
@@ -96,12 +105,16 @@ final class SimProcess {
     var heard: [(node: NodeID, connection: SimConnection)] = []
     /// Nodes that are being asked who they are; no connection where there is nobody to ask.
     var questions: [(token: UInt64, connection: SimConnection?)] = []
-    /// The deadline for which an event is scheduled.
+    /// When its replica wants to be woken, by its own clock.
     var deadline = Instant.never
+    /// The one event that wakes it: its number, and its time. It may come too early, and is then put off.
     var deadlineNumber = 0
+    var wakesAt = Instant.never
     /// A node whose deadline is over and over in the past would burn a processor for nothing.
     var wokenAt = Instant.zero
     var wakeUpsAtOnce = 0
+    /// What the last look at log, state and disk has found.
+    var maintained = Maintained()
 
     init(
         replica: consuming Replica, log: LogKeeper, state: StateKeeper<SimEngineHome>,
@@ -128,6 +141,10 @@ final class SimNode {
     /// Rises with each start.
     var life = 0
     var pausedUntil = Instant.zero
+    /// What happens to it when it wakes.
+    var held: [World.Event] = []
+    /// The life in which it was asked to stop.
+    var stoppingLife: Int?
     /// What a write takes.
     var diskLatencyMin = Interval.microseconds(150)
     var diskLatencyMax = Interval.milliseconds(4)

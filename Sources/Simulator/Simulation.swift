@@ -11,27 +11,31 @@ internal import ReplicaStorage
 package enum Simulation {
     package struct Result: Sendable {
         package var seed: UInt64
-        package var nodeCount: Int
+        package var nodeCount = 0
         /// What was wrong; nil when nothing was.
         package var violation: String?
-        package var eventHash: UInt64
-        package var eventCount: Int
-        package var simulatedTime: Interval
-        package var entryCount: UInt64
-        package var mutationsAcknowledged: Int
-        package var readsAnswered: Int
-        package var outcomesUnknown: Int
+        package var eventHash: UInt64 = 0
+        package var eventCount = 0
+        package var simulatedTime = Interval.zero
+        package var entryCount = 0
+        package var mutationsAcknowledged = 0
+        package var readsAnswered = 0
+        package var outcomesUnknown = 0
         /// Writes under fences of elections and locks, where the workload has such.
-        package var fencedWritesAccepted: Int
-        package var fencedWritesRefused: Int
-        package var fencesUsed: Int
+        package var fencedWritesAccepted = 0
+        package var fencedWritesRefused = 0
+        package var fencesUsed = 0
         /// Told to watches.
-        package var watchedChanges: Int
+        package var watchedChanges = 0
         /// Of these, what was told rightly of the row before.
-        package var historyChecked: Int
+        package var historyChecked = 0
         /// Told to observers of elections.
-        package var leadersSeen: Int
-        package var faults: FaultCounters
+        package var leadersSeen = 0
+        /// 1 where a majority alone had to get well before the others were healed.
+        package var majoritiesHealed = 0
+        package var faults = FaultCounters()
+
+        package init(seed: UInt64) { self.seed = seed }
     }
 
     /// Ten election timeouts.
@@ -45,60 +49,105 @@ package enum Simulation {
         world.run(until: .zero + world.settings.faultyTime)
         finish(world)
         world.countDiskFaults()
-        return Result(
-            seed: seed, nodeCount: world.settings.nodeCount, violation: world.violation, eventHash: world.eventHash,
-            eventCount: world.eventCount, simulatedTime: world.now - .zero, entryCount: world.oracle.lastIndex.rawValue,
-            mutationsAcknowledged: world.ackedMutations, readsAnswered: world.answeredReads,
-            outcomesUnknown: world.unknownOutcomes, fencedWritesAccepted: world.fencedWritesAccepted,
-            fencedWritesRefused: world.fencedRefusals, fencesUsed: world.fencesUsed,
-            watchedChanges: world.watchedChanges, historyChecked: world.historyChecked, leadersSeen: world.leadersSeen,
-            faults: world.counters)
+        var result = Result(seed: seed)
+        result.nodeCount = world.settings.nodeCount
+        result.violation = world.violation
+        result.eventHash = world.eventHash
+        result.eventCount = world.eventCount
+        result.simulatedTime = world.now - .zero
+        result.entryCount = Int(world.oracle.lastIndex.rawValue)
+        result.mutationsAcknowledged = world.ackedMutations
+        result.readsAnswered = world.answeredReads
+        result.outcomesUnknown = world.unknownOutcomes
+        result.fencedWritesAccepted = world.fencedWritesAccepted
+        result.fencedWritesRefused = world.fencedRefusals
+        result.fencesUsed = world.fencesUsed
+        result.watchedChanges = world.watchedChanges
+        result.historyChecked = world.historyChecked
+        result.leadersSeen = world.leadersSeen
+        result.majoritiesHealed = world.majoritiesHealed
+        result.faults = world.counters
+        return result
     }
 
-    /// The second phase: everything is healed, and the cluster has to get well.
+    /// The second phase: a majority is healed and has to get well by itself; then everything is, and the whole cluster
+    /// has to.
     static func finish(_ world: World) {
+        if world.settings.healsMajorityFirst, world.healMajority() { serveByMajority(world) }
         world.heal()
         for client in world.clients {
             world.watchersGoOn(of: client)
             world.observersGoOn(of: client)
         }
-        world.run(until: world.awakeAt)
         world.operatorFinishes()
-        settle(world, "ten election timeouts after the last fault")
+        settle(world, "ten election timeouts after the last fault") { $0.isSettled }
         probe(world)
-        settle(world, "after a last write of each client")
-        rest(world)
+        rest(world, .seconds(8))
         world.checkEnd()
         world.checkWatches()
         world.checkObservers()
     }
 
-    private static func settle(_ world: World, _ when: String) {
+    private static func serveByMajority(_ world: World) {
+        world.majoritiesHealed += 1
         let end = world.now + recoveryTime
-        while world.violation == nil, !world.isSettled {
+        let when = "ten election timeouts after \(world.majorityNames) were healed"
+        var served = 0
+        // A leader whom nobody hears any more is not known as such at once; sessions that then run out take their calls
+        // with them.
+        repeat {
+            settle(world, when, until: end) { $0.isMajoritySettled }
+            let before = world.ackedMutations
+            for client in world.clients {
+                world.submit(world.probeItem(for: client), by: client, within: recoveryTime)
+            }
+            settle(world, when, until: end) { $0.isMajoritySettled }
+            served = world.ackedMutations - before
+            guard served < world.clients.count else { break }
+            world.run(until: world.now + .milliseconds(100))
+            if world.now >= end { world.fail("only \(served) of \(world.clients.count) writes succeed \(when)") }
+        } while world.violation == nil
+        // Whoever is outside cannot take its leader from it.
+        if world.isLedFromInside { rest(world, .seconds(4)) }
+    }
+
+    private static func settle(
+        _ world: World, _ when: String, until limit: Instant? = nil, _ isSettled: (World) -> Bool
+    ) {
+        let end = limit ?? world.now + recoveryTime
+        while world.violation == nil, !isSettled(world) {
             guard world.now < end else { return world.fail("not settled \(when): \(world.unrest)") }
             world.run(until: world.now + .milliseconds(100))
         }
     }
 
     /// Without faults, leadership does not change, and whatever waits for an answer has one before long.
-    private static func rest(_ world: World) {
+    private static func rest(_ world: World, _ time: Interval) {
         guard world.violation == nil else { return }
         let terms = world.leaders.count
-        world.run(until: world.now + .seconds(8))
+        world.run(until: world.now + time)
         if world.leaders.count != terms { world.fail("leadership changed without a fault") }
     }
 
     /// The cluster serves everybody again.
     private static func probe(_ world: World) {
-        let before = world.ackedMutations
-        for client in world.clients {
-            world.submit(world.probeItem(for: client), by: client, within: recoveryTime)
-        }
-        settle(world, "while it is written to")
-        guard world.violation == nil else { return }
-        let served = world.ackedMutations - before
-        if served < world.clients.count { world.fail("only \(served) of \(world.clients.count) last writes succeeded") }
+        let end = world.now + recoveryTime
+        var served = 0
+        var sessionsLost = 0
+        // A session that runs out while a leader is elected takes its calls with it; nothing else may fail.
+        repeat {
+            let before = world.ackedMutations
+            let lostBefore = world.sessionsLost
+            for client in world.clients {
+                world.submit(world.probeItem(for: client), by: client, within: recoveryTime)
+            }
+            settle(world, "while it is written to") { $0.isSettled }
+            served = world.ackedMutations - before
+            sessionsLost = world.sessionsLost - lostBefore
+            if served < world.clients.count { world.run(until: world.now + .milliseconds(100)) }
+        } while world.violation == nil && served < world.clients.count && sessionsLost > 0 && world.now < end
+        guard world.violation == nil, served < world.clients.count else { return }
+        world.fail("only \(served) of \(world.clients.count) last writes succeeded")
     }
 }
 
@@ -110,7 +159,7 @@ extension World {
         let content = CommandContent(
             .put(
                 key: Array("probe/\(client.number)".utf8), value: Workload.value(lastValueNumber, size: 8),
-                isOwned: settings.mixesReleases))
+                isOwned: settings.mixesReleases && majority == nil))
         return WorkItem(
             call: .mutate(content), expectation: .mutation(content: [content.kind.rawValue] + content.body), group: nil,
             operation: Operation(client: client.number, called: now.nanoseconds, returned: nil))

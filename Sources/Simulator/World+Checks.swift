@@ -12,15 +12,16 @@ internal import ReplicaStorage
 extension World {
     /// After each turn of a node.
     func check(_ node: SimNode, _ process: SimProcess) {
-        let raft = process.replica.raft
-        raft.checkInvariants()
-        if raft.isLeader {
+        // Not copied: this is done after each event.
+        process.replica.raft.checkInvariants()
+        if process.replica.raft.isLeader {
+            let term = process.replica.raft.currentTerm
             // Raft §5.2, Election Safety.
-            if let other = leaders[raft.currentTerm], other != node.id {
-                fail("term \(raft.currentTerm) has two leaders: \(other) and \(node.id)")
+            if let other = leaders[term], other != node.id {
+                fail("term \(term) has two leaders: \(other) and \(node.id)")
             }
-            leaders[raft.currentTerm] = node.id
-            checkLeaderCommit(node, raft)
+            leaders[term] = node.id
+            checkLeaderCommit(node, process.replica.raft)
         }
         if settings.changesMembers { checkMembership(node, process) }
     }
@@ -98,6 +99,7 @@ extension World {
         let (violation, new) = oracle.applied(slabs, report, now: now)
         if let violation { fail("\(node.name): \(violation)") }
         for id in new {
+            tell("\(node.name) is the first to apply \(id): \(oracle.entry(at: id.index)?.origin ?? "")")
             // Leader Completeness rests on this: committed means on the disks of a majority.
             if settings.changesMembers {
                 if !isHeldByQuorum(id) { fail("\(node.name) applies \(id), which no quorum has on disk") }
@@ -214,7 +216,7 @@ extension World {
         }
         for group in history.indices {
             let operations = history[group] + resolvedUnknown(group, untold)
-            switch LinearizabilityChecker.check(operations) {
+            switch LinearizabilityChecker.check(operations, stepsMax: 10_000_000) {
             case .linearizable: break
             case .undecided: fail("the history of group \(group), \(operations.count) operations, is undecided")
             case .violation(let placed, let stuckAt):

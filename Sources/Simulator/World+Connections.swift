@@ -118,8 +118,9 @@ extension World {
     func delivered(_ bytes: [UInt8], over connection: SimConnection, toCalled: Bool) {
         let end = connection.end(called: toCalled)
         guard connection.isOpen(atCalled: toCalled), isAlive(end) else { return }
-        var inbox = toCalled ? connection.toCalled.inbox : connection.toCaller.inbox
-        inbox.append(contentsOf: bytes)
+        // Mostly nothing was waiting, and what comes is whole: then no byte is copied.
+        var inbox = connection.takeInbox(toCalled: toCalled)
+        if inbox.isEmpty { inbox = bytes } else { inbox.append(contentsOf: bytes) }
         let isSound: Bool
         switch end {
         case .client(let number, let id): isSound = clientReceived(clients[number], id, &inbox)
@@ -135,7 +136,7 @@ extension World {
                 isSound = nodeReceived(node, connection, &inbox)
             }
         }
-        if toCalled { connection.toCalled.inbox = inbox } else { connection.toCaller.inbox = inbox }
+        connection.putBack(inbox, toCalled: toCalled)
         guard !isSound else { return }
         close(connection, atCalled: toCalled)
         endReachedLocally(connection, atCalled: toCalled)
@@ -168,7 +169,7 @@ extension World {
                 badBytes(from: connection, "\(error)")
             }
         }
-        inbox.removeFirst(consumed)
+        inbox.drop(consumed)
         return isSound
     }
 }

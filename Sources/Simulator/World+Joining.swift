@@ -82,7 +82,7 @@ extension World {
     /// A client has called a node that belongs to no cluster.
     func answerWithoutCluster(_ node: SimNode, _ connection: SimConnection, _ inbox: inout [UInt8]) -> Bool {
         var consumed = 0
-        defer { inbox.removeFirst(consumed) }
+        defer { inbox.drop(consumed) }
         do {
             while let frame = try FrameHeader.scan(
                 inbox.rawSpan.extracting(consumed..<inbox.count), sizeMax: Limits.frameSizeMaxDefault)

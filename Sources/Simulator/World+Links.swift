@@ -197,7 +197,7 @@ extension World {
     ) -> Bool {
         let received = inbox
         var consumed = 0
-        defer { inbox.removeFirst(consumed) }
+        defer { inbox.drop(consumed) }
         do {
             while connection.isOpen(atCalled: toCalled), isAlive(connection.end(called: toCalled)) {
                 if toCalled, let peer = node.process?.heard.first(where: { $0.connection === connection })?.node {

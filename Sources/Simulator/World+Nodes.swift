@@ -17,9 +17,10 @@ extension World {
     // MARK: - Start
 
     func start(_ node: SimNode) {
-        guard !node.isRunning, node.isInUse, violation == nil else { return }
+        guard !node.isRunning, node.isInUse, violation == nil, majority?.isDead(node.number) != true else { return }
         node.life += 1
         node.pausedUntil = .zero
+        wake(node)
         do {
             if settings.changesMembers, try !takeIdentity(node) { return }
         } catch {
@@ -44,6 +45,7 @@ extension World {
             node.process = SimProcess(
                 replica: replica, log: opened.log, state: opened.state, snapshots: opened.snapshots,
                 nodeCount: nodes.count)
+            opened.state.machine.checkpointInterval = settings.checkpointInterval
             node.process?.snapshotThrough = opened.state.machine.applied.last.index
         } catch {
             return refusedToStart(node, error)
@@ -90,6 +92,7 @@ extension World {
         replica.tailSizeMax = settings.tailSizeMax
         if settings.entriesPerAppendMax > 0 { replica.raft.entriesPerAppendMax = settings.entriesPerAppendMax }
         if settings.inflightMessagesMax > 0 { replica.raft.inflightMessagesMax = settings.inflightMessagesMax }
+        replica.raft.heartbeatInterval = settings.heartbeatInterval
         replica.featureLevel = node.featureLevel
         return replica
     }
@@ -149,14 +152,26 @@ extension World {
         for notice in effects.notices { noticed(notice, by: node) }
         guard effects.nextDeadline != process.deadline else { return }
         process.deadline = effects.nextDeadline
+        // An event that comes earlier is put off when it comes.
+        if dueTime(node, process) < process.wakesAt { wakeLater(node, process) }
+    }
+
+    private func dueTime(_ node: SimNode, _ process: SimProcess) -> Instant {
+        max(now, node.clock.worldTime(of: process.deadline))
+    }
+
+    private func wakeLater(_ node: SimNode, _ process: SimProcess) {
+        guard process.deadline != .never else { return }
+        process.wakesAt = dueTime(node, process)
         process.deadlineNumber += 1
         queue.add(
-            .deadline(node: node.number, life: node.life, number: process.deadlineNumber),
-            at: max(now, node.clock.worldTime(of: effects.nextDeadline)))
+            .deadline(node: node.number, life: node.life, number: process.deadlineNumber), at: process.wakesAt)
     }
 
     func deadlineReached(_ node: SimNode, _ number: Int) {
         guard let process = node.process, process.deadlineNumber == number else { return }
+        process.wakesAt = .never
+        guard dueTime(node, process) <= now else { return wakeLater(node, process) }
         process.deadline = .never
         process.wakeUpsAtOnce = process.wokenAt == now ? process.wakeUpsAtOnce + 1 : 0
         process.wokenAt = now
@@ -227,6 +242,7 @@ extension World {
                 finishLogJob(node, process)
             }
         } catch {
+            process.maintained = Maintained()
             switch (error.kind, job) {
             case (.noSpace, .work):
                 // Nothing was promised: it waits until there is room.
@@ -297,6 +313,7 @@ extension World {
                 goOn(node, snapshots: process)
             case .adopt(let engine, let point, let membership, let time, let resetsLog):
                 try process.state.adopt(engine)
+                process.state.machine.checkpointInterval = settings.checkpointInterval
                 checkAdopted(node, process)
                 process.snapshotThread.add(.installed(point))
                 goOn(node, snapshots: process)
@@ -411,6 +428,17 @@ extension World {
 
     func maintain(_ node: SimNode) {
         guard let process = node.process else { return }
+        let free = max(0, node.disk.quota - node.disk.usedBytes)
+        let usage = DiskUsage(used: UInt64(node.disk.usedBytes), free: UInt64(free))
+        let floor = process.replica.compactionFloor(isLogFull: false)
+        let found = Maintained(
+            applied: process.state.machine.applied.last.index, floor: floor, last: process.log.log.lastIndex,
+            logSize: process.log.log.byteCount, usage: usage)
+        // Where nothing has happened since, nothing is to be done, and the next look has time.
+        guard found != process.maintained || nodeChance.happens(percent: 20) else {
+            return schedule(.maintain(node: node.number, life: node.life), after: .seconds(2))
+        }
+        process.maintained = found
         schedule(.maintain(node: node.number, life: node.life), after: .milliseconds(500))
         if nodeChance.happens(percent: 60) { process.stateThread.add(.flush) }
         process.stateThread.add(.checkFlush)
@@ -420,11 +448,8 @@ extension World {
             process.stateThread.add(.snapshotSource)
         }
         goOn(node, state: process)
-        let floor = process.replica.compactionFloor(isLogFull: false)
         process.logThread.add(.compact(through: floor, time: node.clock.wall(at: now)))
         goOn(node, log: process)
-        let free = max(0, node.disk.quota - node.disk.usedBytes)
-        let usage = DiskUsage(used: UInt64(node.disk.usedBytes), free: UInt64(free))
         turn(node) { $0.diskChanged(usage, DiskLevel(free: usage.free, reserve: UInt64(4 * settings.segmentSize))) }
     }
 

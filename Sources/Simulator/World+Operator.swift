@@ -36,7 +36,11 @@ extension World {
     private static let votersMax = 5
 
     func operatorActs() {
-        guard !admin.isWaiting else { return }
+        guard !admin.isWaiting, majority == nil else { return }
+        // Between bursts it does something now and then.
+        if !isBusy, isFaulty, admin.steps.isEmpty, adminChance.happens(percent: 75) {
+            return schedule(.operatorActs, after: adminChance.interval(.seconds(1), .seconds(12)))
+        }
         if let step = admin.steps.first {
             carryOut(step)
         } else if isFaulty || isHalfDone {
@@ -49,6 +53,13 @@ extension World {
     /// True when nothing is left to do for it.
     var isOperatorDone: Bool {
         admin.steps.isEmpty && !admin.isWaiting && !isHalfDone
+    }
+
+    /// Nothing that it has asked for can still change the members.
+    var isOperatorIdle: Bool {
+        let happened = matchedRequests().used
+        return !admin.isWaiting && !isHalfDone
+            && !admin.requests.enumerated().contains { $1.isOpen && !$1.change.isTransfer && !happened.contains($0) }
     }
 
     private func operatorRests(max: Interval) {

@@ -22,6 +22,12 @@ extension World {
     /// What all founders know.
     var foundingLevel: UInt32 { nodes.map(\.featureLevel).min() ?? FeatureLevel.first }
 
+    /// Not while a majority has to get well undisturbed.
+    func upgradeIsDue(_ number: Int) {
+        guard majority == nil else { return schedule(.upgrade(node: number), after: .seconds(1)) }
+        upgrade(number)
+    }
+
     package func upgrade(_ number: Int) {
         let node = nodes[number]
         guard node.featureLevel < FeatureLevel.known else { return }

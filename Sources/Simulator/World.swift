@@ -36,8 +36,8 @@ package final class World {
         case snapshotDone(node: Int, life: Int)
         case logRead(node: Int, life: Int, LogRead)
         case clientDeadline(client: Int, number: Int)
-        case clientThinks(client: Int)
-        case nextFault
+        case clientThinks(client: Int, round: Int)
+        case nextFault(round: Int)
         case faultEnds(Fault)
         // Where the members change.
         case linksChanged(node: Int, life: Int)
@@ -48,6 +48,8 @@ package final class World {
         case leaderIsStruck
         case retire(node: Int, id: NodeID)
         case upgrade(node: Int)
+        case rhythmChanges
+        case wake(node: Int)
     }
 
     package let seed: UInt64
@@ -62,6 +64,15 @@ package final class World {
     var reachability: Reachability
     var network = NetworkSettings()
     var isFaulty = true
+    /// A majority is healed, and whoever is outside it is not.
+    var majority: Majority?
+    var majoritiesHealed = 0
+    /// Clients work and faults strike, often; else both do now and then.
+    var isBusy = true
+    /// Rises whenever that changes.
+    var rhythmRound = 0
+    /// Events since time went on.
+    private var eventsAtOnce = 0
 
     // One stream of chance for each concern.
     var networkChance: Chance
@@ -72,6 +83,9 @@ package final class World {
     var coordinationChance: Chance
     var watchChance: Chance
     var releaseChance: Chance
+    var rhythmChance: Chance
+    var lossChance: Chance
+    var majorityChance: Chance
 
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
@@ -137,11 +151,16 @@ package final class World {
         coordinationChance = Chance(seed: seed, stream: 7)
         watchChance = Chance(seed: seed, stream: 8)
         releaseChance = Chance(seed: seed, stream: 9)
+        rhythmChance = Chance(seed: seed, stream: 20)
+        lossChance = Chance(seed: seed, stream: 21)
+        majorityChance = Chance(seed: seed, stream: 22)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
         unknown = [[(operation: Operation, content: [UInt8])]](repeating: [], count: Workload.groupCount)
         network.delayMax = settings.networkDelayMax
+        network.lossPercent = settings.lossPercent
+        if network.isSlow { counters.add(.delay) }
 
         for number in 0..<settings.nodeCount {
             let disk = SimDisk(seed: shape.next())
@@ -168,9 +187,11 @@ package final class World {
         founding.featureLevel = foundingLevel
         for node in nodes { schedule(.start(node: node.number), after: nodeChance.interval(.zero, .milliseconds(200))) }
         for client in clients {
-            schedule(.clientThinks(client: client.number), after: nodeChance.interval(.zero, .milliseconds(500)))
+            schedule(
+                .clientThinks(client: client.number, round: 0), after: nodeChance.interval(.zero, .milliseconds(500)))
         }
-        if settings.injectsFaults { schedule(.nextFault, after: .seconds(2)) }
+        if settings.injectsFaults { schedule(.nextFault(round: 0), after: .seconds(2)) }
+        startRhythm()
         startWatchers()
         startObservers()
     }
@@ -179,9 +200,14 @@ package final class World {
 
     func schedule(_ event: Event, after interval: Interval) { queue.add(event, at: now + interval) }
 
+    /// Nothing that makes sense happens so often at one instant.
+    private static let eventsAtOnceMax = 1_000_000
+
     /// Runs until `end` or the first violation.
     func run(until end: Instant) {
         while violation == nil, let next = queue.pop(notAfter: end) {
+            eventsAtOnce = next.time == now ? eventsAtOnce + 1 : 0
+            if eventsAtOnce > Self.eventsAtOnceMax { fail("time stands still") }
             now = next.time
             handle(next.event)
         }
@@ -196,7 +222,7 @@ package final class World {
 
     private func handle(_ event: Event) {
         if let number = node(concernedBy: event), nodes[number].pausedUntil > now {
-            queue.add(event, at: nodes[number].pausedUntil)
+            nodes[number].held.append(event)
             return
         }
         note(event)
@@ -219,8 +245,8 @@ package final class World {
         case .snapshotDone(let node, let life): if isRunning(node, life) { snapshotDone(nodes[node]) }
         case .logRead(let node, let life, let read): if isRunning(node, life) { logRead(nodes[node], read) }
         case .clientDeadline(let client, let number): clientDeadlineReached(clients[client], number)
-        case .clientThinks(let client): clientThinks(clients[client])
-        case .nextFault: nextFault()
+        case .clientThinks(let client, let round): if round == rhythmRound { clientThinks(clients[client]) }
+        case .nextFault(let round): if round == rhythmRound { nextFault() }
         case .faultEnds(let fault): end(fault)
         case .linksChanged(let node, let life): if isRunning(node, life) { linksChanged(nodes[node]) }
         case .callMember(let node, let life, let member):
@@ -231,7 +257,9 @@ package final class World {
         case .operatorActs: operatorActs()
         case .leaderIsStruck: strikeLeader()
         case .retire(let node, let id): retire(nodes[node], id)
-        case .upgrade(let node): upgrade(node)
+        case .upgrade(let node): upgradeIsDue(node)
+        case .rhythmChanges: rhythmChanges()
+        case .wake(let node): wake(nodes[node])
         }
     }
 
@@ -250,7 +278,7 @@ package final class World {
             .joinRound(let node, _):
             return node
         case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
-            .operatorActs, .leaderIsStruck, .retire, .upgrade:
+            .operatorActs, .leaderIsStruck, .retire, .upgrade, .rhythmChanges, .wake:
             return nil
         }
     }
@@ -280,7 +308,7 @@ package final class World {
         case .snapshotDone(let node, _): mix(UInt64(node) << 8 | 14)
         case .logRead(let node, _, let read): mix(read.range.lowerBound.rawValue << 16 | UInt64(node) << 8 | 15)
         case .clientDeadline(let client, _): mix(UInt64(client) << 8 | 16)
-        case .clientThinks(let client): mix(UInt64(client) << 8 | 17)
+        case .clientThinks(let client, _): mix(UInt64(client) << 8 | 17)
         case .nextFault: mix(18)
         case .faultEnds: mix(19)
         case .linksChanged(let node, _): mix(UInt64(node) << 8 | 20)
@@ -291,6 +319,8 @@ package final class World {
         case .leaderIsStruck: mix(25)
         case .retire(let node, _): mix(UInt64(node) << 8 | 26)
         case .upgrade(let node): mix(UInt64(node) << 8 | 27)
+        case .rhythmChanges: mix(28)
+        case .wake(let node): mix(UInt64(node) << 8 | 29)
         }
     }
 

@@ -18,14 +18,20 @@ struct QuorateSim: ParsableCommand {
     @Option(help: "The first of them.")
     var from: UInt64 = 1
 
-    @Option(help: "Nodes of each cluster: 3, 5 or mixed.")
+    @Option(help: "Nodes of each cluster: 1 to 7, or mixed.")
     var nodes = "mixed"
 
-    @Option(help: "What goes on in each world: \(WorldProfile.names).")
+    @Option(help: "What goes on in each world: \(WorldProfile.names); all: each seed has the next of these.")
     var profile = WorldProfile.default.rawValue
 
-    @Option(help: "Simulated seconds in which faults strike.")
-    var seconds: Int64 = 20
+    @Option(help: "Simulated seconds in which faults strike; in more than 60, in bursts with lulls between.")
+    var seconds: Int64 = 360
+
+    @Option(help: "Processes that run at once (default: as many as there are processors).")
+    var jobs: Int?
+
+    @Option(help: "Begin no further seed after so many minutes.")
+    var minutes: Int?
 
     @Option(help: "Plant this bug (only in a build with MUTANTS=1).")
     var mutant: String?
@@ -33,11 +39,17 @@ struct QuorateSim: ParsableCommand {
     @Flag(help: "Plant each bug in turn and tell how many seeds it takes to find it (only in a build with MUTANTS=1).")
     var mutants = false
 
+    @Flag(help: "Fail when a kind of fault was never hit.")
+    var demandAllFaults = false
+
     @Flag(help: "End with the first seed that fails.")
     var untilFailure = false
 
-    @Flag(help: "Tell what happens, line by line.")
+    @Flag(help: "Tell what happens, line by line (with --seed).")
     var trace = false
+
+    @Flag(help: .hidden)
+    var worker = false
 
     @Flag(help: "One JSON object a line instead of text.")
     var json = false
@@ -55,9 +67,17 @@ struct QuorateSim: ParsableCommand {
     }
 
     func validate() throws {
-        guard ["3", "5", "mixed"].contains(nodes) else { throw ValidationError("--nodes is 3, 5 or mixed") }
-        guard WorldProfile(rawValue: profile) != nil else {
-            throw ValidationError("--profile: there is no \"\(profile)\"; there are \(WorldProfile.names)")
+        guard nodes == "mixed" || Int(nodes).map((1...7).contains) == true else {
+            throw ValidationError("--nodes is 1 to 7, or mixed")
+        }
+        guard jobs.map((1...1_024).contains) ?? true else { throw ValidationError("--jobs is 1 to 1024") }
+        guard minutes.map((1...100_000).contains) ?? true else { throw ValidationError("--minutes is 1 to 100000") }
+        guard seeds > 0, from.addingReportingOverflow(seeds).overflow == false else {
+            throw ValidationError("--seeds is at least 1, and --from and --seeds together fit into 64 bits")
+        }
+        guard !trace || seed != nil else { throw ValidationError("--trace needs --seed: one world is told at a time") }
+        guard profile == WorldProfile.all || WorldProfile(rawValue: profile) != nil else {
+            throw ValidationError("--profile: there is no \"\(profile)\"; there are \(WorldProfile.names), and all")
         }
         guard seconds > 0, seconds <= 3_600 else { throw ValidationError("--seconds is 1 to 3600") }
         if mutants || mutant != nil { try MutantHunt.validate(mutant) }
@@ -69,24 +89,49 @@ struct QuorateSim: ParsableCommand {
             return
         }
         MutantHunt.plant(mutant)
-        announceCrashes()
-        let isOne = seed != nil
-        let first = seed ?? from
-        let count = isOne ? 1 : seeds
-        var summary = Summary()
-        for number in first..<first + count {
-            let result = runOne(number)
-            summary.add(result)
-            // One seed in ten runs twice: the same seed must give the same events.
-            if !isOne, number % 10 == 0, result.violation == nil {
-                let again = runOne(number)
-                if again.eventHash != result.eventHash { summary.addNondeterministic(number) }
+        if worker {
+            announceCrashes()
+            while let line = readLine(), let number = UInt64(line) {
+                limitProcessorTime()
+                print(ResultLine.text(of: runOne(number)))
+                fflush(nil)
             }
-            report(result, isOne: isOne)
-            if untilFailure, summary.failed > 0 { break }
+        } else if let seed {
+            announceCrashes()
+            let result = runOne(seed)
+            report(result)
+            if result.violation != nil { throw ExitCode(1) }
+        } else {
+            try runAll()
         }
-        if !isOne { summary.write(asJSON: json) }
-        if summary.failed > 0 { throw ExitCode(1) }
+    }
+
+    private func runAll() throws {
+        // A child that is gone is noticed when it is listened to.
+        signal(SIGPIPE, SIG_IGN)
+        var summary = Summary()
+        var arguments = ["--worker", "--nodes", nodes, "--profile", profile, "--seconds", String(seconds)]
+        if let mutant { arguments += ["--mutant", mutant] }
+        var fleet = Fleet(arguments, seeds: from..<from + seeds, endsAtFailure: untilFailure) { result in
+            summary.add(result)
+            report(result)
+        }
+        let started = time(nil)
+        try fleet.run(jobs ?? Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))) {
+            minutes.map { time(nil) - started >= $0 * 60 } ?? false
+        }
+        summary.processorTime = ChildProcess.processorTime
+        let isComplete = !demandAllFaults || summary.neverHit.isEmpty
+        if !isComplete, !json {
+            print("never hit: \(summary.neverHit.map(\.rawValue).joined(separator: ", "))")
+        }
+        summary.write(asJSON: json)
+        if summary.failed > 0 || !isComplete { throw ExitCode(1) }
+    }
+
+    private func world(of seed: UInt64) -> WorldProfile {
+        let profiles = WorldProfile.allCases
+        return WorldProfile(rawValue: profile) ?? profiles[Int(seed % UInt64(profiles.count))]
     }
 
     private func runOne(_ seed: UInt64) -> Simulation.Result {
@@ -94,7 +139,7 @@ struct QuorateSim: ParsableCommand {
         var settings = WorldSettings()
         settings.nodeCount = Int(nodes) ?? 0
         settings.faultyTime = .seconds(seconds)
-        switch WorldProfile(rawValue: profile) {
+        switch world(of: seed) {
         case .membership: settings.changesMembers = true
         case .clients:
             settings.coordinates = true
@@ -106,22 +151,26 @@ struct QuorateSim: ParsableCommand {
         case .releases:
             settings.mixesReleases = true
             settings.coordinates = true
-        case .default, nil: break
+        case .default: break
         }
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
     }
 
-    private func report(_ result: Simulation.Result, isOne: Bool) {
+    private func report(_ result: Simulation.Result) {
         let hash = hexadecimal(result.eventHash)
         if json {
             let verdict = result.violation.map { "\"violation\":\(quoted($0))," } ?? ""
-            print("{\"seed\":\(result.seed),\(verdict)\"hash\":\"\(hash)\",\"events\":\(result.eventCount)}")
+            let faults = FaultKind.allCases.filter { result.faults[$0] > 0 }
+                .map { "\"\($0.rawValue)\":\(result.faults[$0])" }.joined(separator: ",")
+            print(
+                "{\"seed\":\(result.seed),\(verdict)\"hash\":\"\(hash)\",\"nodes\":\(result.nodeCount),"
+                    + "\"events\":\(result.eventCount),\"faults\":{\(faults)}}")
         } else if let violation = result.violation {
             print("seed \(result.seed) FAILED: \(violation)")
             print(
-                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) --profile \(profile) "
-                    + "--trace")
-        } else if isOne {
+                "  replay: quorate-sim --seed \(result.seed) --nodes \(nodes) --seconds \(seconds) "
+                    + "--profile \(world(of: result.seed).rawValue) --trace")
+        } else if seed != nil {
             print(
                 "seed \(result.seed) passed: hash \(hash), \(result.nodeCount) nodes, \(result.eventCount) events, "
                     + "\(result.entryCount) entries, \(result.mutationsAcknowledged) writes and "
@@ -154,6 +203,9 @@ enum WorldProfile: String, CaseIterable {
     /// As `clients`, and some nodes run an old release until they are upgraded.
     case releases
 
+    /// Not one of them, but each in turn.
+    static let all = "all"
+
     static var names: String { allCases.map(\.rawValue).joined(separator: ", ") }
 }
 
@@ -178,9 +230,16 @@ func quoted(_ text: String) -> String {
 /// Read by a signal handler, on the one thread that there is.
 nonisolated(unsafe) var seedUnderWay: UInt64 = 0
 
+/// A seed that never ends must not hold up all others: SIGPROF stops it.
+private func limitProcessorTime() {
+    var timer = itimerval()
+    timer.it_value.tv_sec = 600
+    setitimer(__itimer_which_t(ITIMER_PROF.rawValue), &timer, nil)
+}
+
 /// A broken invariant stops the process; whoever reads its message must learn which seed it was.
 func announceCrashes() {
-    for number in [SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGABRT] {
+    for number in [SIGILL, SIGTRAP, SIGSEGV, SIGBUS, SIGABRT, SIGPROF] {
         signal(number) { number in
             // Only what is safe in a handler: digits on the stack and one write.
             withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 64) { buffer in

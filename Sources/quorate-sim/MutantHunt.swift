@@ -65,16 +65,13 @@ enum MutantHunt {
 
     private static func hunt(_ mutant: Mutant?, _ profile: WorldProfile, seeds: Int) throws -> Outcome {
         let planted = mutant.map { ["--mutant", $0.rawValue] } ?? []
-        let output = try outputOfItself(
+        let output = try ChildProcess.outputOfItself(
             planted + ["--profile", profile.rawValue, "--seeds", String(seeds), "--until-failure"])
         let lines = output.split(separator: "\n").map(String.init)
         guard let line = lines.first(where: { $0.hasPrefix("seed ") && $0.contains(" FAILED: ") }),
             let seed = Int(line.dropFirst("seed ".count).prefix { $0.isNumber })
         else { return Outcome() }
-        let said = String(line.drop { $0 != ":" }.dropFirst(2))
-        // A process that was stopped has said why before.
-        let invariant = lines.last { $0.contains("Fatal error: ") }
-        return Outcome(finding: (seed, invariant ?? said))
+        return Outcome(finding: (seed, String(line.drop { $0 != ":" }.dropFirst(2))))
     }
 
     private static func report(_ mutant: Mutant, _ profile: WorldProfile, _ outcome: Outcome, asJSON: Bool) {
@@ -89,40 +86,5 @@ enum MutantHunt {
             print("\(mutant.rawValue): NOT FOUND by \(seedsMax) seeds of profile \(profile.rawValue)")
         }
         fflush(nil)
-    }
-
-    /// Runs this very program and returns what it wrote to both its streams.
-    private static func outputOfItself(_ arguments: [String]) throws -> String {
-        var ends: [Int32] = [0, 0]
-        guard pipe(&ends) == 0 else { throw CleanExit.message("no pipe: error \(errno)") }
-        var actions = posix_spawn_file_actions_t()
-        posix_spawn_file_actions_init(&actions)
-        defer { posix_spawn_file_actions_destroy(&actions) }
-        for stream: Int32 in [1, 2] { posix_spawn_file_actions_adddup2(&actions, ends[1], stream) }
-        for end in ends { posix_spawn_file_actions_addclose(&actions, end) }
-        let own = "/proc/self/exe"
-        let words: [String] = [own] + arguments
-        let settings: [String] = ["SWIFT_BACKTRACE=enable=no"]
-        var argv: [UnsafeMutablePointer<CChar>?] = words.map { strdup($0) }
-        argv.append(nil)
-        defer { for argument in argv { free(argument) } }
-        var environment: [UnsafeMutablePointer<CChar>?] = settings.map { strdup($0) }
-        environment.append(nil)
-        defer { for variable in environment { free(variable) } }
-        var child: pid_t = 0
-        let error = posix_spawn(&child, own, &actions, nil, argv, environment)
-        close(ends[1])
-        defer { close(ends[0]) }
-        guard error == 0 else { throw ValidationError("cannot start itself: error \(error)") }
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count = read(ends[0], &buffer, buffer.count)
-            guard count > 0 else { break }
-            bytes.append(contentsOf: buffer[..<count])
-        }
-        var status: Int32 = 0
-        while waitpid(child, &status, 0) < 0, errno == EINTR {}
-        return String(decoding: bytes, as: UTF8.self)
     }
 }

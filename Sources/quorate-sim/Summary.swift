@@ -11,6 +11,10 @@ struct Summary {
     private var reads = 0
     private var unknown = 0
     private var faults = FaultCounters()
+    /// Worlds in which a majority alone had to get well.
+    private var majorities = 0
+    /// Seconds, of all processes.
+    var processorTime = 0.0
 
     mutating func add(_ result: Simulation.Result) {
         if result.violation == nil { passed += 1 } else { failed += 1 }
@@ -20,22 +24,23 @@ struct Summary {
         reads += result.readsAnswered
         unknown += result.outcomesUnknown
         faults.add(result.faults)
+        majorities += result.majoritiesHealed
     }
 
-    /// A seed that passed and, run again, went otherwise.
-    mutating func addNondeterministic(_ seed: UInt64) {
-        passed -= 1
-        failed += 1
-        print("seed \(seed) FAILED: run twice, it gave two hashes")
-    }
+    var neverHit: [FaultKind] { FaultKind.allCases.filter { faults[$0] == 0 } }
 
     func write(asJSON: Bool) {
         let seconds = simulatedTime.nanoseconds / 1_000_000_000
+        let hours = tenths(Double(seconds) / 3_600)
+        let perHour = processorTime > 0 ? Int(Double(faults.total) / processorTime * 3_600) : 0
         if asJSON {
             let kinds = FaultKind.allCases.map { "\"\($0.rawValue)\":\(faults[$0])" }.joined(separator: ",")
             print(
                 "{\"passed\":\(passed),\"failed\":\(failed),\"simulatedSeconds\":\(seconds),\"events\":\(events),"
-                    + "\"writes\":\(writes),\"reads\":\(reads),\"unknown\":\(unknown),\"faults\":{\(kinds)}}")
+                    + "\"writes\":\(writes),\"reads\":\(reads),\"unknown\":\(unknown),"
+                    + "\"clusterHours\":\(hours),\"majoritiesHealed\":\(majorities),"
+                    + "\"faultsInjected\":\(faults.total),\"processorSeconds\":\(tenths(processorTime)),"
+                    + "\"faultsPerProcessorHour\":\(perHour),\"faults\":{\(kinds)}}")
             return
         }
         for kind in FaultKind.allCases {
@@ -45,6 +50,11 @@ struct Summary {
         print(
             "simulated \(seconds) s in \(events) events; \(writes) writes, \(reads) reads, "
                 + "\(unknown) unknown outcomes")
+        print(
+            "\(hours) cluster-hours; \(faults.total) faults injected; \(majorities) majorities healed alone; "
+                + "\(tenths(processorTime)) s of processor time, \(perHour) faults per CPU-hour")
         print("\(passed) passed, \(failed) failed")
     }
+
+    private func tenths(_ number: Double) -> String { "\(Int(number)).\(Int(number * 10) % 10)" }
 }

@@ -106,6 +106,32 @@ import Wire
         #expect(harness.failure(waiting)?.mayHaveTakenEffect == false)
     }
 
+    @Test("what waits behind a mutation that the cluster will not take is not sent again and again")
+    func obstacleHoldsBackWhatIsBehind() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        harness.put("a", within: .seconds(60))
+        harness.accept("n1:1", leader: "n1:1")
+        for _ in 0..<9 { harness.put("b", within: .seconds(60)) }
+        // A copy of each may be in the log.
+        harness.cut("n1:1")
+        harness.wait(.milliseconds(300))
+        harness.accept("n1:1", leader: "n1:1")
+        var sent = 0
+        var sentBehind = 0
+        for _ in 0..<300 {
+            harness.wait(.milliseconds(100))
+            for copy in harness.take(.mutate) {
+                let isFirst = copy.command?.sequence == 1
+                if isFirst { sent += 1 } else { sentBehind += 1 }
+                let gap = ReplyError(.sequenceGap, expectedSequence: 1)
+                harness.answer(copy, revision: 0, error: isFirst ? ReplyError(.featureLevel, limit: 1) : gap)
+            }
+        }
+        // The first goes again now and then; the others went before it was refused, and wait.
+        #expect(sent > 10)
+        #expect(sentBehind == 9)
+    }
+
     @Test("a node that names an unreachable leader is not asked again at once")
     func staleHintIsNoLoop() throws {
         var harness = Harness(endpoints: ["n1:1"])

@@ -419,6 +419,22 @@ struct WatchTests {
         #expect(found[12]?.changes.first?.value?.count == Limits.valueSizeMaxDefault)
     }
 
+    @Test("a node that was removed ends its watches: nothing comes there any more")
+    func removedNodeEndsWatches() {
+        var rig = WatchRig()
+        rig.watch(WatchRequest(span: .prefix(Array("a".utf8)), from: .zero), id: 9)
+        rig.put("a")
+        _ = rig.takeFrames()
+        rig.turn { $0.noteRemoval("a test") }
+        let frames = rig.takeFrames()
+        #expect(frames.count == 1)
+        guard case .failed(let error)? = frames.last?.event else {
+            Issue.record("the watch goes on")
+            return
+        }
+        #expect(error.code == .notReady)
+    }
+
     @Test("what a connection watched ends with it")
     func connectionGoes() {
         var rig = WatchRig()

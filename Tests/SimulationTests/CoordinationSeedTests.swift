@@ -9,8 +9,10 @@ struct CoordinationSeedTests {
         var accepted = 0
         var refused = 0
         var fences = 0
-        for seed in 1...6 as ClosedRange<UInt64> {
+        for seed in 1...10 as ClosedRange<UInt64> {
             var settings = WorldSettings()
+            settings.nodeCount = 3
+            settings.networkDelayMax = .milliseconds(5)
             settings.coordinates = true
             let result = Simulation.run(seed: seed, settings: settings)
             #expect(result.violation == nil, "seed \(seed)")
@@ -28,6 +30,8 @@ struct CoordinationSeedTests {
         var seen = 0
         for seed in 20...22 as ClosedRange<UInt64> {
             var settings = WorldSettings()
+            settings.nodeCount = 3
+            settings.networkDelayMax = .milliseconds(5)
             settings.coordinates = true
             settings.observerCount = 6
             let result = Simulation.run(seed: seed, settings: settings)
@@ -40,8 +44,9 @@ struct CoordinationSeedTests {
     @Test("who has lost the changes reads who leads, and goes on from there")
     func observersAfterCompaction() {
         var lost = 0
-        for seed in 100...101 as ClosedRange<UInt64> {
+        for seed in 100...104 as ClosedRange<UInt64> {
             var settings = WorldSettings()
+            settings.nodeCount = 3
             settings.coordinates = true
             settings.observerCount = 8
             settings.logRetention = 1

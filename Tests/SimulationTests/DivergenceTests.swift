@@ -6,7 +6,6 @@ import Testing
 struct DivergenceTests {
     @Test("a member whose state differs from the majority's finds out, serves nothing, and rebuilds it")
     func divergedMemberRebuilds() throws {
-        // A seed whose nodes keep their state on disk.
         let world = World.quiet(seed: 2)
         world.advance(.seconds(3))
         let leader = try #require(world.leaderNumber)

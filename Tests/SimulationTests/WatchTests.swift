@@ -8,6 +8,8 @@ struct WatchTests {
     @Test("whatever a seed has in store for a cluster, its watches tell what happened", arguments: 1...5 as ClosedRange<UInt64>)
     func tellEverything(seed: UInt64) {
         var settings = WorldSettings()
+        settings.nodeCount = 3
+        settings.networkDelayMax = .milliseconds(5)
         settings.watchCount = 9
         let result = Simulation.run(seed: seed, settings: settings)
         #expect(result.violation == nil)
@@ -20,6 +22,8 @@ struct WatchTests {
         var lost = 0
         for seed in 100...101 as ClosedRange<UInt64> {
             var settings = WorldSettings()
+            settings.nodeCount = 3
+            settings.networkDelayMax = .milliseconds(5)
             settings.watchCount = 12
             settings.logRetention = 1
             settings.segmentSize = 16 * 1_024
@@ -33,6 +37,8 @@ struct WatchTests {
     @Test("watches are a function of the seed like everything else")
     func isDeterministic() {
         var settings = WorldSettings()
+        settings.nodeCount = 3
+        settings.networkDelayMax = .milliseconds(5)
         settings.watchCount = 5
         let (first, second) = (Simulation.run(seed: 7, settings: settings), Simulation.run(seed: 7, settings: settings))
         #expect(first.eventHash == second.eventHash)
