@@ -132,7 +132,7 @@ let package = Package(
         tests(
             "QuorateCommandTests",
             ["quorate", "Basics", "Client", "MetadataModel", "Server", "Wire", argumentParser, crypto]),
-        tests("ServerTests", ["Basics", "Client", "MetadataModel", "Wire"]),
+        tests("ServerTests", ["Basics", "Client", "Disk", "LogStore", "MetadataModel", "RaftCore", "Wire"]),
         tests(
             "SimulationTests",
             [

@@ -66,6 +66,9 @@ struct PeerLink {
 /// The other members, sorted by id.
 struct PeerLinks: ~Copyable {
     private(set) var links: [PeerLink] = []
+    /// Dropped in this turn. A change of members that is cut from the log and comes again with the same append drops a
+    /// member and brings it back; the shell, which looks after the turn, has kept the connection and says nothing of it.
+    private var dropped: [PeerLink] = []
 
     func position(of id: NodeID) -> Int? { links.firstIndex { $0.id == id } }
 
@@ -78,8 +81,15 @@ struct PeerLinks: ~Copyable {
 
     /// Keeps links to exactly these nodes.
     mutating func setMembers(_ members: [NodeID]) {
+        dropped += links.filter { !members.contains($0.id) }
         links.removeAll { !members.contains($0.id) }
-        for id in members where position(of: id) == nil { links.append(PeerLink(id: id)) }
+        for id in members where position(of: id) == nil {
+            let known = dropped.firstIndex { $0.id == id }
+            links.append(known.map { dropped.remove(at: $0) } ?? PeerLink(id: id))
+        }
         links.sort { $0.id < $1.id }
     }
+
+    /// The turn is over: who is not linked to any more is a stranger when it comes back.
+    mutating func endTurn() { dropped.removeAll() }
 }

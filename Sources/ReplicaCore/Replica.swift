@@ -198,6 +198,7 @@ package struct Replica: ~Copyable {
             let bytes = links[position].output.takeBytes()
             if !bytes.isEmpty { effects.toPeers.append((links[position].id, bytes)) }
         }
+        links.endTurn()
         effects.nextDeadline = nextDeadline
         var taken = Effects()
         swap(&taken, &effects)

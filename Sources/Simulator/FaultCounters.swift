@@ -3,9 +3,16 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case crashIdle = "crash.idle"
     case crashInPersist = "crash.beforePersist"
     case crashAfterPersist = "crash.afterPersist"
+    case crashAfterSend = "crash.afterSend"
     case crashBeforeApply = "crash.beforeApply"
+    case crashAfterApply = "crash.afterApply"
     case crashInFlush = "crash.flush"
-    case crashInSnapshot = "crash.snapshot"
+    case crashInSnapshotBuild = "crash.snapshotBuild"
+    case crashInSnapshotReceive = "crash.snapshotReceive"
+    case crashInSnapshotInstall = "crash.snapshotInstall"
+    case crashInLogTrim = "crash.logTrim"
+    case crashInSegmentRoll = "crash.segmentRoll"
+    case crashInStart = "crash.start"
     case crashAllNodes = "crash.allNodes"
     case powerLoss
     case pause
@@ -54,7 +61,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     package var isFault: Bool {
         switch self {
         // Each crash is counted by where it met the log; this is where else it struck, and what was lost.
-        case .crashBeforeApply, .crashInFlush, .crashInSnapshot, .crashAllNodes, .powerLoss, .tornWrite,
+        case .crashBeforeApply, .crashInFlush, .crashAllNodes, .powerLoss, .tornWrite,
             .unsyncedDropped, .directoryEntryLost, .changeMeetsCrash:
             false
         // What full disks, cut and stalled ways come to; and a network that loses much would drown all else.

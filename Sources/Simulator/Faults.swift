@@ -295,6 +295,8 @@ extension World {
         isBusy = false
         majority = nil
         network.lossPercent = 0
+        keepStateToRebuild()
+        crashes.mode = .none
         for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)
         waysFreed()

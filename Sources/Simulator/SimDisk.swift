@@ -38,6 +38,8 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
     package var quota = Int.max
     /// Operations that still succeed; then the machine is off. Nil: no end in sight.
     package var fuse: Int?
+    /// Asked before each operation that changes the disk: true when the machine is gone before it happens.
+    var strikes: ((DiskError.Operation) -> Bool)?
     /// The next sync, or the next write, fails.
     package var failsNextSync = false
     package var failsNextWrite = false
@@ -134,6 +136,14 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
     /// Paths of all files, sorted.
     package var paths: [String] { names.keys.sorted() }
 
+    /// A file of that kind with something that a power loss could take back; nil when there is none.
+    package func unsyncedPath(endingIn suffix: String) -> String? {
+        names.keys.filter { $0.hasSuffix(suffix) }.sorted().first { path in
+            guard let node = names[path] else { return false }
+            return !node.dirty.isEmpty || durableNames[path] !== node
+        }
+    }
+
     // MARK: Names
 
     private static func parent(of path: String) -> String {
@@ -161,13 +171,21 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
     }
 
     fileprivate func burn(_ operation: DiskError.Operation, _ path: String) throws(DiskError) {
+        if fuse == nil, let strikes, Self.isChange(operation), strikes(operation) { fuse = 0 }
         guard let left = fuse else { return }
         guard left > 0 else { throw DiskError(.io, operation, path: path, reason: "the machine is off") }
         fuse = left - 1
     }
 
+    private static func isChange(_ operation: DiskError.Operation) -> Bool {
+        switch operation {
+        case .open, .read, .list: false
+        default: true
+        }
+    }
+
     package func open(_ path: String, _ mode: FileMode) throws(DiskError) -> any File {
-        try burn(.open, path)
+        try burn(mode == .create ? .create : .open, path)
         if mode == .create {
             guard directories.contains(Self.parent(of: path)) else {
                 throw DiskError(.notFound, .create, path: path, reason: "no such directory")

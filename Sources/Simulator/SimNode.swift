@@ -129,6 +129,19 @@ final class SimProcess {
     }
 }
 
+extension SimProcess {
+    /// What its threads have not done, for whoever reads a violation.
+    var unrest: String {
+        var parts = ""
+        for (name, count) in [
+            ("log", logThread.jobs.count), ("state", stateThread.jobs.count), ("snapshot", snapshotThread.jobs.count),
+        ] where count > 0 {
+            parts += " \(count) \(name) jobs"
+        }
+        return parts
+    }
+}
+
 /// One machine: its disk, its clocks, and the process on it when one runs.
 final class SimNode {
     let number: Int
@@ -145,6 +158,8 @@ final class SimNode {
     var held: [World.Event] = []
     /// The life in which it was asked to stop.
     var stoppingLife: Int?
+    /// The machine has died in the middle of something (CrashPoints), and nothing it does counts any more.
+    var struckAt: CrashPoint?
     /// What a write takes.
     var diskLatencyMin = Interval.microseconds(150)
     var diskLatencyMax = Interval.milliseconds(4)
@@ -153,8 +168,13 @@ final class SimNode {
     /// What this node's disk is known to hold, whoever runs: its log as of the last finished write.
     var log: SegmentedLog?
     var hardState = HardState.initial
+    /// Votes that were on its disk at some time. Only looked up in.
+    var votesSynced: [Term: NodeID] = [:]
+    /// How far what it takes for committed was held against the disks.
+    var commitChecked = LogIndex.zero
     /// Its commit index when it was last seen to lead, and in which term.
     var leaderCommit: (term: Term, index: LogIndex)?
+    /// Through here its state was durable when it was last asked.
     var lastRevision = LogIndex.zero
     /// What was damaged while the node was down, and how to undo it.
     var repairs: [() -> Void] = []
@@ -199,6 +219,7 @@ final class SimNode {
         record = nil
         log = nil
         hardState = .initial
+        votesSynced = [:]
         lastRevision = .zero
         repairs = []
     }

@@ -84,6 +84,7 @@ package enum Simulation {
         probe(world)
         rest(world, .seconds(8))
         world.checkEnd()
+        world.checkRebuilt()
         world.checkWatches()
         world.checkObservers()
     }
@@ -197,6 +198,8 @@ extension World {
                     + " log \(raft.firstIndex)-\(raft.lastIndex) commit \(raft.commitIndex)"
                     + " applied \(process.state.machine.applied.last)"
                     + (raft.votingAllowed ? "" : " does not vote") + (raft.campaigningAllowed ? "" : " does not campaign")
+                    + process.unrest
+                    + (node.struckAt.map { " struck \($0)" } ?? "")
                     + (process.replica.isDiskLow ? " disk \(process.replica.diskLevel)" : "")
                     + process.links.map { " \($0.isUp ? "+" : "-")\($0.member.name)" }.joined())
         }

@@ -99,7 +99,7 @@ extension World {
         return (workChance.happens(percent: 12) ? .mutateOnce(content) : .mutate(content), bytes)
     }
 
-    private func putItem(_ client: SimClient, _ group: Int, _ place: Int, isConditional: Bool) -> WorkItem {
+    func putItem(_ client: SimClient, _ group: Int, _ place: Int, isConditional: Bool) -> WorkItem {
         let number = newNumber()
         var operation = operation(client)
         operation.writes = [.init(place, number)]
@@ -114,7 +114,7 @@ extension World {
         return WorkItem(call: call, expectation: .mutation(content: content), group: group, operation: operation)
     }
 
-    private func deleteItem(_ client: SimClient, _ group: Int, _ place: Int, isConditional: Bool) -> WorkItem {
+    func deleteItem(_ client: SimClient, _ group: Int, _ place: Int, isConditional: Bool) -> WorkItem {
         var operation = operation(client)
         operation.writes = [.init(place, 0)]
         var expected: LogIndex?
@@ -134,7 +134,7 @@ extension World {
         return WorkItem(call: call, expectation: .mutation(content: content), group: group, operation: operation)
     }
 
-    private func transactionItem(_ client: SimClient, _ group: Int) -> WorkItem {
+    func transactionItem(_ client: SimClient, _ group: Int) -> WorkItem {
         var operation = operation(client)
         var places = Array(0..<Workload.keysPerGroup)
         // A different order each time, from this stream of chance.
@@ -171,7 +171,7 @@ extension World {
             call: call, expectation: .transaction(transaction, content: content), group: group, operation: operation)
     }
 
-    private func getItem(
+    func getItem(
         _ client: SimClient, _ group: Int, _ place: Int, _ key: [UInt8], isStale: Bool
     ) -> WorkItem {
         var operation = operation(client)
@@ -182,7 +182,7 @@ extension World {
             expectation: .get(key: key), group: group, operation: operation, isStale: isStale)
     }
 
-    private func listItem(_ client: SimClient, _ group: Int) -> WorkItem {
+    func listItem(_ client: SimClient, _ group: Int) -> WorkItem {
         let page = PageRequest()
         let prefix = Workload.prefix(of: group)
         let query = Query.list(.prefix(prefix), page).encoded()
@@ -197,7 +197,7 @@ extension World {
         workChance.happens(percent: 50) ? workChance.pick(nodes).clientAddress : nil
     }
 
-    private func sequentialItem(_ client: SimClient) -> WorkItem {
+    func sequentialItem(_ client: SimClient) -> WorkItem {
         let (call, content) = mutation(.createSequential(prefix: Workload.queuePrefix, value: newValue(newNumber())))
         return WorkItem(
             call: call, expectation: .mutation(content: content), group: nil, operation: operation(client))

@@ -20,9 +20,12 @@ extension World {
             if let other = leaders[term], other != node.id {
                 fail("term \(term) has two leaders: \(other) and \(node.id)")
             }
+            if leaders[term] == nil { checkCompleteness(node, process.replica.raft) }
             leaders[term] = node.id
             checkLeaderCommit(node, process.replica.raft)
         }
+        checkPosition(node, process.replica.raft)
+        checkBounds(node, process)
         if settings.changesMembers { checkMembership(node, process) }
     }
 
@@ -50,6 +53,7 @@ extension World {
 
     /// Term and vote on disk never go back (Raft §5.1, §5.2).
     private func checkPromise(_ new: HardState, of node: SimNode) {
+        if let vote = new.votedFor { node.votesSynced[new.currentTerm] = vote }
         let old = node.hardState
         if new.currentTerm < old.currentTerm {
             fail("\(node.name) goes back from term \(old.currentTerm) to \(new.currentTerm)")
@@ -111,6 +115,9 @@ extension World {
         checkExpiries()
         checkState(node, process)
         let applied = process.state.machine.applied.last
+        if applied.index > process.replica.raft.commitIndex {
+            fail("\(node.name) has applied \(applied), and knows \(process.replica.raft.commitIndex) to be committed")
+        }
         if applied.index > process.log.log.lastIndex {
             fail("\(node.name) has applied \(applied), its log ends at \(process.log.log.last)")
         }

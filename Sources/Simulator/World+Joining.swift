@@ -58,8 +58,11 @@ extension World {
         let identity = NodeIdentity(
             cluster: record.identity, name: node.name, incarnation: node.id, foundingRecord: record.encoded())
         do {
-            try identity.store(in: Self.directory, on: node.disk)
+            try during(.start, node) { () throws(DiskError) in
+                try identity.store(in: Self.directory, on: node.disk)
+            }
         } catch {
+            guard !endedByCrash(node) else { return .notEmpty }
             tell("\(node.name) cannot keep what it is given: \(error)")
             // What is on its disk now shows at the next start.
             stopJoining(node, losingPower: true)

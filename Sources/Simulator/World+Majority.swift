@@ -41,6 +41,7 @@ extension World {
         isFaulty = false
         isBusy = false
         network.lossPercent = 0
+        crashes.mode = .none
         for client in clients { client.isWorking = false }
         tell("\(majorityNames) are healed")
         for number in majority?.inside ?? [] { heal(nodes[number]) }

@@ -22,10 +22,11 @@ extension World {
         node.pausedUntil = .zero
         wake(node)
         do {
-            if settings.changesMembers, try !takeIdentity(node) { return }
+            if settings.changesMembers, try !during(.start, node, { try takeIdentity(node) }) { return }
         } catch {
             return refusedToStart(node, error)
         }
+        guard !endedByCrash(node) else { return }
         startReplica(node)
     }
 
@@ -33,10 +34,13 @@ extension World {
         var logSettings = LogSettings()
         logSettings.segmentSize = settings.segmentSize
         do {
-            let opened = try OpenedNode(
-                fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
-                founding: node.record ?? founding, home: node.home, logSettings: logSettings,
-                knownLevel: node.featureLevel)
+            let opened = try during(.start, node) {
+                try OpenedNode(
+                    fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
+                    founding: node.record ?? founding, home: node.home, logSettings: logSettings,
+                    knownLevel: node.featureLevel)
+            }
+            guard !endedByCrash(node) else { return }
             for note in opened.notes { tell("\(node.name) \(note)") }
             checkReopened(node, opened.log.log)
             let replica = Replica(
@@ -47,6 +51,8 @@ extension World {
                 nodeCount: nodes.count)
             opened.state.machine.checkpointInterval = settings.checkpointInterval
             node.process?.snapshotThrough = opened.state.machine.applied.last.index
+            node.commitChecked = .zero
+            if opened.damages.isEmpty { checkStateReopened(node, opened.state.machine.applied.last.index) }
         } catch {
             return refusedToStart(node, error)
         }
@@ -63,6 +69,7 @@ extension World {
     /// Right where the disk failed or bytes were damaged, wrong everywhere else. Damage is then taken back, as an
     /// operator would bring in a mirrored copy, and the node has to start.
     private func refusedToStart(_ node: SimNode, _ error: any Error) {
+        guard !endedByCrash(node) else { return }
         tell("\(node.name) does not start: \(error)")
         if Self.diskError(in: error) != nil {
             node.disk.losePower()
@@ -100,7 +107,7 @@ extension World {
     // MARK: - Turns
 
     func turn(_ node: SimNode, _ body: (inout Replica) -> Void) {
-        guard let process = node.process else { return }
+        guard let process = node.process, node.struckAt == nil else { return }
         process.replica.beginTurn(now: node.clock.monotonic(at: now), wall: node.clock.wall(at: now))
         body(&process.replica)
         let effects = process.replica.endTurn()
@@ -132,6 +139,7 @@ extension World {
         for (slot, bytes) in effects.toClients {
             guard let connection = process.clients[Int(slot.position)] else { continue }
             send(bytes, over: connection, toCalled: false)
+            guard !dies(node, at: .afterSend) else { return }
         }
         for slot in effects.closingClients {
             guard let connection = process.clients[Int(slot.position)] else { continue }
@@ -140,7 +148,9 @@ extension World {
         }
         for (peer, bytes) in effects.toPeers {
             guard let connection = connection(of: process, to: peer) else { continue }
+            checkSaid(bytes, to: peer, by: node)
             send(bytes, over: connection, toCalled: true)
+            guard !dies(node, at: .afterSend) else { return }
         }
         for peer in effects.closingPeers {
             for connection in inbound(of: process, from: peer) {
@@ -219,8 +229,11 @@ extension World {
         do throws(DiskError) {
             switch job {
             case .work(let work):
-                try process.log.perform(work)
+                checkCuts(work, by: node, process)
+                try during(.beforePersist, node) { () throws(DiskError) in try process.log.perform(work) }
                 logWritten(work, by: node, process.log.log)
+                checkWritten(work, by: node, process.log.log)
+                guard !dies(node, at: .afterPersist) else { return }
                 finishLogJob(node, process)
                 turn(node) { $0.logWritten(work.ticket) }
                 schedule(.logIdle(node: node.number, life: node.life), after: .milliseconds(2))
@@ -228,21 +241,28 @@ extension World {
                 let before = process.log.log.firstIndex
                 var retention = LogRetention()
                 retention.bytes = settings.logRetention
-                let first = try process.log.compact(through: floor, retention, time: time)
+                let first = try during(.logTrim, node) { () throws(DiskError) in
+                    try process.log.compact(through: floor, retention, time: time)
+                }
                 finishLogJob(node, process)
                 checkCompacted(node, process)
                 if first > before { turn(node) { $0.compacted(through: first.previous) } }
             case .reset(let point, let membership, let time):
-                try process.log.log.reset(to: point.last)
+                try during(.snapshotInstall, node) { () throws(DiskError) in
+                    try process.log.log.reset(to: point.last)
+                }
                 finishLogJob(node, process)
                 snapshotInstalled(point, membership, time, on: node, process)
             case .seal:
-                try process.log.log.seal()
-                try process.log.log.prepareNextSegment()
+                try during(.segmentRoll, node) { () throws(DiskError) in
+                    try process.log.log.seal()
+                    try process.log.log.prepareNextSegment()
+                }
                 finishLogJob(node, process)
             }
         } catch {
             process.maintained = Maintained()
+            guard !endedByCrash(node) else { return }
             switch (error.kind, job) {
             case (.noSpace, .work):
                 // Nothing was promised: it waits until there is room.
@@ -304,17 +324,23 @@ extension World {
         do {
             switch job {
             case .work(let work): try perform(work, node, process)
-            case .flush: process.state.machine.engine.flush()
+            case .flush:
+                guard !dies(node, at: .flush) else { return }
+                process.state.machine.engine.flush()
+                guard !dies(node, at: .flush) else { return }
             case .checkFlush:
                 let index = try durableApplied(process)
+                checkDurable(index, of: node, process)
                 turn(node) { $0.flushed(through: index) }
             case .snapshotSource:
                 process.snapshotThread.add(.build(try process.state.snapshotSource()))
                 goOn(node, snapshots: process)
             case .adopt(let engine, let point, let membership, let time, let resetsLog):
+                guard !dies(node, at: .snapshotInstall) else { return }
                 try process.state.adopt(engine)
                 process.state.machine.checkpointInterval = settings.checkpointInterval
                 checkAdopted(node, process)
+                guard !dies(node, at: .snapshotInstall) else { return }
                 process.snapshotThread.add(.installed(point))
                 goOn(node, snapshots: process)
                 if resetsLog {
@@ -336,10 +362,12 @@ extension World {
     }
 
     private func perform(_ work: ApplyWork, _ node: SimNode, _ process: SimProcess) throws {
+        if case .entries = work { guard !dies(node, at: .beforeApply) else { return } }
         let outcome = try process.state.perform(work, now: node.clock.monotonic(at: now))
         switch outcome {
         case .applied(let report):
             if case .entries(let slabs, _) = work { checkApplied(slabs, report, by: node, process) }
+            guard !dies(node, at: .afterApply) else { return }
             turn(node) { $0.applied(report) }
         case .answered, .answeredWithDamage, .damaged, .sessionsListed, .orphansFound, .fed, .feedDamaged,
             .feedFailed:
@@ -362,7 +390,9 @@ extension World {
         switch job {
         case .build(let source):
             do {
-                let point = try process.snapshots.build(source, founding: (node.record ?? founding).membership)
+                let point = try during(.snapshotBuild, node) {
+                    try process.snapshots.build(source, founding: (node.record ?? founding).membership)
+                }
                 process.snapshotThrough = point.last.index
                 turn(node) { $0.snapshotBuilt(point) }
             } catch {
@@ -372,17 +402,22 @@ extension World {
             forgetReplaced(by: point, node, process)
         case .work(let work): perform(work, node, process)
         }
+        guard !endedByCrash(node) else { return }
         if let process = node.process { goOn(node, snapshots: process) }
     }
 
     private func forgetReplaced(by point: SnapshotPoint, _ node: SimNode, _ process: SimProcess) {
         do throws(SnapshotKeeperError) {
             if process.state.home.isVolatile {
-                try process.snapshots.keepTaken()
+                try during(.snapshotInstall, node) { () throws(SnapshotKeeperError) in
+                    try process.snapshots.keepTaken()
+                }
                 process.snapshotThrough = point.last.index
                 turn(node) { $0.snapshotBuilt(point) }
             } else {
-                try process.snapshots.discardTaken()
+                try during(.snapshotInstall, node) { () throws(SnapshotKeeperError) in
+                    try process.snapshots.discardTaken()
+                }
             }
         } catch {
             // What stays is removed before the next attempt; a volatile state is kept by the next snapshot.
@@ -403,10 +438,12 @@ extension World {
         case .storePiece(let piece, let bytes):
             do {
                 if let number = piece.chunk {
-                    try process.snapshots.store(bytes, number: number)
+                    try during(.snapshotReceive, node) { try process.snapshots.store(bytes, number: number) }
                     turn(node) { $0.snapshotChunkStored(number) }
                 } else {
-                    let (point, count, firstMissing) = try process.snapshots.begin(bytes)
+                    let (point, count, firstMissing) = try during(.snapshotReceive, node) {
+                        try process.snapshots.begin(bytes)
+                    }
                     turn(node) { $0.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing) }
                 }
             } catch {
@@ -415,7 +452,9 @@ extension World {
         case .install(let point, let resetsLog):
             do {
                 let engine = process.state.home.makeSuccessor()
-                let (membership, time) = try process.snapshots.install(into: engine)
+                let (membership, time) = try during(.snapshotInstall, node) {
+                    try process.snapshots.install(into: engine)
+                }
                 process.stateThread.add(.adopt(engine, point, membership, time, resetsLog: resetsLog))
                 goOn(node, state: process)
             } catch {
@@ -457,13 +496,14 @@ extension World {
 
     /// The process is gone between two instructions. Its sockets close; what its threads were doing stops where it was.
     /// - Parameter losingPower: the machine goes with it: what was not synced may be lost.
-    func stopProcess(of node: SimNode, losingPower: Bool) {
+    /// - Parameter interrupting: its threads may have been anywhere in what they were doing.
+    func stopProcess(of node: SimNode, losingPower: Bool, interrupting: Bool = true) {
         guard let process = node.process else { return }
         let raft = process.replica.raft
         if raft.isLeader, raft.configuration.isJoint || raft.configurationIndex > raft.commitIndex {
             counters.add(.changeMeetsCrash)
         }
-        interruptThreads(of: node, process)
+        if interrupting { interruptThreads(of: node, process) }
         if losingPower {
             counters.add(.powerLoss)
             node.disk.losePower()
@@ -493,9 +533,15 @@ extension World {
                 let isWhole = (try? process.log.perform(work)) != nil
                 counters.add(isWhole ? .crashAfterPersist : .crashInPersist)
             case .compact(let floor, let time):
-                _ = try? process.log.compact(through: floor, LogRetention(), time: time)
-            case .reset(let point, _, _): try? process.log.log.reset(to: point.last)
-            case .seal: try? process.log.log.seal()
+                let before = process.log.log.firstIndex
+                let first = try? process.log.compact(through: floor, LogRetention(), time: time)
+                if first.map({ $0 > before }) ?? true { counters.add(.crashInLogTrim) }
+            case .reset(let point, _, _):
+                counters.add(.crashInSnapshotInstall)
+                try? process.log.log.reset(to: point.last)
+            case .seal:
+                counters.add(.crashInSegmentRoll)
+                try? process.log.log.seal()
             }
             node.disk.fuse = nil
         } else {
@@ -510,12 +556,13 @@ extension World {
             }
         }
         if process.snapshotThread.isBusy, let job = process.snapshotThread.first {
-            counters.add(.crashInSnapshot)
             node.disk.fuse = faultChance.number(in: 0...12)
             switch job {
             case .build(let source):
+                counters.add(.crashInSnapshotBuild)
                 _ = try? process.snapshots.build(source, founding: (node.record ?? founding).membership)
             case .work(.storePiece(let piece, let bytes)):
+                counters.add(.crashInSnapshotReceive)
                 if let number = piece.chunk {
                     try? process.snapshots.store(bytes, number: number)
                 } else {

@@ -2,9 +2,11 @@ internal import Basics
 internal import Disk
 internal import LogFormat
 internal import LogStore
+internal import MetadataMachine
 internal import MetadataModel
 internal import RaftCore
 internal import ReplicaCore
+internal import StateEngine
 
 /// A cluster, its clients, its network and its disks in one value of time, all of it a function of one seed.
 ///
@@ -87,8 +89,15 @@ package final class World {
     var lossChance: Chance
     var majorityChance: Chance
 
+    /// Where processes die, beside the faults that are drawn by time.
+    var crashes: CrashPlan
+
     // What the checkers keep outside the nodes.
     var oracle: CommitOracle
+    /// Whatever anybody has written.
+    var logs = LogHistory()
+    /// A state to be made again from a snapshot and the log at the end.
+    var rebuilding: SnapshotSource<MemoryView>?
     var leaders: [Term: NodeID] = [:]
     var history: [[Operation]]
     /// Mutations of which a client does not know whether they took effect, by group.
@@ -154,6 +163,7 @@ package final class World {
         rhythmChance = Chance(seed: seed, stream: 20)
         lossChance = Chance(seed: seed, stream: 21)
         majorityChance = Chance(seed: seed, stream: 22)
+        crashes = CrashPlan(seed: seed)
         identity = ClusterIdentity(id: shape.next(), generation: 1, generationTag: shape.next())
         reachability = Reachability(hosts: settings.hostCount)
         history = [[Operation]](repeating: [], count: Workload.groupCount)
@@ -190,7 +200,10 @@ package final class World {
             schedule(
                 .clientThinks(client: client.number, round: 0), after: nodeChance.interval(.zero, .milliseconds(500)))
         }
-        if settings.injectsFaults { schedule(.nextFault(round: 0), after: .seconds(2)) }
+        if settings.injectsFaults {
+            schedule(.nextFault(round: 0), after: .seconds(2))
+            if settings.enabled[Fault.Class.crash.rawValue] { crashes.mode = .drawn }
+        }
         startRhythm()
         startWatchers()
         startObservers()

@@ -41,6 +41,20 @@ struct QuorateSim: ParsableCommand {
 
     @Flag(help: "Fail when a kind of fault was never hit.")
     var demandAllFaults = false
+    @Flag(help: "Tell one short story with a crash at each of its points, and then with two.")
+    var enumerateCrashes = false
+
+    @Option(help: "With --enumerate-crashes: how many stories with two crashes.")
+    var pairs = 0
+
+    @Option(help: "With --enumerate-crashes: one crash at each n-th point only.")
+    var stride = 1
+
+    @Option(help: "Tell the story once, with crashes at these points (as --enumerate-crashes names them).")
+    var crashAt: String?
+
+    @Option(help: "With --crash-at: 0 the process dies, 1 its machine loses power, 2 all machines do.")
+    var crashKind = 0
 
     @Flag(help: "End with the first seed that fails.")
     var untilFailure = false
@@ -79,6 +93,10 @@ struct QuorateSim: ParsableCommand {
         guard profile == WorldProfile.all || WorldProfile(rawValue: profile) != nil else {
             throw ValidationError("--profile: there is no \"\(profile)\"; there are \(WorldProfile.names), and all")
         }
+        guard pairs >= 0, stride > 0, (0...2).contains(crashKind) else {
+            throw ValidationError("--pairs is 0 or more, --stride 1 or more, --crash-kind 0, 1 or 2")
+        }
+        guard crashPoints != nil else { throw ValidationError("--crash-at is a list of numbers, as 12 or 12,40") }
         guard seconds > 0, seconds <= 3_600 else { throw ValidationError("--seconds is 1 to 3600") }
         if mutants || mutant != nil { try MutantHunt.validate(mutant) }
     }
@@ -89,6 +107,16 @@ struct QuorateSim: ParsableCommand {
             return
         }
         MutantHunt.plant(mutant)
+        if enumerateCrashes {
+            announceCrashes()
+            guard CrashRun.run(pairs: pairs, stride: stride, asJSON: json) else { throw ExitCode(1) }
+            return
+        }
+        if crashAt != nil {
+            announceCrashes()
+            guard CrashRun.replay(crashPoints ?? [], kind: crashKind) else { throw ExitCode(1) }
+            return
+        }
         if worker {
             announceCrashes()
             while let line = readLine(), let number = UInt64(line) {
@@ -132,6 +160,16 @@ struct QuorateSim: ParsableCommand {
     private func world(of seed: UInt64) -> WorldProfile {
         let profiles = WorldProfile.allCases
         return WorldProfile(rawValue: profile) ?? profiles[Int(seed % UInt64(profiles.count))]
+    }
+
+    /// Nil when they cannot be read.
+    private var crashPoints: [Int]? {
+        var points: [Int] = []
+        for part in (crashAt ?? "").split(separator: ",") {
+            guard let point = Int(part), point >= 0 else { return nil }
+            points.append(point)
+        }
+        return points
     }
 
     private func runOne(_ seed: UInt64) -> Simulation.Result {

@@ -9,6 +9,33 @@ struct ReplicaPartsTests {
     private static func wall(_ seconds: UInt64) -> ClusterTime { ClusterTime(nanoseconds: seconds * 1_000_000_000) }
     private static func instant(_ milliseconds: Int64) -> Instant { .zero + .milliseconds(milliseconds) }
 
+    // MARK: Links
+
+    /// A change of members that is cut from the log and comes again with the same append: nobody outside sees that the
+    /// member was gone, so nobody would say again that it can be reached.
+    @Test("a member that goes and comes back in one turn keeps its link; in two turns it is a stranger")
+    func linkOutlivesATurn() {
+        let (first, second) = (NodeID(1), NodeID(2))
+        var links = PeerLinks()
+        func isUp(_ links: borrowing PeerLinks) -> Bool? {
+            guard let place = links.position(of: second) else { return nil }
+            return links[place].isUp
+        }
+        links.setMembers([first, second])
+        if let place = links.position(of: second) { links[place].isUp = true }
+        links.setMembers([first])
+        var seen = [isUp(links)]
+        links.setMembers([first, second])
+        seen.append(isUp(links))
+        links.endTurn()
+        seen.append(isUp(links))
+        links.setMembers([first])
+        links.endTurn()
+        links.setMembers([first, second])
+        seen.append(isUp(links))
+        #expect(seen == [nil, true, true, false])
+    }
+
     // MARK: Cluster time
 
     @Test("the first leader's cluster time is its wall clock; a later leader goes on from the log")

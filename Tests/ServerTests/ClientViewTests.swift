@@ -4,7 +4,7 @@ import Testing
 extension ServerTests {
     /// What clients may rely on, whichever node they speak with.
     @Suite struct ClientViewTests {
-        @Test("readYourWriteElsewhere: a write acknowledged at the leader is seen by the next read at every node")
+        @Test("a write acknowledged at the leader is seen by the next read at every node")
         func readYourWriteElsewhere() async throws {
             try await withCluster { cluster in
                 let client = cluster.client()
@@ -22,7 +22,7 @@ extension ServerTests {
         }
 
         @Test(
-            "retryElsewhere: the same mutation sent to every node is applied once and answered alike",
+            "the same mutation sent to every node is applied once and answered alike",
             arguments: [false, true])
         func retryElsewhere(isOneShot: Bool) async throws {
             try await withCluster { cluster in
@@ -43,7 +43,7 @@ extension ServerTests {
         }
 
         @Test(
-            "retryElsewhere: a mutation whose leader died before it answered is applied once",
+            "a mutation whose leader died before it answered is applied once",
             .timeLimit(.minutes(2)))
         func retryAfterLeaderDied() async throws {
             try await withCluster { cluster in

@@ -180,7 +180,7 @@ extension ServerTests {
         }
 
         @Test(
-            "damagedAloneRefuses: a single node with a damaged log does not start, and serves no wrong value",
+            "a single node with a damaged log does not start, and serves no wrong value",
             .timeLimit(.minutes(1)))
         func damagedAloneRefuses() async throws {
             try await withCluster(nodes: 1) { cluster in

@@ -45,7 +45,7 @@ extension ServerTests {
         }
 
         @Test(
-            "deafLeaderStepsDown: a leader that hears nobody leads no longer, and answers no read",
+            "a leader that hears nobody leads no longer, and answers no read",
             .timeLimit(.minutes(2)))
         func deafLeaderStepsDown() async throws {
             try await withCluster { cluster in
@@ -128,8 +128,8 @@ extension ServerTests {
             }
         }
 
-        @Test("newLeaderGrantsFullTimeout: a session stays open through elections", .timeLimit(.minutes(1)))
-        func sessionOutlivesElections() async throws {
+        @Test("a session stays open through elections", .timeLimit(.minutes(1)))
+        func newLeaderGrantsFullTimeout() async throws {
             try await withCluster { cluster in
                 let client = cluster.client(sessionTimeout: .seconds(5))
                 let states = client.sessionStates

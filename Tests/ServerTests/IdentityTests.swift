@@ -83,7 +83,7 @@ extension ServerTests {
         }
 
         @Test(
-            "foreignPeerRefused: a node of another cluster at a member's address neither votes nor serves",
+            "a node of another cluster at a member's address neither votes nor serves",
             .timeLimit(.minutes(2)))
         func foreignPeerRefused() async throws {
             try await withCluster { cluster in

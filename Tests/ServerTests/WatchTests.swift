@@ -86,7 +86,7 @@ extension ServerTests {
         @Test(
             "watches outlive leaders and nodes: ordered, unique, whole, without a gap, as filtered",
             .timeLimit(.minutes(4)))
-        func resumesElsewhere() async throws {
+        func watchProperties() async throws {
             try await withCluster { cluster in
                 let workload = Workload(cluster, writers: 2)
                 let pairs = Pairs(cluster)

@@ -5,18 +5,6 @@ import Testing
 /// Watches in worlds where everything breaks: each tells every change once, in order, whole, and none is left out.
 @Suite("Simulated watches")
 struct WatchTests {
-    @Test("whatever a seed has in store for a cluster, its watches tell what happened", arguments: 1...5 as ClosedRange<UInt64>)
-    func tellEverything(seed: UInt64) {
-        var settings = WorldSettings()
-        settings.nodeCount = 3
-        settings.networkDelayMax = .milliseconds(5)
-        settings.watchCount = 9
-        let result = Simulation.run(seed: seed, settings: settings)
-        #expect(result.violation == nil)
-        #expect(result.watchedChanges > 200)
-        #expect(result.historyChecked > 50)
-    }
-
     @Test("a log that is cut short takes the feed from those who are behind, and they are told")
     func compacted() {
         var lost = 0
