@@ -103,7 +103,7 @@ extension World {
         let (violation, new) = oracle.applied(slabs, report, now: now)
         if let violation { fail("\(node.name): \(violation)") }
         for id in new {
-            tell("\(node.name) is the first to apply \(id): \(oracle.entry(at: id.index)?.origin ?? "")")
+            tell("\(node.name) is the first to apply \(id): \(oracle.entry(at: id.index)?.description ?? "")")
             // Leader Completeness rests on this: committed means on the disks of a majority.
             if settings.changesMembers {
                 if !isHeldByQuorum(id) { fail("\(node.name) applies \(id), which no quorum has on disk") }
