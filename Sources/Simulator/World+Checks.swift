@@ -24,9 +24,10 @@ extension World {
             leaders[term] = node.id
             checkLeaderCommit(node, process.replica.raft)
         }
+        // First: in one turn a leader may commit the joint configuration, go on to the next one, and count by that.
+        if settings.changesMembers { checkMembership(node, process) }
         checkPosition(node, process.replica.raft)
         checkBounds(node, process)
-        if settings.changesMembers { checkMembership(node, process) }
     }
 
     /// Raft §5.4.2: a leader commits by counting only where an entry of its own term is the last of what it commits. What
