@@ -143,9 +143,9 @@ extension World {
 
     /// Nothing that waits in a node grows without end.
     func checkBounds(_ node: SimNode, _ process: SimProcess) {
-        let raft = process.replica.raft
-        let open = raft.lastIndex.distance(after: raft.commitIndex)
-        if raft.isLeader, open > UncommittedBounds.entriesMax {
+        // Not copied: this is done after each event.
+        let open = process.replica.raft.lastIndex.distance(after: process.replica.raft.commitIndex)
+        if process.replica.raft.isLeader, open > UncommittedBounds.entriesMax {
             fail("\(node.name) leads with \(open) entries that are not committed")
         }
         for (what, count, most) in [

@@ -41,6 +41,7 @@ struct QuorateSim: ParsableCommand {
 
     @Flag(help: "Fail when a kind of fault was never hit.")
     var demandAllFaults = false
+
     @Flag(help: "Tell one short story with a crash at each of its points, and then with two.")
     var enumerateCrashes = false
 
