@@ -136,10 +136,11 @@ extension ClientState {
             effects.append(.session(SessionEvent(session: current.id, state: .connected)))
         }
         let mutation = current.assigned[position]
+        let sequence = current.firstSequence + UInt64(position)
         current.dropAnswered()
         session = current
         if let call = mutation.call { complete(call, outcome(of: answer, from: place)) }
-        if mutation.content.kind == .endSession, answer.error == nil { abandonSession() }
+        if mutation.content.kind == .endSession, answer.error == nil { abandonSession(appliedBefore: sequence) }
     }
 
     /// Refused before it was logged, every copy of it: it has no effect, and its sequence is free. If no later one has
@@ -293,14 +294,21 @@ extension ClientState {
 
     /// Ends the session where nothing of what it still holds can ever apply, because what it must follow never will:
     /// that goes into the next one.
-    private mutating func abandonSession() {
+    /// - Parameter appliedBefore: mutations before this one have been applied in their order, though their answers have not
+    ///   come; in another session they would be applied once more.
+    private mutating func abandonSession(appliedBefore sequence: UInt64 = 0) {
         guard var current = session.take() else { return }
         if current.isOpen {
             effects.append(.session(SessionEvent(session: current.id, state: .lost)))
         }
         var moved: [CallID] = []
-        for mutation in current.assigned.takeAll() where !mutation.isAnswered {
+        for (offset, mutation) in current.assigned.takeAll().enumerated() where !mutation.isAnswered {
             guard let call = mutation.call else { continue }
+            guard current.firstSequence + UInt64(offset) > sequence else {
+                let reason = ReplyError.madeHere(.unknown, "the session was ended before the answer came")
+                complete(call, .failed(CallFailure(reason, mayHaveTakenEffect: true)))
+                continue
+            }
             calls[call]?.sequence = nil
             moved.append(call)
         }

@@ -17,11 +17,15 @@ struct ReadBarriers: ~Copyable {
         var deadline: Instant
     }
 
-    private var lastToken: UInt64 = 0
+    /// Begins at random: an answer to an earlier process of this node, which may be older than a read, must not be taken for
+    /// one to a question of this one.
+    private var lastToken: UInt64
     /// Arrived since the last ReadIndex was asked for.
     private var gathering = QueryBatch()
     private var asked: [Asked] = []
     private var waiting: [Waiting] = []
+
+    init(lastToken: UInt64) { self.lastToken = lastToken }
 
     var isGathering: Bool { !gathering.items.isEmpty }
 

@@ -34,7 +34,7 @@ package struct Replica: ~Copyable {
     var pending = PendingRequests()
     /// Requests of this node without a reply, wherever they wait.
     var requestCount = 0
-    var barriers = ReadBarriers()
+    var barriers: ReadBarriers
     /// Mutations that were passed on to the leader: token → who asked.
     var forwarded: [UInt64: ForwardedRequest] = [:]
     /// Begins at random: an answer to an earlier process of this node must not be taken for one to a request of this one.
@@ -139,6 +139,7 @@ package struct Replica: ~Copyable {
         lastTime = restored.lastTime
         var tokens = SplitMix64(seed: ~seed)
         lastForwardToken = tokens.next() >> 1
+        barriers = ReadBarriers(lastToken: tokens.next() >> 1)
         promised = restored.raft.hardState
         applyTarget = restored.raft.lastApplied
         applyFed = restored.raft.lastApplied

@@ -197,6 +197,7 @@ extension World {
             client.revisionSeen = max(client.revisionSeen, revision)
             checkRealTime(item, revision, client)
             item.operation.rank = revision.rawValue
+            narrow(&item)
             switch item.expectation {
             case .mutation(let content):
                 ackedMutations += 1
@@ -311,6 +312,17 @@ extension World {
             item.operation.reads.append(.init(place, number))
             client.known[group][place] = KnownRow(revision: row?.revision ?? .zero, number: number)
         }
+    }
+
+    /// What a mutation did was there when the first node had applied it, however late its client was told. The less
+    /// histories overlap, the more of them can be decided.
+    private func narrow(_ item: inout WorkItem) {
+        switch item.expectation {
+        case .mutation, .transaction: break
+        default: return
+        }
+        guard let entry = oracle.entry(at: LogIndex(item.operation.rank)), let returned = item.operation.returned else { return }
+        item.operation.returned = min(returned, entry.appliedAt.nanoseconds)
     }
 
     private func failed(_ failure: CallFailure, _ item: inout WorkItem, _ client: SimClient) {

@@ -121,7 +121,7 @@ extension World {
         let (violation, new) = oracle.applied(slabs, report, now: now)
         if let violation { fail("\(node.name): \(violation)") }
         for id in new {
-            tell("\(node.name) is the first to apply \(id): \(oracle.entry(at: id.index)?.origin ?? "")")
+            tell("\(node.name) is the first to apply \(id): \(oracle.entry(at: id.index)?.description ?? "")")
             // Leader Completeness rests on this: committed means on the disks of a majority.
             if settings.changesMembers {
                 if !isHeldByQuorum(id) { fail("\(node.name) applies \(id), which no quorum has on disk") }
@@ -265,17 +265,16 @@ extension World {
     private func resolvedUnknown(_ group: Int, _ untold: [[UInt8]: [CommitOracle.Entry]]) -> [Operation] {
         var counts: [[UInt8]: Int] = [:]
         for item in unknown[group] { counts[item.content, default: 0] += 1 }
+        var ranked: [[UInt8]: Int] = [:]
         return unknown[group].compactMap { operation, content in
             guard let entries = untold[content], let last = entries.last else { return nil }
             var resolved = operation
-            // Of equal deletions nobody can say which of them it was.
-            guard entries.count == counts[content] else {
-                resolved.rank = last.id.index.rawValue
-                return resolved
-            }
+            // Of equal deletions nobody can say which of them it was; the search begins with one in each of their places.
+            resolved.rank = entries[min(ranked[content, default: 0], entries.count - 1)].id.index.rawValue
+            ranked[content, default: 0] += 1
+            guard entries.count == counts[content] else { return resolved }
             resolved.returned = last.appliedAt.nanoseconds
             resolved.conditionsHeld = last.succeeded
-            resolved.rank = last.id.index.rawValue
             return resolved
         }
     }

@@ -53,11 +53,13 @@ struct QuorateSim: ParsableCommand {
 
     @Option(help: "With --crash-at: 0 the process dies, 1 its machine loses power, 2 all machines do.")
     var crashKind = 0
+
     @Option(help: "With --mutants: write the seeds that found them to this file.")
     var record: String?
 
     @Option(help: "With --mutants: run only the seeds of this file, and others where one finds its bug no more.")
     var recorded: String?
+
     @Flag(help: "Fail when a kind of fault was never hit.")
     var demandAllFaults = false
 

@@ -19,6 +19,12 @@ struct CommitOracle {
         var succeeded = true
         /// When the first node applied it.
         var appliedAt: Instant
+
+        /// Whose it is and what can be read of it, for a person.
+        var description: String {
+            let text = String(decoding: content.dropFirst().map { (32..<127).contains($0) ? $0 : 46 }, as: UTF8.self)
+            return "\(origin) kind \(content.first ?? 0) \(text.prefix(60))"
+        }
     }
 
     /// By index, from 1.
