@@ -537,6 +537,7 @@ extension World {
         guard let process = node.process else { return }
         let free = max(0, node.disk.quota - node.disk.usedBytes)
         let usage = DiskUsage(used: UInt64(node.disk.usedBytes), free: UInt64(free))
+        scrubIfDue(node)
         let floor = process.replica.compactionFloor(isLogFull: false)
         let found = Maintained(
             applied: process.state.machine.applied.last.index, floor: floor, last: process.log.log.lastIndex,
@@ -557,7 +558,6 @@ extension World {
         goOn(node, state: process)
         process.logThread.add(.compact(through: floor, time: node.clock.wall(at: now)))
         goOn(node, log: process)
-        scrubIfDue(node)
         turn(node) { $0.diskChanged(usage, DiskLevel(free: usage.free, reserve: UInt64(4 * settings.segmentSize))) }
     }
 
