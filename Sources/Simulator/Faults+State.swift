@@ -143,11 +143,7 @@ extension World {
 
     private func isWhole(_ node: SimNode) -> Bool {
         guard let process = node.process, !node.hasLogDamage, !node.isWounded else { return false }
-        let engine = process.state.machine.engine
-        return !process.replica.isQuarantined && !process.replica.isMending && engine.damagedRows == nil
-            && engine.readFault == nil && !process.hasDamagedSnapshot
-            // Found or not: it is all that a volatile state comes back from.
-            && !(node.home.isVolatile && node.hasSnapshotDamage)
+        return !process.replica.isMending && !process.hasDamagedSnapshot && node.hasSoundState
     }
 
     // MARK: - Scrubs
