@@ -342,15 +342,19 @@ extension World {
             turn(node) { $0.logRead(read, slabs: slabs) }
         } catch {
             node.disk.failsReads = false
-            switch error {
-            case .compacted where read.purpose == .feed: turn(node) { $0.feedUnreadable(through: read.range.upperBound) }
-            case .compacted, .disk: fail("\(node.name) cannot read its log: \(error)")
-            case .damaged(let damage):
-                process.log.log.takeOut(damage)
-                var isMended = false
-                turn(node) { isMended = $0.logReadFailed(read, damage.indexes, reason: damage.description) }
-                if !isMended { stopForDamage(node, damage.description, isPassing: isDiskFailing) }
-            }
+            logReadFailed(node, read, error, isDiskFailing: isDiskFailing)
+        }
+    }
+
+    func logReadFailed(_ node: SimNode, _ read: LogRead, _ error: LogReadError, isDiskFailing: Bool = false) {
+        switch error {
+        case .compacted where read.purpose == .feed: turn(node) { $0.feedUnreadable(through: read.range.upperBound) }
+        case .compacted, .disk: fail("\(node.name) cannot read its log: \(error)")
+        case .damaged(let damage):
+            node.process?.log.log.takeOut(damage)
+            var isMended = false
+            turn(node) { isMended = $0.logReadFailed(read, damage.indexes, reason: damage.description) }
+            if !isMended { stopForDamage(node, damage.description, isPassing: isDiskFailing) }
         }
     }
 
