@@ -25,14 +25,20 @@ struct LogTable {
     private(set) var extents: [Extent] = []
     /// Entries that this node has promised to hold and cannot read. Sorted, disjoint.
     private(set) var faulty: [ClosedRange<LogIndex>] = []
-    /// Terms of unreadable entries, as far as headers tell them: they say whose log is the same.
-    private(set) var lostTerms: [LogIndex: Term] = [:]
+    /// Terms of unreadable entries, as far as headers tell them or have told them before: they say whose log is the same,
+    /// and a truncation may end among such entries. Disjoint.
+    private var lostTerms: [LostTerm] = []
     /// Payloads of the configuration entries, by index.
     private(set) var configurations: [ConfigurationEntry] = []
     /// The log's last entry when each segment began; without those that a truncation has made wrong since.
     private var segmentStarts: [SegmentStart] = []
     /// Whether the next batch may join the last extent.
     private var canExtend = false
+
+    private struct LostTerm: Hashable {
+        var indexes: ClosedRange<LogIndex>
+        var term: Term
+    }
 
     private struct SegmentStart: Hashable {
         var sequence: UInt64
@@ -76,8 +82,8 @@ struct LogTable {
     mutating func truncate(after entry: EntryID) {
         removeExtents(in: entry.index.next...LogIndex(.max))
         faulty = faulty.compactMap { $0.trimmed(through: entry.index) }
-        lostTerms = lostTerms.filter { $0.key <= entry.index }
-        if faulty.last?.upperBound == entry.index { lostTerms[entry.index] = entry.term }
+        forgetLostTerms(in: entry.index.next...LogIndex(.max))
+        if faulty.last?.upperBound == entry.index { noteLostTerm(of: entry) }
         configurations.removeAll { $0.index > entry.index }
         segmentStarts.removeAll { $0.last.index > entry.index }
         last = entry
@@ -90,14 +96,19 @@ struct LogTable {
         invariant(entry.index >= last.index, "faulty entries end at \(entry.index), before \(last.index)")
         if entry.index > last.index {
             markFaulty(last.index.next...entry.index)
-            lostTerms[entry.index] = entry.term
+            noteLostTerm(of: entry)
         }
         last = entry
         canExtend = false
     }
 
     mutating func markFaulty(_ range: ClosedRange<LogIndex>) {
-        if let term = term(at: range.upperBound) { lostTerms[range.upperBound] = term }
+        if let term = term(at: range.upperBound) { noteLostTerm(of: EntryID(term: term, index: range.upperBound)) }
+        for extent in extents(in: range) {
+            let indexes = extent.indexes.clamped(to: range)
+            forgetLostTerms(in: indexes)
+            lostTerms.append(LostTerm(indexes: indexes, term: extent.term))
+        }
         removeExtents(in: range)
         configurations.removeAll { range.contains($0.index) }
         var merged = range
@@ -124,7 +135,7 @@ struct LogTable {
         removeExtents(in: part)
         configurations.removeAll { part.contains($0.index) }
         faulty = faulty.flatMap { $0.subtracting(part) }
-        lostTerms = lostTerms.filter { !part.contains($0.key) }
+        forgetLostTerms(in: part)
         extents.append(
             Extent(
                 first: part.lowerBound, last: part.upperBound, term: term, sequence: sequence, start: offset, end: end))
@@ -147,7 +158,7 @@ struct LogTable {
         extents.removeAll { $0.last <= entry.index }
         if let first = extents.first, first.first <= entry.index { extents[0].first = entry.index.next }
         configurations.removeAll { $0.index <= entry.index }
-        lostTerms = lostTerms.filter { $0.key > entry.index }
+        forgetLostTerms(in: LogIndex.zero...entry.index)
         faulty = faulty.compactMap { range in
             range.upperBound <= entry.index ? nil : Swift.max(range.lowerBound, entry.index.next)...range.upperBound
         }
@@ -166,7 +177,7 @@ struct LogTable {
 
     /// Also of an entry that cannot be read, where a header tells it.
     func knownTerm(at index: LogIndex) -> Term? {
-        let found = term(at: index) ?? lostTerms[index]
+        let found = term(at: index) ?? lostTerms.first { $0.indexes.contains(index) }?.term
         return found == .zero ? nil : found
     }
 
@@ -204,6 +215,17 @@ struct LogTable {
             if extents[middle].last < index { low = middle + 1 } else { high = middle }
         }
         return low
+    }
+
+    private mutating func noteLostTerm(of entry: EntryID) {
+        forgetLostTerms(in: entry.index...entry.index)
+        lostTerms.append(LostTerm(indexes: entry.index...entry.index, term: entry.term))
+    }
+
+    private mutating func forgetLostTerms(in range: ClosedRange<LogIndex>) {
+        lostTerms = lostTerms.flatMap { lost in
+            lost.indexes.subtracting(range).map { LostTerm(indexes: $0, term: lost.term) }
+        }
     }
 
     /// What remains of an extent in front of or behind `range` keeps its place in the file: a read walks the batches

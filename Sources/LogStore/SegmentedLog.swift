@@ -111,9 +111,9 @@ package final class SegmentedLog: @unchecked Sendable {
             for task in tasks {
                 var cut: EntryID?
                 if let index = task.truncateAfter, index < point.last.index {
-                    // Rare; and what is looked up must be there.
+                    // Rare; and what is looked up must be there, though perhaps it cannot be read just now.
                     try flush(&group)
-                    let term = term(at: index)
+                    let term = term(at: index) ?? knownTerm(at: index)
                     invariant(term != nil, "truncation after \(index), which is not in the log")
                     cut = term.map { EntryID(term: $0, index: index) }
                 }

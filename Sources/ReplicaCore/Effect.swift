@@ -57,6 +57,12 @@ package struct LogRead: Sendable {
     package var purpose: Purpose
     package var range: ClosedRange<LogIndex>
     package var byteCountMax: Int
+
+    package init(purpose: Purpose, range: ClosedRange<LogIndex>, byteCountMax: Int) {
+        self.purpose = purpose
+        self.range = range
+        self.byteCountMax = byteCountMax
+    }
 }
 
 package enum ApplyWork: Sendable {

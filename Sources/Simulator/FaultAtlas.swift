@@ -31,8 +31,7 @@ struct FaultAtlas {
         /// Its rows stand in for what was cut off the log. Where the state is volatile a node that is down may come back
         /// without them, and so will one whose snapshot was damaged.
         var hasState: Bool {
-            guard let process = node.process else { return !node.home.isVolatile }
-            return !process.replica.isQuarantined && !(node.home.isVolatile && node.hasSnapshotDamage)
+            node.hasSoundState && (node.process != nil || !node.home.isVolatile)
         }
 
         func shares(_ entry: EntryID) -> Bool {
@@ -46,6 +45,8 @@ struct FaultAtlas {
     }
 
     let copies: [Copy]
+    /// Whose disks could not be looked at are counted as well.
+    private let memberCount: Int
     private let isMajority: (Int) -> Bool
     private let changesMembers: Bool
 
@@ -54,7 +55,8 @@ struct FaultAtlas {
         copies = world.nodes.compactMap { node in
             members.member(node.id) == nil ? nil : FaultAtlas.look(at: node, world.identity)
         }
-        let count = world.nodes.count
+        let count = world.settings.changesMembers ? members.members.count : world.nodes.count
+        memberCount = count
         isMajority = { 2 * $0 > count }
         changesMembers = world.settings.changesMembers
     }
@@ -71,25 +73,59 @@ struct FaultAtlas {
     /// Whether the node on whose disk `after` is now what `before` was comes back whole by itself.
     func allows(_ before: Copy, to after: Copy) -> Bool {
         let others = others(than: before.node)
+        guard leavesQuorum(after, others) else { return false }
         guard after.log.report.promisesAreKnown else { return allowsLostPromises(before, others) }
         // What is taken for a torn end was promised.
         guard after.log.last == before.log.last, after.log.hardState == before.log.hardState else { return false }
         return after.log.faultyRanges.allSatisfy { hole in
-            let anchor = after.log.anchor(of: hole)
-            let givers = others.filter { copy in
-                copy.isReadable(hole) && (copy.shares(anchor) || copy.shares(after.log.last))
-                    || !copy.node.isWounded && copy.hasState && copy.log.previous.index >= hole.upperBound
-                        && copy.last >= after.log.last
-            }
+            let givers = givers(of: hole, in: after, among: others)
             // Where members come and go, who has it today may be gone tomorrow: so all others have it, and they are
             // several. Alone, a node has nobody to ask.
             return changesMembers ? givers.count == others.count && givers.count > 1 : !givers.isEmpty
         }
     }
 
+    /// Who can give back what `copy` lacks there: the entries, or a state that stands for them.
+    private func givers(of hole: ClosedRange<LogIndex>, in copy: Copy, among others: [Copy]) -> [Copy] {
+        let anchor = copy.log.anchor(of: hole)
+        return others.filter { other in
+            other.isReadable(hole) && (other.shares(anchor) || other.shares(copy.log.last))
+                || !other.node.isWounded && other.hasState && other.log.previous.index >= hole.upperBound
+                    && other.last >= copy.log.last
+        }
+    }
+
+    /// Whether those nodes get well without the others. One that has lost promises or its state does not lead before it
+    /// has heard of all others, or of a leader.
+    func standAlone(_ nodes: Set<Int>) -> Bool {
+        let inside = copies.filter { nodes.contains($0.node.number) }
+        return inside.count == nodes.count && inside.allSatisfy { copy in
+            isAble(copy) { !givers(of: $0, in: copy, among: inside.filter { $0.node !== copy.node }).isEmpty }
+        }
+    }
+
+    /// Whether it takes part in elections as soon as its holes are filled.
+    private func isAble(_ copy: Copy, _ isFilled: (ClosedRange<LogIndex>) -> Bool) -> Bool {
+        copy.log.report.promisesAreKnown && copy.node.boundBy == nil && copy.node.forgotten == nil
+            && copy.node.hasSoundState && copy.log.faultyRanges.allSatisfy(isFilled)
+    }
+
+    /// A node that is bound by what it lost, or has no state, waits for a leader; one whose hole nobody has the entries for,
+    /// for somebody who is as far as it is. If all wait for each other, none comes back. So a majority is able to lead
+    /// without: each needs no more than entries, which are asked of whoever has them.
+    private func leavesQuorum(_ struck: Copy?, _ others: [Copy]) -> Bool {
+        let all = others + (struck.map { [$0] } ?? [])
+        return isMajority(
+            all.count { copy in
+                isAble(copy) { hole in
+                    all.contains { $0.node !== copy.node && $0.isReadable(hole) && $0.log.report.promisesAreKnown }
+                }
+            })
+    }
+
     /// All other voters have to tell what they know, and each entry has to be somewhere else.
     private func allowsLostPromises(_ before: Copy, _ others: [Copy]) -> Bool {
-        guard !changesMembers, others.count == copies.count - 1, others.count > 1,
+        guard !changesMembers, others.count == memberCount - 1, others.count > 1,
             others.allSatisfy({ !$0.node.isWounded })
         else { return false }
         return entries(of: before, after: before.log.previous.index).allSatisfy { entry in
@@ -101,7 +137,7 @@ struct FaultAtlas {
     /// took part in, are known to a majority without it.
     func allowsForgetting(_ before: Copy, back to: Copy) -> Bool {
         let others = others(than: before.node)
-        guard !changesMembers, others.count == copies.count - 1, others.allSatisfy({ !$0.node.isWounded }),
+        guard !changesMembers, leavesQuorum(nil, others), others.count == memberCount - 1, others.allSatisfy({ !$0.node.isWounded }),
             others.allSatisfy({ $0.log.currentTerm >= before.log.currentTerm }), to.log.report.promisesAreKnown,
             to.log.faultyRanges.isEmpty
         else { return false }

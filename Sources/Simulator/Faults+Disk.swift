@@ -116,13 +116,22 @@ extension World {
     /// Somebody mounts the directory of another node here. It is refused, and the right one is put back. A whole one: here
     /// the segments alone say whose it is, where the product has the identity file as well.
     private func mountForeign(_ node: SimNode) {
-        guard !settings.changesMembers, let other = nodes.first(where: { $0 !== node && !$0.isWounded }),
-            !segments(of: other).isEmpty, !segments(of: node).isEmpty
+        guard !settings.changesMembers, !segments(of: node).isEmpty,
+            let other = nodes.first(where: { $0 !== node && !$0.isWounded && saysWhose($0) })
         else { return }
         counters.add(.foreignDirectory)
         tell("\(node.name) is given the directory of \(other.name)")
         node.ownDisk = node.disk.copy(seed: 0)
         node.disk.assume(other.disk)
+    }
+
+    /// Whether the node's log is there, is its own, and a segment's header says so. Bits turn in headers too, and what
+    /// was damaged stays as it is until its segment goes.
+    private func saysWhose(_ node: SimNode) -> Bool {
+        guard node.ownDisk == nil, let log = FaultAtlas.look(at: node, identity)?.log else { return false }
+        return segments(of: node).contains { path in
+            !log.report.damages.contains { $0.file == path && $0.offset == 0 }
+        }
     }
 
     /// The node has said no.

@@ -156,16 +156,8 @@ extension World {
     }
 
     private func isWhole(_ node: SimNode) -> Bool {
-        guard let process = node.process, !node.isWounded, !hasHiddenDamage(node) else { return false }
-        return !process.replica.isQuarantined && !process.replica.isMending && !process.hasDamagedSnapshot
-    }
-
-    /// Found or not.
-    func hasHiddenDamage(_ node: SimNode) -> Bool {
-        let engine = node.home.live
-        return node.hasLogDamage || engine.damagedRows != nil || engine.readFault != nil
-            // It is all that a volatile state comes back from.
-            || node.home.isVolatile && node.hasSnapshotDamage
+        guard let process = node.process, !node.hasLogDamage, !node.isWounded else { return false }
+        return !process.replica.isMending && !process.hasDamagedSnapshot && node.hasSoundState
     }
 
     // MARK: - Scrubs
@@ -221,9 +213,10 @@ extension World {
     }
 
     func scrubIfDue(_ node: SimNode) {
-        guard stateFaults.scrubPeriod > .zero || !isFaulty else { return }
-        let period = isFaulty ? stateFaults.scrubPeriod : .milliseconds(500)
-        if now - node.scrubbedAt > period { turn(node) { $0.scrubIsDue() } }
+        let period = stateFaults.scrubPeriod
+        // Once the faults are over, until nothing damaged is left.
+        let isDue = isFaulty ? period > .zero && now - node.scrubbedAt > period : lacks(node) != nil
+        if isDue { turn(node) { $0.scrubIsDue() } }
     }
 
     /// What only a start can set right: the process ends, and asks the others before it begins again.
@@ -241,13 +234,18 @@ extension World {
 
     /// Every node that runs has found what was damaged in it, and has it again.
     var areStatesWhole: Bool {
-        guard !isFaulty else { return true }
-        return nodes.allSatisfy { node in
-            guard let process = node.process, !process.replica.isRemoved else { return true }
-            return node.scrubbedAt > healedAt && process.replica.scrubReport.state == .ended
-                && process.replica.scrubReport.damages.allSatisfy { $0.outcome == .harmless } && !process.replica.isQuarantined
-                && !process.replica.isMending
-        }
+        isFaulty || nodes.allSatisfy { lacks($0) == nil }
+    }
+
+    /// What keeps the state or the log of a node from being whole.
+    func lacks(_ node: SimNode) -> String? {
+        guard let process = node.process, !process.replica.isRemoved else { return nil }
+        if process.replica.isQuarantined { return "quarantined" }
+        if process.replica.isMending { return "mending its log" }
+        let report = process.replica.scrubReport
+        if let damage = report.damages.first(where: { $0.outcome != .harmless }) { return "damaged: \(damage)" }
+        if report.state != .ended || node.scrubbedAt <= healedAt { return "not scrubbed: \(report.state)" }
+        return nil
     }
 
     /// Nodes that have applied the same hold the same rows.

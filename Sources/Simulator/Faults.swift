@@ -287,11 +287,6 @@ extension World {
         keepStateToRebuild()
         crashes.mode = .none
         healedAt = now
-        for node in nodes {
-            node.damagesNextPiece = false
-            node.failsNextLogRead = false
-            node.home.live.readFault = nil
-        }
         for node in nodes { upgrade(node.number) }
         reachability = Reachability(hosts: settings.hostCount)
         lags = NetworkLags()

@@ -246,6 +246,12 @@ final class SimNode {
         self.clock = clock
     }
 
+    /// Its rows are whole, and where they are only in memory, so is what they come back from.
+    var hasSoundState: Bool {
+        home.live.damagedRows == nil && home.live.readFault == nil && process?.replica.isQuarantined != true
+            && !(home.isVolatile && hasSnapshotDamage)
+    }
+
     /// The state of an older moment.
     func takeBack(_ older: SimEngineHome) { home = older }
 

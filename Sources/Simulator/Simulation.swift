@@ -207,6 +207,8 @@ extension World {
                     + " applied \(process.state.machine.applied.last)"
                     + (raft.votingAllowed ? "" : " does not vote") + (raft.campaigningAllowed ? "" : " does not campaign")
                     + process.unrest
+                    + (lacks(node).map { " \($0)" } ?? "")
+                    + (process.replica.featureLevel == FeatureLevel.known ? "" : " level \(process.replica.featureLevel)")
                     + (node.struckAt.map { " struck \($0)" } ?? "")
                     + (process.replica.isDiskLow ? " disk \(process.replica.diskLevel)" : "")
                     + process.links.map { " \($0.isUp ? "+" : "-")\($0.member.name)" }.joined())

@@ -4,6 +4,7 @@ internal import MetadataModel
 internal import RaftCore
 internal import ReplicaCore
 internal import ReplicaStorage
+internal import StateEngine
 
 /// The members that are healed when faults have struck for long enough, while all others stay as they are, or become
 /// worse.
@@ -37,6 +38,12 @@ extension World {
         guard quorum < voters.count else { return false }
         // Mostly just enough of them.
         let size = majorityChance.happens(percent: 75) ? quorum : majorityChance.number(in: quorum...voters.count - 1)
+        // Whatever was damaged inside has to be mended from what is inside. So if they cannot, the sound ones come first.
+        let atlas = FaultAtlas(self)
+        if !atlas.standAlone(Set(order.prefix(size))) {
+            order = order.filter { atlas.standAlone([$0]) } + order.filter { !atlas.standAlone([$0]) }
+            guard atlas.standAlone(Set(order.prefix(size))) else { return false }
+        }
         majority = Majority(inside: order.prefix(size).sorted(), outside: order.dropFirst(size).sorted())
         isFaulty = false
         isBusy = false
@@ -81,6 +88,9 @@ extension World {
         node.disk.quota = .max
         node.disk.failsNextSync = false
         node.disk.failsNextWrite = false
+        node.damagesNextPiece = false
+        node.failsNextLogRead = false
+        node.home.live.readFault = nil
         node.diskLatencyMax = .milliseconds(4)
         if node.pausedUntil > now {
             node.pausedUntil = now

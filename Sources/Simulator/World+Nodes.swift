@@ -342,15 +342,19 @@ extension World {
             turn(node) { $0.logRead(read, slabs: slabs) }
         } catch {
             node.disk.failsReads = false
-            switch error {
-            case .compacted where read.purpose == .feed: turn(node) { $0.feedUnreadable(through: read.range.upperBound) }
-            case .compacted, .disk: fail("\(node.name) cannot read its log: \(error)")
-            case .damaged(let damage):
-                process.log.log.takeOut(damage)
-                var isMended = false
-                turn(node) { isMended = $0.logReadFailed(read, damage.indexes, reason: damage.description) }
-                if !isMended { stopForDamage(node, damage.description, isPassing: isDiskFailing) }
-            }
+            logReadFailed(node, read, error, isDiskFailing: isDiskFailing)
+        }
+    }
+
+    func logReadFailed(_ node: SimNode, _ read: LogRead, _ error: LogReadError, isDiskFailing: Bool = false) {
+        switch error {
+        case .compacted where read.purpose == .feed: turn(node) { $0.feedUnreadable(through: read.range.upperBound) }
+        case .compacted, .disk: fail("\(node.name) cannot read its log: \(error)")
+        case .damaged(let damage):
+            node.process?.log.log.takeOut(damage)
+            var isMended = false
+            turn(node) { isMended = $0.logReadFailed(read, damage.indexes, reason: damage.description) }
+            if !isMended { stopForDamage(node, damage.description, isPassing: isDiskFailing) }
         }
     }
 
@@ -537,6 +541,7 @@ extension World {
         guard let process = node.process else { return }
         let free = max(0, node.disk.quota - node.disk.usedBytes)
         let usage = DiskUsage(used: UInt64(node.disk.usedBytes), free: UInt64(free))
+        scrubIfDue(node)
         let floor = process.replica.compactionFloor(isLogFull: false)
         let found = Maintained(
             applied: process.state.machine.applied.last.index, floor: floor, last: process.log.log.lastIndex,
@@ -558,7 +563,6 @@ extension World {
         let isWaiting = process.logThread.jobs.contains { if case .compact = $0 { true } else { false } }
         if !isWaiting { process.logThread.add(.compact(through: floor, time: node.clock.wall(at: now))) }
         goOn(node, log: process)
-        scrubIfDue(node)
         turn(node) { $0.diskChanged(usage, DiskLevel(free: usage.free, reserve: UInt64(4 * settings.segmentSize))) }
     }
 

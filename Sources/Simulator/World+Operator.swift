@@ -115,7 +115,7 @@ extension World {
     private func mayGo(_ member: Member) -> Bool {
         guard !mayStillRemove,
             members.incoming.contains(where: { id in
-                id != member.id && nodes.contains { $0.id == id && !$0.isWounded && !hasHiddenDamage($0) }
+                id != member.id && nodes.contains { $0.id == id && !$0.isWounded && !$0.hasLogDamage && $0.hasSoundState }
             })
         else { return false }
         return members.incoming.contains { id in

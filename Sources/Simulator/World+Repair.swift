@@ -91,7 +91,9 @@ extension World {
             }
             while repair.healer.verdict == .goesOn {
                 let asked = try passed(question.map { .logEntries($0) } ?? .promises)
-                guard let reply = try answer(asked.message, by: peer), try hear(reply, from: peer, repair) else { break }
+                guard let reply = try answer(asked.message, of: node, by: peer),
+                    try hear(reply, from: peer, repair)
+                else { break }
                 question = repair.healer.nextQuestion()
             }
         }
@@ -139,7 +141,7 @@ extension World {
 
     /// Nil where nobody answers.
     private func answer(
-        _ message: PeerMessage, by peer: SimNode
+        _ message: PeerMessage, of node: SimNode, by peer: SimNode
     ) throws -> (message: PeerMessage, payload: [UInt8])? {
         switch message {
         case .logEntries(let question):
@@ -150,14 +152,12 @@ extension World {
             guard let process = peer.process else { return nil }
             var slab: Slab?
             if let range = process.replica.range(for: question) {
+                let read = LogRead(
+                    purpose: .repair(node.id, question), range: range, byteCountMax: Limits.slabSizeMax)
                 do throws(LogReadError) {
-                    slab = try process.log.log.read(
-                        from: range.lowerBound, through: range.upperBound, bytesMax: Limits.slabSizeMax
-                    ).first
-                } catch .compacted {
-                    slab = nil
+                    slab = try process.log.perform(read).first
                 } catch {
-                    readFailed(peer, error)
+                    logReadFailed(peer, read, error)
                     return nil
                 }
             }
@@ -191,15 +191,6 @@ extension World {
         node.repair = nil
         if losingPower { node.disk.losePower() } else { node.disk.processEnded() }
         node.home.processEnded()
-    }
-
-    /// Damage that only a read could find: the process ends, and gets what is missing when it starts again.
-    func readFailed(_ node: SimNode, _ error: LogReadError) {
-        guard node.isWounded else { return fail("\(node.name) cannot read its log: \(error)") }
-        tell("\(node.name) stops: \(error)")
-        counters.add(.damageRead)
-        stopProcess(of: node, losingPower: false)
-        schedule(.start(node: node.number), after: .milliseconds(500))
     }
 }
 

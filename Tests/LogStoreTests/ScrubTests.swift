@@ -80,6 +80,28 @@ import Testing
         #expect(scrub(log).damages.allSatisfy { $0.indexes == nil })
     }
 
+    @Test(
+        "The log is cut after an entry that cannot be read just now, which is repaired afterwards",
+        arguments: [56, 58, 60] as [UInt64])
+    func cutAmongDamage(kept: UInt64) throws {
+        let (disk, log) = try log()
+        let path = disk.segments.last!
+        let end = disk.end(of: path)
+        disk.badSectors[path] = 4_096..<end
+        _ = scrub(log)
+        let hole = try #require(log.faultyRanges.last)
+        #expect(hole.lowerBound.rawValue <= 56 && hole.upperBound == LogIndex(60))
+        disk.badSectors[path] = nil
+        try log.append([task(slab(kept + 1, count: 2, term: 3, payloadSize: 100), term: 3, truncateAfter: kept)])
+        #expect(log.faultyRanges == [hole.lowerBound...LogIndex(kept)])
+        #expect(log.last == EntryID(term: Term(3), index: LogIndex(kept + 2)))
+        #expect(log.knownTerm(at: LogIndex(kept)) == Term(1))
+        try repairAll(log)
+        let expected = entries(1...kept).merging(entries(kept + 1...kept + 2, term: 3)) { $1 }
+        #expect(try contents(log) == expected)
+        #expect(try contents(try open(disk).log) == expected)
+    }
+
     @Test("What is appended, cut and compacted meanwhile is no damage")
     func changesMeanwhile() throws {
         let (_, log) = try log()
