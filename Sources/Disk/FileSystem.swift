@@ -54,8 +54,8 @@ package protocol File: AnyObject, Sendable {
 extension FileSystem {
     /// Makes `path` in `parent` when it is not there, durably.
     package func makeDirectory(_ path: String, in parent: String) throws(DiskError) {
-        guard try !exists(path) else { return }
-        try createDirectory(path)
+        if try !exists(path) { try createDirectory(path) }
+        // Also where it is there: whoever made it may have been killed before this.
         try syncDirectory(parent)
     }
 

@@ -11,6 +11,8 @@ struct LogMending: Sendable {
     /// Since entries came last: how often they were asked for, and who has said that it has none to give.
     private(set) var vainRounds = 0
     private(set) var empty: Set<NodeID> = []
+    /// The log thread writes some of them anew.
+    var isWriting = false
     /// The apply thread waits for some of them.
     var stopsApply = false
 
@@ -21,7 +23,7 @@ struct LogMending: Sendable {
     private static let letGoMax = 64
 
     var isUnderWay: Bool { !ranges.isEmpty }
-    var nextDeadline: Instant { isUnderWay ? askAt : .never }
+    var nextDeadline: Instant { isUnderWay && !isWriting ? askAt : .never }
 
     func covers(_ range: ClosedRange<LogIndex>) -> Bool {
         ranges.contains { $0.lowerBound <= range.lowerBound && range.upperBound <= $0.upperBound }
@@ -56,12 +58,14 @@ struct LogMending: Sendable {
 
     /// Keeps what is still damaged.
     mutating func keep(_ faulty: [ClosedRange<LogIndex>], now: Instant) {
+        let before = ranges
         ranges = ranges.flatMap { range in
             faulty.compactMap { $0.overlaps(range) ? $0.clamped(to: range) : nil }
         }
         vainRounds = 0
         empty = []
-        askAt = now
+        // Without space it helps nothing to try again at once.
+        askAt = ranges == before ? now + Self.interval : now
     }
 
     mutating func letGo(through index: LogIndex) -> [ClosedRange<LogIndex>] {
@@ -76,6 +80,13 @@ struct LogMending: Sendable {
     mutating func forget(through index: LogIndex) {
         ranges = ranges.compactMap { range in
             range.upperBound <= index ? nil : max(range.lowerBound, index.next)...range.upperBound
+        }
+    }
+
+    /// The log ends with `index` now: what was cut off, and what is written in its place, is not damaged.
+    mutating func forget(after index: LogIndex) {
+        ranges = ranges.compactMap { range in
+            range.lowerBound > index ? nil : range.lowerBound...min(range.upperBound, index)
         }
     }
 

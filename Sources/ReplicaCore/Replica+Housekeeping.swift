@@ -116,13 +116,14 @@ extension Replica {
     // MARK: - Sessions
 
     /// Notes that these sessions were heard of. Nil where this node cannot tell whether they are open: it does not lead,
-    /// or does not know yet which sessions there are.
+    /// or does not know yet which sessions there are, or is just ending one of them.
     /// - Returns: those that are not open.
     mutating func touch(_ sessions: [SessionID]) -> [SessionID]? {
         // Before an entry of its own term is applied, others may be committed and not yet applied here, and with them the
         // openings of sessions: those would be called unknown, and their clients would give them up.
         guard raft.isLeader, leases.isComplete, raft.term(at: appliedIndex) == raft.currentTerm else { return nil }
-        return sessions.filter { !leases.touch($0, now: now) }
+        let notOpen = sessions.filter { !leases.touch($0, now: now) }
+        return sessions.contains { leases.isEnding($0) } ? nil : notOpen
     }
 
     private mutating func sendTouches() {

@@ -25,7 +25,6 @@ extension Replica {
         raise(.damage, reason)
         effects.notices.append(.logDamaged(range, reason: reason))
         mending.add(range, now: now)
-        if isInMemory { effects.logRepairs += inMemory }
         return true
     }
 
@@ -50,9 +49,18 @@ extension Replica {
 
     private var hasOtherMembers: Bool { membership.members.contains { $0.id != id } }
 
-    /// Asks all for what is damaged, again and again; gives up what nobody has.
+    /// Writes what is in memory, and asks all for the rest, again and again; gives up what nobody has. One piece is written
+    /// at a time: before the log thread has done with it, more would only wait there, and a disk may be stuck for long.
     mutating func mendLog() {
+        guard !mending.isWriting else { return }
+        mending.forget(after: raft.lastIndex)
         guard let range = mending.next(now: now) else { return }
+        // Behind the durable end, the disk may hold still what is about to be cut.
+        if range.lowerBound <= raft.durableIndex,
+            let slab = tail.slabs(in: range.clamped(to: .zero...raft.durableIndex), byteCountMax: 1)?.first
+        {
+            return repairLog(with: slab)
+        }
         let question = RepairQuestion(wanted: range, anchor: raft.lastDurableEntry, last: raft.lastDurableEntry)
         for position in links.indices where links[position].isUp {
             links[position].send(.logEntries(question))
@@ -61,6 +69,11 @@ extension Replica {
         for position in links.indices where links[position].isUp { reachable.append(links[position].id) }
         let isVain = mending.vainRounds >= LogMending.vainRoundsMax && mending.empty.isSuperset(of: reachable)
         if isVain || !hasOtherMembers { letGoOfLog() }
+    }
+
+    private mutating func repairLog(with slab: Slab) {
+        mending.isWriting = true
+        effects.logRepairs.append(slab)
     }
 
     /// The state holds what these entries did, durably: the log may begin behind them, as after a compaction. Followers
@@ -91,24 +104,26 @@ extension Replica {
     /// Throws when what came is not what it says.
     mutating func takeEntries(_ answer: RepairAnswer, _ payload: RawSpan, of peer: NodeID) throws(DecodeError) {
         let first = answer.first
-        // An answer that came late, or to this node as it was before its start.
-        guard mending.ranges.contains(where: { $0.lowerBound == first }) else { return }
+        // An answer that came late, or to this node as it was before its start; or several have answered.
+        guard !mending.isWriting, mending.ranges.contains(where: { $0.lowerBound == first }) else { return }
         guard payload.byteCount > 0 else { return mending.noteEmpty(peer) }
         let bytes = [UInt8](payload)
         let term = try RecordView(verifying: bytes.rawSpan).header.id.term
         let slab = try Slab(verifying: bytes, firstIndex: first, term: term, salt: salt)
+        guard slab.lastIndex <= raft.durableIndex else { return }
         var index = slab.firstIndex
         while index <= slab.lastIndex {
             guard raft.term(at: index) == slab.term else { throw .invalid("entry \(index) of term \(slab.term)") }
             index = index.next
         }
-        effects.logRepairs.append(slab)
+        repairLog(with: slab)
     }
 
     /// Entries were written in the place of damaged ones, or could not be.
     /// - Parameter faulty: what still cannot be read.
     package mutating func logRepaired(faulty: [ClosedRange<LogIndex>]) {
         let before = mending.ranges
+        mending.isWriting = false
         mending.keep(faulty, now: now)
         for range in before where !mending.overlaps(range) { effects.notices.append(.logMended(range)) }
         if mending.stopsApply, !mending.ranges.contains(where: { $0.contains(applyFed.next) }) {

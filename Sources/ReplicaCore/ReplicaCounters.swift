@@ -110,7 +110,7 @@ extension Replica {
         ReplicaFigures(
             counters: counters, clientConnections: clients.openCount, watches: hub.count,
             watchBytesUnderWay: hub.bytesUnderWay, requestsPending: requestCount,
-            writesPending: pending.count + openRequesters.count, durableIndex: durableApplied,
+            writesPending: pending.count + openRequesters.count { $0 != nil }, durableIndex: durableApplied,
             leaderSilence: raft.leaderSilence(at: now), peers: links.links.map { ($0.id, $0.isUp) })
     }
 }

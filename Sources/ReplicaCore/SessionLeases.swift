@@ -10,6 +10,8 @@ struct SessionLeases: ~Copyable {
     private struct Lease {
         var timeout: Interval
         var touchedAt: Instant
+        /// Its end is being logged.
+        var isEnding = false
 
         func isOverdue(at now: Instant) -> Bool {
             now - touchedAt > (Mutant.expireEarly.isOn ? timeout / 2 : timeout + timeout / 10)
@@ -54,6 +56,10 @@ struct SessionLeases: ~Copyable {
 
     mutating func ended(_ id: SessionID) { leases[id] = nil }
 
+    /// Its end was handed out and is not applied yet. Nobody may be told that it lives, for it is about to end, nor that
+    /// it has ended: the next leader may not have that entry.
+    func isEnding(_ id: SessionID) -> Bool { leases[id]?.isEnding == true }
+
     /// True when the session is known; a keep-alive for another one is answered `sessionExpired`.
     @discardableResult
     mutating func touch(_ id: SessionID, now: Instant) -> Bool {
@@ -75,6 +81,7 @@ struct SessionLeases: ~Copyable {
             // One that was heard of, or ended, since it was found is not.
             guard leases[id]?.isOverdue(at: now) == true else { continue }
             leases[id]?.touchedAt = now
+            leases[id]?.isEnding = true
             expired.append(id)
         }
         nextScan = leases.isEmpty ? .never : overdue.isEmpty ? now + Self.scanInterval : now

@@ -60,6 +60,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     /// Where the newest snapshot that is whole on disk ends.
     private let snapshotThrough = Mutex(LogIndex.zero)
 
+    /// The log thread has not come to the last one yet. A disk may be stuck for long, and one does for all.
+    private let isCompactionWaiting = Mutex(false)
+
     /// As it is on disk, for the snapshot thread.
     private var memory = PeerMemory()
     /// Nil when it is not known what the disk has of them.
@@ -209,7 +212,11 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         {
             stateThread?.add(.snapshotSource)
         }
-        logThread?.add(.compact(through: floor, time: time, letGo: letGo))
+        let isWaiting = isCompactionWaiting.withLock { isWaiting in
+            defer { isWaiting = true }
+            return isWaiting
+        }
+        if !isWaiting { logThread?.add(.compact(through: floor, time: time, letGo: letGo)) }
     }
 
     func deliver(_ report: StorageReport, to replica: inout Replica) {
@@ -253,6 +260,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 try write(work)
                 report(.logWritten(work.ticket))
             case .compact(let floor, let time, let letGo):
+                isCompactionWaiting.withLock { $0 = false }
                 let before = log.log.firstIndex
                 let first = try log.compact(through: floor, retention, time: time, letGo: letGo)
                 if first > before { report(.compacted(through: first.previous)) }

@@ -2,6 +2,7 @@ internal import Basics
 internal import Disk
 internal import LogStore
 internal import MetadataMachine
+internal import MetadataModel
 internal import ReplicaCore
 internal import ReplicaStorage
 internal import Snapshots
@@ -74,7 +75,7 @@ extension World {
         let victim = stateFaults.chance.pick(nodes)
         let place = stateFaults.chance.next()
         guard settings.focus != .network, let process = victim.process, areOthersWhole(than: victim),
-            isWhole(victim)
+            isWhole(victim), kind == .snapshotPiece || hasOtherStates(than: victim, process)
         else { return }
         switch kind {
         case .rows: damageRow(of: victim, process, place)
@@ -137,13 +138,26 @@ extension World {
         return before.allows(old, to: new)
     }
 
+    /// What is struck is with another voter, which has applied all that this node's log no longer holds. Where members come
+    /// and go, one of them may be on its way out: then it is with several. A learner does not count, for without a leader
+    /// it does not know how much of its log is committed.
+    private func hasOtherStates(than node: SimNode, _ process: SimProcess) -> Bool {
+        let members = oracle.members.newest.membership
+        let floor = process.log.log.previous.index
+        let givers = nodes.count { other in
+            guard other !== node, members.incoming.contains(other.id), let process = other.process else { return false }
+            return !process.replica.isQuarantined && process.state.machine.applied.last.index >= floor
+        }
+        return givers > (settings.changesMembers ? 1 : 0)
+    }
+
     private func areOthersWhole(than node: SimNode) -> Bool {
         nodes.allSatisfy { $0 === node || (!$0.isInUse && $0.process == nil) || isWhole($0) }
     }
 
     private func isWhole(_ node: SimNode) -> Bool {
-        guard let process = node.process, !node.hasLogDamage, !node.isWounded else { return false }
-        return !process.replica.isMending && !process.hasDamagedSnapshot && node.hasSoundState
+        guard let process = node.process, !node.isWounded, !node.hasLogDamage, node.hasSoundState else { return false }
+        return !process.replica.isMending && !process.hasDamagedSnapshot
     }
 
     // MARK: - Scrubs

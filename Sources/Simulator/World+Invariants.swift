@@ -163,7 +163,8 @@ extension World {
             ("writes", process.logThread.jobs.count, 6), ("jobs of its state", process.stateThread.jobs.count, 64),
             ("jobs of its snapshots", process.snapshotThread.jobs.count, 64),
         ] where count > most {
-            fail("\(node.name) has \(count) \(what) waiting")
+            let names = process.logThread.jobs.map { "\($0)".prefix { $0 != "(" } }.joined(separator: " ")
+            fail("\(node.name) has \(count) \(what) waiting; on its log thread: \(names)")
         }
     }
 
@@ -176,8 +177,11 @@ extension World {
 
     /// Kept from when the faults ended, so that what comes after it is applied from the log.
     func keepStateToRebuild() {
+        // What was damaged at the very end of the faults is found only later.
         for node in nodes where !diverged.contains(node.number) {
-            guard let state = node.process?.state, !state.isBroken, state.machine.applied.last.index > .zero else { continue }
+            guard let state = node.process?.state, !state.isBroken, state.machine.applied.last.index > .zero,
+                state.machine.engine.damagedRows == nil, state.machine.engine.readFault == nil
+            else { continue }
             rebuilding = try? state.snapshotSource()
             return
         }

@@ -560,7 +560,8 @@ extension World {
             process.stateThread.add(.snapshotSource)
         }
         goOn(node, state: process)
-        process.logThread.add(.compact(through: floor, time: node.clock.wall(at: now)))
+        let isWaiting = process.logThread.jobs.contains { if case .compact = $0 { true } else { false } }
+        if !isWaiting { process.logThread.add(.compact(through: floor, time: node.clock.wall(at: now))) }
         goOn(node, log: process)
         turn(node) { $0.diskChanged(usage, DiskLevel(free: usage.free, reserve: UInt64(4 * settings.segmentSize))) }
     }

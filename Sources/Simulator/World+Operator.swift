@@ -110,9 +110,14 @@ extension World {
         }
     }
 
-    /// Clients begin with the founders' addresses, so that one of them stays.
+    /// Clients begin with the founders' addresses, so that one of them stays. And somebody stays who has what another voter
+    /// has lost, perhaps without knowing it yet.
     private func mayGo(_ member: Member) -> Bool {
-        guard !mayStillRemove else { return false }
+        guard !mayStillRemove,
+            members.incoming.contains(where: { id in
+                id != member.id && nodes.contains { $0.id == id && !$0.isWounded && !$0.hasLogDamage && $0.hasSoundState }
+            })
+        else { return false }
         return members.incoming.contains { id in
             id != member.id && nodes.contains { $0.id == id && $0.number < settings.nodeCount }
         }

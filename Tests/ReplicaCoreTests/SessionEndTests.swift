@@ -171,6 +171,61 @@ struct Alone: ~Copyable {
 struct SessionEndTests {
     private static let session = OpenSession(id: SessionID(1, 1), timeout: .seconds(10))
 
+    @Test("a session whose end is being logged is not told that it lives")
+    func keptAliveTooLate() {
+        var node = Alone(sessions: [Self.session])
+        node.isLate = true
+        #expect(node.replica.touch([Self.session.id]) == [])
+        node.live(.seconds(12))
+        #expect(node.expiries == [[Self.session.id]])
+        // The next leader may not have the entry: it is not told that it has ended either.
+        #expect(node.replica.touch([Self.session.id]) == nil)
+    }
+
+    @Test("damaged entries are written anew one piece at a time: no more than one waits for the disk")
+    func mendsOneAfterTheOther() {
+        var node = Alone()
+        for _ in 0..<5 {
+            node.replica.log(.tick)
+            node.live(.milliseconds(10))
+        }
+        let range = LogIndex(1)...node.replica.raft.lastIndex
+        #expect(range.entryCount > 4)
+        node.replica.beginTurn(now: node.now, wall: node.clusterTime)
+        #expect(node.replica.logDamaged(range, reason: "test"))
+        var mended: [LogIndex] = []
+        var effects = node.replica.endTurn()
+        while let slab = effects.logRepairs.first {
+            #expect(effects.logRepairs.count == 1)
+            mended.append(slab.firstIndex)
+            // The disk takes its time.
+            node.now = node.now + .seconds(1)
+            node.replica.beginTurn(now: node.now, wall: node.clusterTime)
+            #expect(node.replica.endTurn().logRepairs.isEmpty)
+            node.replica.beginTurn(now: node.now, wall: node.clusterTime)
+            let left = slab.lastIndex < range.upperBound ? [slab.lastIndex.next...range.upperBound] : []
+            node.replica.logRepaired(faulty: left)
+            effects = node.replica.endTurn()
+        }
+        #expect(mended.first == range.lowerBound && mended.count == range.entryCount)
+        #expect(!node.replica.isMending)
+    }
+
+    @Test("a repair that found no space is not tried again at once")
+    func mendsLater() {
+        var node = Alone()
+        let range = LogIndex(1)...LogIndex(1)
+        node.replica.beginTurn(now: node.now, wall: node.clusterTime)
+        #expect(node.replica.logDamaged(range, reason: "test"))
+        #expect(node.replica.endTurn().logRepairs.count == 1)
+        node.replica.beginTurn(now: node.now, wall: node.clusterTime)
+        node.replica.logRepaired(faulty: [range])
+        #expect(node.replica.endTurn().logRepairs.isEmpty)
+        node.now = node.now + .milliseconds(200)
+        node.replica.beginTurn(now: node.now, wall: node.clusterTime)
+        #expect(node.replica.endTurn().logRepairs.count == 1)
+    }
+
     @Test("a tick is logged when a timer is due, not before, and once")
     func tick() {
         var node = Alone()

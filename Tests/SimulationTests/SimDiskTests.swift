@@ -24,6 +24,17 @@ struct SimDiskTests {
         #expect(bytes == [UInt8](repeating: 1, count: 3_000))
     }
 
+    @Test("a directory is durable, also if who made it was killed before the sync", arguments: 1...20)
+    func directorySurvives(_ seed: UInt64) throws {
+        let disk = makeDisk(seed)
+        disk.fuse = 1
+        #expect(throws: DiskError.self) { try disk.makeDirectory("/data/log", in: "/data") }
+        disk.processEnded()
+        try disk.makeDirectory("/data/log", in: "/data")
+        disk.losePower()
+        #expect(try disk.exists("/data/log"))
+    }
+
     @Test("of what was not synced any subset of sectors survives, whole")
     func unsyncedTears() throws {
         var outcomes: Set<[Bool]> = []
