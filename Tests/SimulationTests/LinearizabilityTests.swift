@@ -162,6 +162,26 @@ struct LinearizabilityTests {
         }
     }
 
+    @Test("the order of the log is tried first, needs no search, and is not believed where it does not fit")
+    func ranks() {
+        var history = [Self.write(1, 1, 9), Self.write(2, 1, 9), Self.read(1, 10, 12)]
+        history[0].rank = 2
+        history[1].rank = 1
+        #expect(LinearizabilityChecker.check(history, stepsMax: 0) == .linearizable)
+        history[0].rank = 1
+        history[1].rank = 2
+        #expect(LinearizabilityChecker.check(history, stepsMax: 0) == .undecided)
+        #expect(LinearizabilityChecker.check(history) == .linearizable)
+        // In the order of the log it would fit, and in time it does not.
+        var late = [Self.write(1, 1, 2), Self.write(2, 3, 4), Self.read(1, 5, 6)]
+        late[0].rank = 2
+        late[1].rank = 1
+        guard case .violation = LinearizabilityChecker.check(late) else {
+            Issue.record("the order of the log was believed")
+            return
+        }
+    }
+
     @Test("a search that would take too long is no pass")
     func budgetIsNoPass() {
         let history = [Self.write(1, 1, 2), Self.read(1, 3, 4), Self.read(1, 5, 6)]
