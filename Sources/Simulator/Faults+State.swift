@@ -156,8 +156,8 @@ extension World {
     }
 
     private func isWhole(_ node: SimNode) -> Bool {
-        guard let process = node.process, !node.hasLogDamage, !node.isWounded else { return false }
-        return !process.replica.isMending && !process.hasDamagedSnapshot && node.hasSoundState
+        guard let process = node.process, !node.isWounded, !node.hasLogDamage, node.hasSoundState else { return false }
+        return !process.replica.isMending && !process.hasDamagedSnapshot
     }
 
     // MARK: - Scrubs
