@@ -185,6 +185,8 @@ final class SimNode {
     var hardState = HardState.initial
     /// Votes that were on its disk at some time. Only looked up in.
     var votesSynced: [Term: NodeID] = [:]
+    /// How far entries were written in each term, though they may have been cut since. Only looked up in.
+    var reached: [Term: LogIndex] = [:]
     /// How far what it takes for committed was held against the disks.
     var commitChecked = LogIndex.zero
     /// Its commit index when it was last seen to lead, and in which term.
@@ -282,6 +284,7 @@ final class SimNode {
         log = nil
         hardState = .initial
         votesSynced = [:]
+        reached = [:]
         lastRevision = .zero
         repair = nil
         isWounded = false

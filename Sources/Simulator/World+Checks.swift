@@ -60,6 +60,10 @@ extension World {
         for write in work.writes {
             checkPromise(write.hardState, of: node)
             node.hardState = write.hardState
+            if let slab = write.slab {
+                let term = write.hardState.currentTerm
+                node.reached[term] = max(node.reached[term] ?? .zero, slab.lastIndex)
+            }
             if let slab = write.slab { checkReleases(slab, of: node) }
         }
     }

@@ -140,6 +140,9 @@ extension World {
         case .appendEntriesResponse(let response):
             guard case .accepted(let match) = response.outcome else { return nil }
             guard response.term <= disk.currentTerm else { return "an acknowledgement in a term that is not synced" }
+            // What the same sync wrote and cut again, because the next leader had been heard meanwhile: as if it were said
+            // before that, and late on the way.
+            if response.term < disk.currentTerm, match <= node.reached[response.term] ?? .zero { return nil }
             let held = max(node.log?.lastIndex ?? .zero, node.log?.previous.index ?? .zero)
             return match <= held ? nil : "an acknowledgement of \(match); its disk ends at \(held)"
         case .heartbeat(let heartbeat):
