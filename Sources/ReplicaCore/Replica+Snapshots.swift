@@ -102,14 +102,24 @@ extension Replica {
         }
         guard isQuarantined, now >= snapshots.askForStateAt else { return }
         snapshots.askForStateAt = now + SnapshotTransfer.retryInterval
-        guard snapshots.fetch == nil, let leader = raft.leader, leader != id else { return }
+        guard snapshots.fetch == nil, let giver = raft.leader ?? nextGiver(), giver != id else { return }
         // Any snapshot will do that the log kept here goes on from.
         let nowhere = SnapshotPoint(
             last: EntryID(term: .zero, index: raft.firstIndex.previous),
             configuration: IndexedConfiguration(index: .zero, configuration: raft.configuration))
         snapshots.fetch = SnapshotTransfer.Fetch(
-            point: nowhere, from: leader, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: false)
+            point: nowhere, from: giver, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: false)
         askForPiece()
+    }
+
+    /// Where nobody leads, one member after the other: perhaps nobody can lead before this state is whole, because this
+    /// node's log is longer than the others'. Whatever a member has applied is committed.
+    private mutating func nextGiver() -> NodeID? {
+        var reachable: [NodeID] = []
+        for position in links.indices where links[position].isUp { reachable.append(links[position].id) }
+        guard !reachable.isEmpty else { return nil }
+        snapshots.giversAsked += 1
+        return reachable[snapshots.giversAsked % reachable.count]
     }
 
     /// - Parameter number: of the chunk; nil for the manifest.

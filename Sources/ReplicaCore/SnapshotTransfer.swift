@@ -26,8 +26,10 @@ struct SnapshotTransfer: ~Copyable {
     /// A snapshot is being written, or its pieces are at hand.
     var isBuilding = false
     var built: SnapshotPoint?
-    /// A quarantined node asks for a snapshot of the leader's state at this time.
+    /// A quarantined node asks for a snapshot of the leader's state, or of another member's, at this time.
     var askForStateAt = Instant.never
+    /// How often, where nobody led.
+    var giversAsked = 0
 
     static let retryInterval = Interval.seconds(1)
     static let failuresMax = 10

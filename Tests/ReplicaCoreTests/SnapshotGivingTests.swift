@@ -18,13 +18,13 @@ struct SnapshotGivingTests {
     private static let point = SnapshotPoint(
         last: EntryID(term: Term(1), index: LogIndex(5)), configuration: configuration)
 
-    private func replica() -> Replica {
+    private func replica(needsState: Bool = false) -> Replica {
         let restored = RestoredReplica(
             identity: ClusterIdentity(id: 7, generation: 1, generationTag: 0), id: NodeID(1),
             raft: RestoredState(
                 hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero,
                 configurations: [Self.configuration]),
-            membership: Self.membership, memberInfo: [:], lastTime: .zero, needsState: false)
+            membership: Self.membership, memberInfo: [:], lastTime: .zero, needsState: needsState)
         let settings = ReplicaSettings(name: "n1", clientAddress: "c:1", peerAddress: "p:1", softwareVersion: "t")
         let now = Instant(nanoseconds: 1_000_000_000)
         var replica = Replica(restored, settings: settings, seed: 1, now: now, wall: ClusterTime(nanoseconds: 1))
@@ -34,6 +34,17 @@ struct SnapshotGivingTests {
 
     private func builds(_ replica: inout Replica) -> Int {
         replica.effects.snapshot.count { if case .build = $0 { true } else { false } }
+    }
+
+    @Test("where nobody leads, a node without a state asks whoever is there: perhaps nobody can lead before it has one")
+    func asksWithoutLeader() {
+        var replica = replica(needsState: true)
+        replica.peerUp(NodeID(2))
+        _ = replica.endTurn()
+        let leader = replica.raft.leader
+        let giver = replica.snapshots.fetch?.from
+        #expect(leader == nil)
+        #expect(giver == NodeID(2))
     }
 
     @Test("one that is damaged on this node's disk is made anew, once, and is not offered any more")
