@@ -64,11 +64,11 @@ struct HandOverTests {
         let storage = NodeStorage(
             log: opened.log, state: opened.state, snapshots: opened.snapshots, founding: .empty,
             logSizeMax: 1 << 30, feed: LogRetention(bytes: 1 << 18, age: .zero), alarmsOnDisk: nil, fileSystem: PosixFileSystem(),
-            directory: directory.path)
+            directory: directory.path, scrubRate: 0, knownFiles: [])
         let loop = Loop()
         storage.start { loop.take($0) }
         for round in 0..<rounds {
-            let slab = try #require(slab(at: first + Int(round)))
+            let slab = try #require(self.slab(at: first + Int(round)))
             let write = LogWrite(hardState: HardState(currentTerm: Term(1), votedFor: TestNode.id), slab: slab)
             storage.log(LogWork(ticket: PersistTicket(round + 1), writes: [write]))
             storage.apply([.entries([slab], range: slab.indexes)])
@@ -76,7 +76,9 @@ struct HandOverTests {
             if round % 1_024 == 0 {
                 let now = first + Int(round)
                 storage.read(LogRead(purpose: .apply, range: first...now, byteCountMax: 4_096))
-                storage.maintain(compactThrough: now, time: time(of: now), reserve: 0, lastApplied: now)
+                storage.maintain(
+                    compactThrough: now, time: time(of: now), reserve: 0, lastApplied: now, flushes: true,
+                    letGo: .zero)
                 storage.remember([NodeID(1): now])
             }
             let progress = loop.wait { $0.durable + 64 > round && $0.applied + 64 > first + Int(round) }
