@@ -40,7 +40,12 @@ extension World {
     /// Leader Completeness (Raft §5.4.3): whoever begins to lead has all that was committed in terms before.
     func checkCompleteness(_ node: SimNode, _ raft: Raft) {
         var index = oracle.lastIndex
-        while let entry = oracle.entry(at: index), entry.id.term >= raft.currentTerm { index = index.previous }
+        // It may learn late that it was elected, when somebody leads a later term already and has committed, with an entry
+        // of its own, older ones that the votes of this term knew nothing of.
+        let succeeded = led.filter { $0.key > raft.currentTerm }.map(\.value.since).min() ?? .never
+        while let entry = oracle.entry(at: index), entry.id.term >= raft.currentTerm || entry.appliedAt >= succeeded {
+            index = index.previous
+        }
         guard let entry = oracle.entry(at: index) else { return }
         let isHeld = index < raft.firstIndex || raft.term(at: index) == entry.id.term
         if raft.lastIndex < index || !isHeld {
