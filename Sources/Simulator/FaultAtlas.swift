@@ -23,6 +23,9 @@ struct FaultAtlas {
                 ? log.last : EntryID(term: log.knownTerm(at: durable) ?? .zero, index: durable)
         }
 
+        /// A log that is being repaired is sealed anew, and looks as though it knew; the node has noted that it does not.
+        var knowsPromises: Bool { log.report.promisesAreKnown && !node.losesPromises }
+
         func isReadable(_ range: ClosedRange<LogIndex>) -> Bool {
             range.lowerBound >= log.firstIndex && range.upperBound <= min(durable, log.last.index)
                 && !log.faultyRanges.contains { $0.overlaps(range) }
@@ -106,7 +109,7 @@ struct FaultAtlas {
 
     /// Whether it takes part in elections as soon as its holes are filled.
     private func isAble(_ copy: Copy, _ isFilled: (ClosedRange<LogIndex>) -> Bool) -> Bool {
-        copy.log.report.promisesAreKnown && copy.node.boundBy == nil && copy.node.forgotten == nil
+        copy.knowsPromises && copy.node.boundBy == nil && copy.node.forgotten == nil
             && copy.node.hasSoundState && copy.log.faultyRanges.allSatisfy(isFilled)
     }
 
@@ -118,7 +121,7 @@ struct FaultAtlas {
         return isMajority(
             all.count { copy in
                 isAble(copy) { hole in
-                    all.contains { $0.node !== copy.node && $0.isReadable(hole) && $0.log.report.promisesAreKnown }
+                    all.contains { $0.node !== copy.node && $0.isReadable(hole) && $0.knowsPromises }
                 }
             })
     }

@@ -237,9 +237,9 @@ extension World {
         isFaulty || nodes.allSatisfy { lacks($0) == nil }
     }
 
-    /// What keeps the state or the log of a node from being whole.
+    /// What keeps the state or the log of a member from being whole; who was removed and has not heard of it has nobody to ask.
     func lacks(_ node: SimNode) -> String? {
-        guard let process = node.process, !process.replica.isRemoved else { return nil }
+        guard let process = node.process, oracle.members.newest.membership.member(node.id) != nil else { return nil }
         if process.replica.isQuarantined { return "quarantined" }
         if process.replica.isMending { return "mending its log" }
         let report = process.replica.scrubReport

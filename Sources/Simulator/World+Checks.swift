@@ -269,13 +269,20 @@ extension World {
     private func resolvedUnknown(_ group: Int, _ untold: [[UInt8]: [CommitOracle.Entry]]) -> [Operation] {
         var counts: [[UInt8]: Int] = [:]
         for item in unknown[group] { counts[item.content, default: 0] += 1 }
-        var ranked: [[UInt8]: Int] = [:]
-        return unknown[group].compactMap { operation, content in
+        var taken: Set<LogIndex> = []
+        let byCall = unknown[group].sorted { $0.operation.called < $1.operation.called }
+        return byCall.reversed().compactMap { operation, content in
             guard let entries = untold[content], let last = entries.last else { return nil }
             var resolved = operation
-            // Of equal deletions nobody can say which of them it was; the search begins with one in each of their places.
-            resolved.rank = entries[min(ranked[content, default: 0], entries.count - 1)].id.index.rawValue
-            ranked[content, default: 0] += 1
+            // Of equal deletions nobody can say which of them it was. Each gets one that was there after it was called, the
+            // latest first, so that none is left without where there is one for all.
+            let mayBe = { (entry: CommitOracle.Entry) in
+                entry.appliedAt.nanoseconds >= operation.called && !taken.contains(entry.id.index)
+            }
+            if let entry = entries.first(where: mayBe) {
+                taken.insert(entry.id.index)
+                resolved.rank = entry.id.index.rawValue
+            }
             guard entries.count == counts[content] else { return resolved }
             resolved.returned = last.appliedAt.nanoseconds
             resolved.conditionsHeld = last.succeeded

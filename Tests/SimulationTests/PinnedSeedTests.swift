@@ -16,8 +16,8 @@ struct PinnedSeedTests {
     }
 
     private static let pinned = [
-        Pinned(.releases, 3), Pinned(.releases, 4), Pinned(.membership, 4), Pinned(.membership, 5),
-        Pinned(.restore, 8), Pinned(.limits, 8), Pinned(.default, 2), Pinned(.default, 3),
+        Pinned(.limits, 10), Pinned(.membership, 31), Pinned(.releases, 1), Pinned(.releases, 11),
+        Pinned(.restore, 1), Pinned(.storage, 33), Pinned(.swarm, 8), Pinned(.swarm, 15),
     ]
     /// Where these are not enough, as many seeds of each of their profiles are tried.
     private static let searchedMax: UInt64 = 12
