@@ -66,14 +66,15 @@
         package var isOn: Bool { unsafe Self.active == self }
     }
 #else
-    /// Every name is a question whose answer is no. The compiler answers it, so that not even the names are left.
+    /// Every name is a question whose answer is no. The compiler answers it, so that not even the names are left: what is
+    /// only `package` it would call.
     @dynamicMemberLookup
-    package enum Mutant {
-        package struct Absent: Sendable {
-            @inlinable package init() {}
-            @inlinable package var isOn: Bool { false }
+    public enum Mutant {
+        public struct Absent: Sendable {
+            @inlinable public init() {}
+            @inlinable public var isOn: Bool { false }
         }
 
-        @inlinable package static subscript(dynamicMember name: StaticString) -> Absent { Absent() }
+        @inlinable public static subscript(dynamicMember name: StaticString) -> Absent { Absent() }
     }
 #endif

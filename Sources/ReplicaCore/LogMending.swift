@@ -76,8 +76,9 @@ struct LogMending: Sendable {
         return gone
     }
 
-    /// The log starts after `index` now.
+    /// The log starts after `index` now: what was damaged there is done without.
     mutating func forget(through index: LogIndex) {
+        letGo = Array((letGo + ranges.filter { $0.upperBound <= index }).suffix(Self.letGoMax))
         ranges = ranges.compactMap { range in
             range.upperBound <= index ? nil : max(range.lowerBound, index.next)...range.upperBound
         }

@@ -69,6 +69,7 @@ extension Replica {
         for position in links.indices where links[position].isUp { reachable.append(links[position].id) }
         let isVain = mending.vainRounds >= LogMending.vainRoundsMax && mending.empty.isSuperset(of: reachable)
         if isVain || !hasOtherMembers { letGoOfLog() }
+        if isVain, !reachable.isEmpty { askForStateInstead() }
     }
 
     private mutating func repairLog(with slab: Slab) {
@@ -87,6 +88,15 @@ extension Replica {
             drainReady()
         }
         mending.forget(through: raft.firstIndex.previous)
+    }
+
+    /// Committed entries are damaged that this state has not taken in, and whose log holds them no more has them in his state
+    /// only: so it is asked for. What it covers is let go after that.
+    private mutating func askForStateInstead() {
+        guard let lost = mending.ranges.first(where: { $0.upperBound > appliedIndex }), lost.upperBound <= raft.commitIndex
+        else { return }
+        stateDamaged(
+            reason: "entries \(lost.lowerBound)-\(lost.upperBound) are damaged here and in no other log any more", isUsable: false)
     }
 
     /// Entries that this node has promised to hold cannot be read just now.
@@ -111,9 +121,10 @@ extension Replica {
         let term = try RecordView(verifying: bytes.rawSpan).header.id.term
         let slab = try Slab(verifying: bytes, firstIndex: first, term: term, salt: salt)
         guard slab.lastIndex <= raft.durableIndex else { return }
+        // Where the peer knows them to be committed and they are others, these here never were, and a leader will cut them.
         var index = slab.firstIndex
         while index <= slab.lastIndex {
-            guard raft.term(at: index) == slab.term else { throw .invalid("entry \(index) of term \(slab.term)") }
+            guard raft.term(at: index) == slab.term else { return mending.noteEmpty(peer) }
             index = index.next
         }
         repairLog(with: slab)
@@ -126,9 +137,13 @@ extension Replica {
         mending.isWriting = false
         mending.keep(faulty, now: now)
         for range in before where !mending.overlaps(range) { effects.notices.append(.logMended(range)) }
-        if mending.stopsApply, !mending.ranges.contains(where: { $0.contains(applyFed.next) }) {
-            mending.stopsApply = false
-            isReadingForApply = false
-        }
+        reviewApply()
+    }
+
+    /// The apply thread goes on where what it waited for is there, or no more needed.
+    mutating func reviewApply() {
+        guard mending.stopsApply, !mending.ranges.contains(where: { $0.contains(applyFed.next) }) else { return }
+        mending.stopsApply = false
+        isReadingForApply = false
     }
 }

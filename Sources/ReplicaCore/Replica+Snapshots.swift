@@ -227,6 +227,7 @@ extension Replica {
             servesDamagedRows = false
             snapshots.askForStateAt = .never
             recentDigests.removeAll { $0.index > point.last.index }
+            reviewApply()
             effects.notices.append(.stateRebuilt(through: point.last.index))
             raft.step(.stateReplaced(point.last), now: now)
             reviewCampaigning()

@@ -45,9 +45,11 @@ struct StateFaults {
 final class SimScrub {
     let plan: ScrubPlan
     let scrub: Scrub
+    let begunAt: Instant
     var areRowsOpen = false
 
-    init(_ plan: ScrubPlan, _ scrub: Scrub) {
+    init(_ plan: ScrubPlan, at time: Instant, _ scrub: Scrub) {
+        begunAt = time
         self.plan = plan
         self.scrub = scrub
     }
@@ -169,7 +171,7 @@ extension World {
             process.scrub = nil
             turn(node) { $0.scrubEnded(running.plan.number, isComplete: false) }
         case .start(let plan):
-            process.scrub = SimScrub(plan, Scrub(log: process.log.log, files: [], byteCountExpected: 0))
+            process.scrub = SimScrub(plan, at: now, Scrub(log: process.log.log, files: [], byteCountExpected: 0))
             schedule(.state(.scrubStep(node: node.number, life: node.life, number: plan.number)), after: .milliseconds(1))
         }
     }
@@ -180,7 +182,7 @@ extension World {
         guard scrub.part != .over else {
             process.scrub = nil
             counters.add(.scrubbed)
-            node.scrubbedAt = now
+            node.scrubbedAt = running.begunAt
             return turn(node) { replica in
                 replica.scrubAdvanced(number, scrub.progress)
                 replica.scrubEnded(number, isComplete: true)

@@ -217,6 +217,7 @@ final class SimNode {
     var damagesNextPiece = false
     /// The disk does not give back what is next read from the log.
     var failsNextLogRead = false
+    /// When the newest scrub began that came to its end.
     var scrubbedAt = Instant.zero
 
     // Where the members change.

@@ -89,6 +89,7 @@ extension ServerTests {
             let states = [
                 "quorate_up", "quorate_node_role", "quorate_node_state", "quorate_leader_known",
                 "quorate_peer_connected", "quorate_peer_reachable", "quorate_alarm",
+                "quorate_scrub_running",
             ]
             for (name, type) in scrape.types {
                 if type == "counter" {
