@@ -17,6 +17,8 @@ struct FaultAtlas {
         let log: LogInspection
         /// Entries behind it are not synced yet.
         let durable: LogIndex
+        /// What it has lost once is noted beside the log; a repair that is under way has sealed that already.
+        let knowsPromises: Bool
 
         var last: EntryID {
             durable >= log.last.index
@@ -65,7 +67,11 @@ struct FaultAtlas {
         guard node.isInUse, let log = try? LogInspection(
             fileSystem: node.disk, directory: "/data/log", salt: identity.salt, nodeID: node.id)
         else { return nil }
-        return Copy(node: node, log: log, durable: node.process?.replica.raft.durableIndex ?? log.last.index)
+        let promise = try? PromiseFile.load(
+            from: "/data/log", on: node.disk, salt: identity.salt, nodeID: node.id)
+        return Copy(
+            node: node, log: log, durable: node.process?.replica.raft.durableIndex ?? log.last.index,
+            knowsPromises: log.report.promisesAreKnown && promise?.isKnown != false)
     }
 
     private func others(than node: SimNode) -> [Copy] { copies.filter { $0.node !== node } }
@@ -106,7 +112,7 @@ struct FaultAtlas {
 
     /// Whether it takes part in elections as soon as its holes are filled.
     private func isAble(_ copy: Copy, _ isFilled: (ClosedRange<LogIndex>) -> Bool) -> Bool {
-        copy.log.report.promisesAreKnown && copy.node.boundBy == nil && copy.node.forgotten == nil
+        copy.knowsPromises && copy.node.boundBy == nil && copy.node.forgotten == nil
             && copy.node.hasSoundState && copy.log.faultyRanges.allSatisfy(isFilled)
     }
 
@@ -118,7 +124,7 @@ struct FaultAtlas {
         return isMajority(
             all.count { copy in
                 isAble(copy) { hole in
-                    all.contains { $0.node !== copy.node && $0.isReadable(hole) && $0.log.report.promisesAreKnown }
+                    all.contains { $0.node !== copy.node && $0.isReadable(hole) && $0.knowsPromises }
                 }
             })
     }
