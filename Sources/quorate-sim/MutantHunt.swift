@@ -37,7 +37,7 @@ enum MutantHunt {
         /// Where a bug shows soonest.
         private static func profile(for mutant: Mutant) -> WorldProfile {
             switch mutant {
-            case .commitPastAppend: .swarm
+            case .fillWithoutMatching: .swarm
             case .readFromOldRound: .network
             case .changeMembersEarly, .forgetOldMajority, .countLearners: .membership
             case .skipGuard, .lockForTwo, .keepOwnedRows, .expireAtFailover, .expireEarly, .watchSkipsBatch,
@@ -45,7 +45,7 @@ enum MutantHunt {
                 .clients
             case .acceptDamagedChunk, .restoreReusesRevisions: .restore
             case .ignorePendingLimit: .limits
-            case .fillWithoutMatching, .campaignWhileDamaged, .voteWhileDamaged, .voteAfterLostHardState: .storage
+            case .cutDamagedMiddle, .campaignWhileDamaged, .voteWhileDamaged, .voteAfterLostHardState: .storage
             default: .default
             }
         }
