@@ -14,7 +14,7 @@
         case acknowledgeBeforeSync
         case countUnsyncedLeader
         case truncateMatchingTail
-        case commitPastAppend
+        case commitPastDisk
         case commitByHeartbeat
         // Members (Raft §6).
         case changeMembersEarly

@@ -236,29 +236,31 @@ extension ClientState {
 
     // MARK: Answers
 
-    mutating func received(_ header: FrameHeader, body: RawSpan, on connection: ConnectionID) {
-        guard let place = nodeOfConnection[connection] else { return }
+    mutating func received(_ header: FrameHeader, body: RawSpan, on connection: ConnectionID) -> DecodeError? {
+        guard let place = nodeOfConnection[connection] else { return nil }
         nodes[place].silentSince = now
         do throws(DecodeError) {
             if !header.isReply {
-                guard header.kind == ClientFrameKind.goingAway.rawValue else { return }
+                guard header.kind == ClientFrameKind.goingAway.rawValue else { return nil }
                 nodes[place].isLeaving = true
                 turnAway(from: place)
                 follow(try GoingAway(decoding: body).leader)
-                return
+                return nil
             }
             // A reply to what nobody waits for any more.
-            guard let target = nodes[place].outstanding[header.requestID] else { return }
+            guard let target = nodes[place].outstanding[header.requestID] else { return nil }
             let isLast = !header.flags.contains(.moreToCome)
             if isLast { nodes[place].outstanding[header.requestID] = nil }
             if case .watch(let id) = target {
                 if isLast { nodes[place].watchCount -= 1 }
                 try watchAnswered(id, requestID: header.requestID, body, isLast: isLast, from: place)
-                return
+                return nil
             }
             try answered(target, requestID: header.requestID, header.kind, body, from: place)
+            return nil
         } catch {
             giveUp(place, LinkEnd.badFrame(error.description).reason)
+            return error
         }
     }
 

@@ -102,10 +102,14 @@ package struct ClientState: Sendable {
     }
 
     /// A frame has come on `connection`; its checksum has been verified.
-    package mutating func receive(_ header: FrameHeader, body: RawSpan, on connection: ConnectionID, now: Instant) {
+    /// - Returns: why it cannot be read, where it cannot: its connection is given up.
+    @discardableResult
+    package mutating func receive(
+        _ header: FrameHeader, body: RawSpan, on connection: ConnectionID, now: Instant
+    ) -> DecodeError? {
         advance(to: now)
-        received(header, body: body, on: connection)
         needsTurn = true
+        return received(header, body: body, on: connection)
     }
 
     /// Hands the effects over exactly once, in the order in which they are to be carried out.

@@ -185,8 +185,7 @@ extension Raft {
             take(
                 append, from: conflict ?? late ?? max(first, lastIndex.next), truncating: conflict != nil || late != nil)
         }
-        let shared = Mutant.commitPastAppend.isOn ? lastIndex : append.lastIndex
-        leaderCommit = max(leaderCommit, min(append.leaderCommit, shared))
+        leaderCommit = max(leaderCommit, min(append.leaderCommit, append.lastIndex))
         advanceFollowerCommit()
         acknowledge(through: append.lastIndex, to: leader)
     }
@@ -242,7 +241,7 @@ extension Raft {
     }
 
     mutating func advanceFollowerCommit() {
-        let reached = min(leaderCommit, durableIndex)
+        let reached = min(leaderCommit, Mutant.commitPastDisk.isOn ? lastIndex : durableIndex)
         if reached > commitIndex { setCommit(reached) }
     }
 

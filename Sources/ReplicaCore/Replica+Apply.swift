@@ -89,6 +89,8 @@ extension Replica {
     package mutating func compacted(through index: LogIndex) {
         guard index >= raft.firstIndex else { return }
         raft.step(.compacted(through: index), now: now)
+        // What nobody holds any more is not asked for; an answer that is on its way comes too late.
+        mending.forget(through: raft.firstIndex.previous)
         effects.apply.append(.forgetOutcomes(through: index))
         endWatchesBelowFloor()
         drainReady()

@@ -17,6 +17,8 @@ struct FaultAtlas {
         let log: LogInspection
         /// Entries behind it are not synced yet.
         let durable: LogIndex
+        /// What it has lost once is noted beside the log; a repair that is under way has sealed that already.
+        let knowsPromises: Bool
 
         var last: EntryID {
             durable >= log.last.index
@@ -68,7 +70,11 @@ struct FaultAtlas {
         guard node.isInUse, let log = try? LogInspection(
             fileSystem: node.disk, directory: "/data/log", salt: identity.salt, nodeID: node.id)
         else { return nil }
-        return Copy(node: node, log: log, durable: node.process?.replica.raft.durableIndex ?? log.last.index)
+        let promise = try? PromiseFile.load(
+            from: "/data/log", on: node.disk, salt: identity.salt, nodeID: node.id)
+        return Copy(
+            node: node, log: log, durable: node.process?.replica.raft.durableIndex ?? log.last.index,
+            knowsPromises: log.report.promisesAreKnown && promise?.isKnown != false)
     }
 
     private func others(than node: SimNode) -> [Copy] { copies.filter { $0.node !== node } }

@@ -40,7 +40,9 @@ extension World {
         guard let before = atlas.copies.first(where: { $0.node === node }) else { return }
         let kept = node.disk.copy(seed: 0)
         guard let what = fault() else { return }
-        guard let after = FaultAtlas.look(at: node, identity), atlas.allows(before, to: after) else {
+        let after = FaultAtlas.look(at: node, identity)
+        if let after { checkEnd(of: before, after, kept, what) }
+        guard let after, atlas.allows(before, to: after) else {
             counters.add(.faultRefused)
             return node.disk.assume(kept)
         }
@@ -56,6 +58,16 @@ extension World {
         node.isWounded = true
         node.wasDamaged = true
         tell("\(node.name): \(what)")
+    }
+
+    /// What the newest segment follows was synced before it. So while that one is sound, nothing that happens to those
+    /// before it makes the log end earlier, whether the fault stays or is undone.
+    private func checkEnd(of before: FaultAtlas.Copy, _ after: FaultAtlas.Copy, _ kept: SimDisk, _ what: String) {
+        let node = before.node
+        guard before.log.report.damages.isEmpty, after.log.last != before.log.last,
+            let newest = segments(of: node).last, kept.contents(of: newest) == node.disk.contents(of: newest)
+        else { return }
+        fail("\(node.name) takes its log to end at \(after.log.last), not at \(before.log.last), when \(what)")
     }
 
     /// Up to three bits, anywhere in the log.

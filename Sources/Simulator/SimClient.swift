@@ -101,7 +101,8 @@ extension World {
                     inbox.rawSpan.extracting(consumed..<inbox.count), sizeMax: Limits.frameSizeMaxDefault)
             {
                 consumed += frame.totalSize
-                client.state.receive(frame.header, body: frame.body, on: id, now: now)
+                let error = client.state.receive(frame.header, body: frame.body, on: id, now: now)
+                if let error, let connection = client.connections[id] { badBytes(from: connection, "\(error)") }
                 carryOut(client)
             }
         } catch {

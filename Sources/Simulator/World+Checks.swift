@@ -22,6 +22,10 @@ extension World {
             }
             if leaders[term] == nil { checkCompleteness(node, process.replica.raft) }
             leaders[term] = node.id
+            // Raft §8: without one, what earlier terms left behind waits until somebody writes.
+            if process.replica.raft.term(at: process.replica.raft.lastIndex) != term {
+                fail("\(node.name) leads term \(term) and has put no entry of it into its log")
+            }
             led[term] = (led[term]?.since ?? now, now)
             checkLeaderCommit(node, process.replica.raft)
         }

@@ -293,6 +293,7 @@ extension World {
                 guard try process.log.log.repair(slab) else {
                     return fail("\(node.name): entries \(slab.indexes) contradict those around the damage")
                 }
+                checkRepaired(process.log.log, of: node)
                 finishLogJob(node, process)
                 turn(node) { $0.logRepaired(faulty: process.log.log.faultyRanges) }
             }
@@ -306,6 +307,7 @@ extension World {
                 turn(node) { $0.diskChanged(DiskUsage(used: 0, free: 0), .exhausted) }
             case (.noSpace, .compact), (.noSpace, .seal): finishLogJob(node, process)
             case (.noSpace, .repair):
+                checkRepaired(process.log.log, of: node)
                 finishLogJob(node, process)
                 turn(node) { $0.logRepaired(faulty: process.log.log.faultyRanges) }
             default:

@@ -182,7 +182,27 @@ extension World {
             node.boundBy = node.boundBy ?? node.log
             node.log = nil
             startReplica(node, startsShort: true)
-        case .whole, .goesOn: startReplica(node)
+        case .whole, .goesOn:
+            checkRepaired(repair.damaged.log, of: node)
+            startReplica(node)
+        }
+    }
+
+    /// What others have given stands behind and before what stood there.
+    func checkRepaired(_ log: SegmentedLog, of node: SimNode) {
+        var next = log.firstIndex
+        // Where its beginning is damaged, the term of the entry before it may not be known.
+        var previous = log.previous.term == .zero && log.previous.index > .zero ? nil : log.previous.term
+        while next <= log.lastIndex {
+            // Bits may have turned elsewhere meanwhile.
+            guard let slabs = try? log.read(from: next, through: log.lastIndex, bytesMax: 1 << 20), !slabs.isEmpty else { return }
+            for slab in slabs {
+                if let violation = logs.written(slab, after: previous) {
+                    return fail("\(node.name) has repaired its log: \(violation)")
+                }
+                previous = slab.term
+                next = slab.lastIndex.next
+            }
         }
     }
 

@@ -78,6 +78,28 @@ struct ChildProcess {
         return String(decoding: bytes, as: UTF8.self)
     }
 
+    /// The same of several runs, some of them at once; in their order.
+    static func outputs(of runs: [[String]], atOnce count: Int) throws -> [String] {
+        var outputs = [[UInt8]](repeating: [], count: runs.count)
+        var next = 0
+        var underWay: [(run: Int, child: ChildProcess)] = []
+        defer { for (_, child) in underWay { child.end(killing: true) } }
+        while next < runs.count || !underWay.isEmpty {
+            while next < runs.count, underWay.count < max(1, count) {
+                underWay.append((next, try ChildProcess(runs[next], hasInput: false)))
+                next += 1
+            }
+            var streams = underWay.map { pollfd(fd: $0.child.output, events: Int16(POLLIN), revents: 0) }
+            guard poll(&streams, nfds_t(streams.count), 1_000) > 0 else { continue }
+            for place in streams.indices.reversed() where streams[place].revents != 0 {
+                let bytes = underWay[place].child.read()
+                outputs[underWay[place].run] += bytes
+                if bytes.isEmpty { underWay.remove(at: place).child.end() }
+            }
+        }
+        return outputs.map { String(decoding: $0, as: UTF8.self) }
+    }
+
     /// Processor seconds of all children that have ended.
     static var processorTime: Double {
         var usage = rusage()

@@ -37,7 +37,7 @@ enum MutantHunt {
         /// Where a bug shows soonest.
         private static func profile(for mutant: Mutant) -> WorldProfile {
             switch mutant {
-            case .commitPastAppend: .swarm
+            case .fillWithoutMatching: .swarm
             case .readFromOldRound: .network
             case .changeMembersEarly, .forgetOldMajority, .countLearners: .membership
             case .skipGuard, .lockForTwo, .keepOwnedRows, .expireAtFailover, .expireEarly, .watchSkipsBatch,
@@ -45,13 +45,14 @@ enum MutantHunt {
                 .clients
             case .acceptDamagedChunk, .restoreReusesRevisions: .restore
             case .ignorePendingLimit: .limits
+            case .cutDamagedMiddle, .campaignWhileDamaged, .voteWhileDamaged, .voteAfterLostHardState: .storage
             default: .default
             }
         }
 
         /// What is found without any bug would be taken for a find of each.
         private static let profilesWithoutBug: [WorldProfile] = [
-            .default, .membership, .clients, .network, .swarm, .restore, .limits,
+            .default, .membership, .clients, .network, .storage, .swarm, .restore, .limits,
         ]
         /// Faults strike for as long as this in each world of a hunt, whatever other runs do.
         private static let faultySeconds = 20
@@ -61,27 +62,20 @@ enum MutantHunt {
         /// - Returns: whether all were found, and nothing was found where there is no bug.
         static func run(only name: String?, recordingTo path: String?, asJSON: Bool) throws -> Bool {
             let wanted = mutants(named: name)
-            for profile in profilesWithoutBug where name == nil {
-                guard let finding = try hunt(nil, profile, from: 1, seeds: 20) else { continue }
-                print("without any mutant, seed \(finding.seed) of profile \(profile.rawValue) fails: \(finding.text)")
-                return false
+            if name == nil {
+                guard try areSound(profilesWithoutBug.map { Hunt(nil, $0, from: 1, seeds: 20) }) else { return false }
             }
             var finds: [MutantFind] = []
             for mutant in wanted {
                 let profile = profile(for: mutant)
-                if let finding = try hunt(mutant, profile, from: 1, seeds: seedsMax) {
-                    let find = MutantFind(
-                        mutant: mutant.rawValue, profile: profile, seed: finding.seed, text: finding.text)
-                    // One that fails without the bug has found something else.
-                    if let own = try hunt(nil, profile, from: finding.seed, seeds: 1) {
-                        print("without any mutant, seed \(own.seed) of profile \(profile.rawValue) fails: \(own.text)")
-                        return false
-                    }
-                    finds.append(find)
-                    report(find, "found", asJSON: asJSON)
-                } else {
+                guard let find = try finding(of: Hunt(mutant, profile, from: 1, seeds: seedsMax)) else {
                     reportMissing(mutant, "by \(seedsMax) seeds of profile \(profile.rawValue)", asJSON: asJSON)
+                    continue
                 }
+                // One that fails without the bug has found something else.
+                guard try areSound([Hunt(nil, profile, from: find.seed, seeds: 1)]) else { return false }
+                finds.append(find)
+                report(find, "found", asJSON: asJSON)
             }
             if let path, finds.count == wanted.count {
                 // Of those that were not asked for, what was recorded before stays.
@@ -96,66 +90,100 @@ enum MutantHunt {
         /// Plants each bug in the seed that has found it once. Where the worlds have changed since, others are tried.
         static func runRecorded(at path: String, only name: String?, asJSON: Bool) throws -> Bool {
             let recorded = try MutantFind.load(from: path)
-            let wanted = mutants(named: name)
-            var found = 0
-            var checked: [(profile: WorldProfile, seed: Int)] = []
-            for mutant in wanted {
-                let record = recorded.first { $0.mutant == mutant.rawValue }
-                let profile = record?.profile ?? profile(for: mutant)
-                var find: MutantFind?
-                if let seed = record?.seed, let finding = try hunt(mutant, profile, from: seed, seeds: 1) {
-                    let now = MutantFind(
-                        mutant: mutant.rawValue, profile: profile, seed: finding.seed, text: finding.text)
-                    find = now
-                    report(now, "found", asJSON: asJSON)
-                } else if let finding = try hunt(mutant, profile, from: 1, seeds: seedsAnewMax) {
-                    let now = MutantFind(
-                        mutant: mutant.rawValue, profile: profile, seed: finding.seed, text: finding.text)
-                    find = now
-                    let reason = record.map { "no longer by seed \($0.seed), but" } ?? "not recorded, but found"
-                    report(now, reason, asJSON: asJSON)
-                } else {
-                    reportMissing(mutant, "by its recorded seed nor by \(seedsAnewMax) others", asJSON: asJSON)
-                }
-                guard let find else { continue }
-                found += 1
-                guard !checked.contains(where: { $0 == (find.profile, find.seed) }) else { continue }
-                checked.append((find.profile, find.seed))
-                if let own = try hunt(nil, find.profile, from: find.seed, seeds: 1) {
-                    print("without any mutant, seed \(own.seed) of profile \(profile.rawValue) fails: \(own.text)")
-                    return false
-                }
+            let wanted = mutants(named: name).map { mutant in (mutant, recorded.first { $0.mutant == mutant.rawValue }) }
+            let known = wanted.compactMap { mutant, record in
+                record.map { Hunt(mutant, $0.profile, from: $0.seed, seeds: 1) }
             }
-            return conclude(found, of: wanted.count, asJSON: asJSON)
+            var outcomes = try findings(of: known)[...]
+            var finds: [MutantFind] = []
+            for (mutant, record) in wanted {
+                if record != nil, let finding = outcomes.removeFirst() {
+                    finds.append(finding)
+                    report(finding, "found", asJSON: asJSON)
+                    continue
+                }
+                let profile = record?.profile ?? profile(for: mutant)
+                guard let finding = try finding(of: Hunt(mutant, profile, from: 1, seeds: seedsAnewMax)) else {
+                    let tried = record == nil ? "by" : "by its recorded seed nor by"
+                    reportMissing(mutant, "\(tried) \(seedsAnewMax) of profile \(profile.rawValue)", asJSON: asJSON)
+                    continue
+                }
+                finds.append(finding)
+                let reason = record.map { "no longer by seed \($0.seed), but" } ?? "not recorded, but found"
+                report(finding, reason, asJSON: asJSON)
+            }
+            // What fails without any bug has found something else.
+            var sound: [Hunt] = []
+            for find in finds {
+                let hunt = Hunt(nil, find.profile, from: find.seed, seeds: 1)
+                if !sound.contains(hunt) { sound.append(hunt) }
+            }
+            guard try areSound(sound) else { return false }
+            return conclude(finds.count, of: wanted.count, asJSON: asJSON)
         }
 
         private static func mutants(named name: String?) -> [Mutant] {
             name.flatMap(Mutant.init).map { [$0] } ?? Mutant.allCases
         }
 
-        /// From `seed` on, until one fails.
-        private static func hunt(
-            _ mutant: Mutant?, _ profile: WorldProfile, from seed: Int, seeds: Int
-        ) throws -> (seed: Int, text: String)? {
-            let planted = mutant.map { ["--mutant", $0.rawValue] } ?? []
-            let output = try ChildProcess.outputOfItself(
-                planted + [
-                    "--profile", profile.rawValue, "--from", String(seed), "--seeds", String(seeds), "--until-failure",
-                    "--seconds", String(faultySeconds),
-                ])
-            let lines = output.split(separator: "\n").map(String.init)
-            guard let line = lines.first(where: { $0.hasPrefix("seed ") && $0.contains(" FAILED: ") }),
-                let found = Int(line.dropFirst("seed ".count).prefix { $0.isNumber })
-            else {
-                // Whoever ended without a word has not passed.
-                guard lines.contains(where: { $0.hasSuffix(" passed, 0 failed") }) else {
-                    throw HuntError(
-                        description: "seeds from \(seed) of profile \(profile.rawValue) ended early: "
-                            + output.suffix(400))
-                }
-                return nil
+        /// Seeds from one on, until one fails.
+        private struct Hunt: Equatable {
+            var mutant: Mutant?
+            var profile: WorldProfile
+            var from: Int
+            var seeds: Int
+
+            init(_ mutant: Mutant?, _ profile: WorldProfile, from: Int, seeds: Int) {
+                self.mutant = mutant
+                self.profile = profile
+                self.from = from
+                self.seeds = seeds
             }
-            return (found, String(line.drop { $0 != ":" }.dropFirst(2)))
+
+            var arguments: [String] {
+                (mutant.map { ["--mutant", $0.rawValue] } ?? []) + [
+                    "--profile", profile.rawValue, "--from", String(from), "--seeds", String(seeds), "--until-failure",
+                    "--seconds", String(faultySeconds),
+                ]
+            }
+
+            /// What its output says was found.
+            func finding(in output: String) throws -> MutantFind? {
+                let lines = output.split(separator: "\n").map(String.init)
+                guard let line = lines.first(where: { $0.hasPrefix("seed ") && $0.contains(" FAILED: ") }),
+                    let seed = Int(line.dropFirst("seed ".count).prefix { $0.isNumber })
+                else {
+                    // Whoever ended without a word has not passed.
+                    guard lines.contains(where: { $0.hasSuffix(" passed, 0 failed") }) else {
+                        throw HuntError(
+                            description: "seeds from \(from) of profile \(profile.rawValue) ended early: "
+                                + output.suffix(400))
+                    }
+                    return nil
+                }
+                let text = String(line.drop { $0 != ":" }.dropFirst(2))
+                return MutantFind(mutant: mutant?.rawValue ?? "", profile: profile, seed: seed, text: text)
+            }
+        }
+
+        private static func finding(of hunt: Hunt) throws -> MutantFind? {
+            try hunt.finding(in: ChildProcess.outputOfItself(hunt.arguments))
+        }
+
+        /// The same of several, as many at once as there are processors: each runs one seed, and so needs one of them.
+        private static func findings(of hunts: [Hunt]) throws -> [MutantFind?] {
+            try ChildProcess.outputs(
+                of: hunts.map(\.arguments), atOnce: Int(sysconf(Int32(_SC_NPROCESSORS_ONLN)))
+            ).enumerated().map { try hunts[$0.offset].finding(in: $0.element) }
+        }
+
+        /// Whether nothing is found where no bug is planted.
+        private static func areSound(_ hunts: [Hunt]) throws -> Bool {
+            let finds = try findings(of: hunts).compactMap(\.self)
+            for find in finds {
+                print("without any mutant, seed \(find.seed) of profile \(find.profile.rawValue) fails: \(find.text)")
+            }
+            return finds.isEmpty
         }
 
         private static func report(_ find: MutantFind, _ how: String, asJSON: Bool) {
