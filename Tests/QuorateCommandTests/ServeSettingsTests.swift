@@ -182,6 +182,16 @@ struct ServeSettingsTests {
         }
     }
 
+    @Test(
+        "A table without a name, or a zero byte, is refused with its line, and does not stop the process",
+        arguments: ["[", "[\n", "[=]", "[ .a]", "[\u{1}name]", "\u{A0}[[\t#", "[\u{E9}]", "[[]]", "b = 1\0[cluster]"])
+    func tableWithoutName(line: String) {
+        let error = #expect(throws: CommandError.self) {
+            try ConfigurationFile.parse("name = \"n1\"\n" + line, path: "f")
+        }
+        #expect(error?.exitCode == 2 && error?.message.contains("line 2") == true, "\(String(describing: error))")
+    }
+
     @Test("A setting that does not exist, and a file that is no TOML, are refused by name")
     func badFile() {
         #expect(throws: CommandError.self) { try ConfigurationFile.parse("heartbeat = \"1s\"", path: "f") }
