@@ -24,7 +24,7 @@ enum ConfigurationFile {
     }
 
     static func parse(_ text: String, path: String) throws(CommandError) -> [ServeSetting: ServeSettings.Given] {
-        try checkLines(text, path: path)
+        try ConfigurationText.check(text, path: path)
         let table: TOMLTable
         do {
             table = try TOMLTable(string: text)
@@ -44,35 +44,6 @@ enum ConfigurationFile {
             values[setting] = ServeSettings.Given(text: text, source: "\(path), \(name)")
         }
         return values
-    }
-
-    /// Refuses what the parser would not see, or stop the process over: its text ends at a zero byte, and it takes for
-    /// granted that behind the bracket of a table a name begins.
-    private static func checkLines(_ text: String, path: String) throws(CommandError) {
-        let bracket = UInt8(ascii: "[")
-        let lines = text.utf8.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
-        for (number, line) in zip(1..., lines) {
-            if line.contains(0) { throw .usage("\(path): line \(number) has a zero byte") }
-            // Beyond ASCII there are blanks too, and no names outside of quotes.
-            let rest = line.drop { $0 >= 0x80 || isBlank($0) }
-            guard rest.first == bracket else { continue }
-            var name = rest.dropFirst().drop { isBlank($0) }
-            if name.first == bracket { name = name.dropFirst().drop { isBlank($0) } }
-            guard let first = name.first, beginsName(first) else {
-                throw .usage("\(path): line \(number): a table needs a name, as in [cluster]")
-            }
-        }
-    }
-
-    private static func isBlank(_ byte: UInt8) -> Bool { byte == UInt8(ascii: " ") || byte == UInt8(ascii: "\t") }
-
-    private static func beginsName(_ byte: UInt8) -> Bool {
-        switch byte {
-        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"): true
-        case UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "_"), UInt8(ascii: "-"): true
-        case UInt8(ascii: "\""), UInt8(ascii: "'"): true
-        default: false
-        }
     }
 
     /// The value as a flag would spell it.
