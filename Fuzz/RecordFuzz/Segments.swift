@@ -9,8 +9,11 @@ internal import RaftCore
 /// cut or damaged has the same promises then; of another that was forged, headers may say what no writer would.
 let segments = Decoder("segments", seeds: { SegmentInput.seeds }, repair: { SegmentInput.repaired($0) }) { bytes in
     var isOpened = false
+    let files = SegmentInput.files(from: bytes)
+    guard !files.isEmpty else { return false }
     for acceptingDamage in [false, true] {
-        guard let disk = SegmentInput.disk(from: bytes) else { return false }
+        let disk = MemoryDisk()
+        for file in files { disk.put(file.path, file.bytes) }
         guard let (log, report) = try? SegmentInput.open(disk, acceptingDamage: acceptingDamage) else { continue }
         isOpened = true
         if log.firstIndex <= log.lastIndex {
