@@ -15,6 +15,8 @@ enum SegmentInput {
     private static let batchHeaderSize = 152
     private static let segmentSize = 8_192
     private static let directory = "log"
+    /// Batches have numbers that no writer uses up: a log whose last number is the largest cannot go on.
+    private static let numberMask: UInt64 = 1 << 61 - 1
 
     /// Where each segment is in the input.
     private static func parts(of input: [UInt8]) -> [Range<Int>] {
@@ -94,6 +96,7 @@ enum SegmentInput {
             bytes.store(salt, at: part.lowerBound + 16)
             bytes.store(node.rawValue, at: part.lowerBound + 24)
             bytes.store(UInt64(position + 1), at: part.lowerBound + 32)
+            bytes.store(readUInt64(bytes, at: part.lowerBound + 48) & numberMask, at: part.lowerBound + 48)
             let head = CRC32C.checksum(of: bytes.rawSpan.extracting(part.lowerBound..<part.lowerBound + 12))
             let whole = CRC32C.checksum(
                 of: bytes.rawSpan.extracting(part.lowerBound + 16..<part.lowerBound + headerSize), continuing: head)
@@ -112,6 +115,7 @@ enum SegmentInput {
             bytes.store(UInt32(batchHeaderSize - 4), at: offset)
             bytes[offset + 9] = 1
             bytes.store(salt, at: offset + 12)
+            bytes.store(readUInt64(bytes, at: offset + 16) & numberMask, at: offset + 16)
             bytes.store(sequence, at: offset + 24)
             bytes.store(UInt64(areaSize + offset - part.lowerBound - headerSize), at: offset + 32)
             bytes.store(UInt32(recordsSize), at: offset + 140)
