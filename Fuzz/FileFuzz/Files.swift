@@ -48,10 +48,10 @@ let alarms = Decoder(
 /// The checksum stands at 12 and covers what follows it, or also what stands before.
 private func repaired(_ input: [UInt8], coversHead: Bool) -> [UInt8] {
     guard input.count >= 16 else { return input }
-    var bytes = input
-    let head = coversHead ? CRC32C.checksum(of: bytes.rawSpan.extracting(0..<12)) : 0
-    let rest = bytes.rawSpan.extracting(16..<bytes.count)
-    let checksum = coversHead ? CRC32C.checksum(of: rest, continuing: head) : CRC32C.checksum(of: rest)
-    bytes.store(checksum, at: 12)
-    return bytes
+    let bytes = input.rawSpan
+    let head = coversHead ? CRC32C.checksum(of: bytes.extracting(0..<12)) : 0
+    let checksum = CRC32C.checksum(of: bytes.extracting(16..<input.count), continuing: head)
+    var repaired = input
+    repaired.store(checksum, at: 12)
+    return repaired
 }

@@ -1,5 +1,4 @@
 internal import Disk
-internal import FuzzSupport
 
 /// As much of a disk as the log asks for, in memory, for one input.
 final class MemoryDisk: FileSystem, @unchecked Sendable {
@@ -32,6 +31,7 @@ final class MemoryFile: File, @unchecked Sendable {
     // `@unchecked`: used from one thread.
     let path: String
     private var bytes: [UInt8]
+    private static let sizeMax = 1 << 18
 
     init(path: String, bytes: [UInt8]) {
         self.path = path
@@ -47,14 +47,17 @@ final class MemoryFile: File, @unchecked Sendable {
     }
 
     func write(_ pieces: [[UInt8]], at offset: Int) throws(DiskError) {
-        let piece = Array(pieces.joined())
-        try preallocate(offset + piece.count)
-        bytes.replaceSubrange(offset..<offset + piece.count, with: piece)
+        var position = offset
+        for piece in pieces {
+            try preallocate(position + piece.count)
+            bytes.replaceSubrange(position..<position + piece.count, with: piece)
+            position += piece.count
+        }
     }
 
     func preallocate(_ size: Int) throws(DiskError) {
-        // What a forged file claims must not be reserved on its word.
-        check(size < 1 << 28, "\(size) bytes reserved for a small input")
+        // What a forged header claims to have reserved finds no room here.
+        guard size <= Self.sizeMax else { throw DiskError(.noSpace, .preallocate, path: path, reason: "a small disk") }
         if size > bytes.count { bytes += [UInt8](repeating: 0, count: size - bytes.count) }
     }
 

@@ -1,5 +1,6 @@
 internal import Basics
 internal import Disk
+internal import Glibc
 internal import LogFormat
 internal import LogStore
 internal import RaftCore
@@ -12,30 +13,39 @@ enum SegmentInput {
     private static let headerSize = 128
     private static let areaSize = 4_096
     private static let batchHeaderSize = 152
-    private static let segmentSize = 16_384
+    private static let segmentSize = 8_192
     private static let directory = "log"
+    /// Batches have numbers that no writer uses up: a log whose last number is the largest cannot go on.
+    private static let numberMask: UInt64 = 1 << 61 - 1
 
     /// Where each segment is in the input.
     private static func parts(of input: [UInt8]) -> [Range<Int>] {
-        guard input.count > magic.count else { return [] }
-        let starts = (0...input.count - magic.count).filter { Array(input[$0..<$0 + magic.count]) == magic }.prefix(4)
+        var starts: [Int] = []
+        input.withUnsafeBytes { buffer in
+            guard let start = buffer.baseAddress else { return }
+            var place = 0
+            while starts.count < 4, let found = memchr(start + place, CInt(magic[0]), buffer.count - place) {
+                place = start.distance(to: UnsafeRawPointer(found))
+                if buffer.count - place >= magic.count, memcmp(found, magic, magic.count) == 0 { starts.append(place) }
+                place += 1
+            }
+        }
         return zip(starts, starts.dropFirst() + [input.count]).map { $0..<$1 }
     }
 
-    /// A disk with these segments; nil when there is none.
-    static func disk(from input: [UInt8]) -> MemoryDisk? {
-        let parts = parts(of: input)
-        guard !parts.isEmpty else { return nil }
-        let disk = MemoryDisk()
-        for (position, part) in parts.enumerated() {
-            let header = input[part].prefix(headerSize)
-            var file = Array(header) + [UInt8](repeating: 0, count: areaSize - header.count)
-            file += input[part].dropFirst(headerSize)
-            file += [UInt8](repeating: 0, count: max(0, segmentSize - file.count))
-            let firstIndex = (header.count == headerSize ? readUInt64(file, at: 64) : 0) &+ 1
-            disk.put("\(directory)/\(hexadecimal(UInt64(position + 1)))-\(hexadecimal(firstIndex)).segment", file)
+    /// The files of these segments; empty when there is none.
+    static func files(from input: [UInt8]) -> [(path: String, bytes: [UInt8])] {
+        parts(of: input).enumerated().map { position, part in
+            let headerEnd = min(part.lowerBound + headerSize, part.upperBound)
+            let firstIndex =
+                (headerEnd - part.lowerBound == headerSize ? readUInt64(input, at: part.lowerBound + 64) : 0) &+ 1
+            var bytes = [UInt8](repeating: 0, count: max(segmentSize, areaSize + part.upperBound - headerEnd))
+            bytes.replaceSubrange(0..<headerEnd - part.lowerBound, with: input[part.lowerBound..<headerEnd])
+            bytes.replaceSubrange(
+                areaSize..<areaSize + part.upperBound - headerEnd, with: input[headerEnd..<part.upperBound])
+            let path = "\(directory)/\(hexadecimal(UInt64(position + 1)))-\(hexadecimal(firstIndex)).segment"
+            return (path, bytes)
         }
-        return disk
     }
 
     static func open(
@@ -51,14 +61,14 @@ enum SegmentInput {
     // MARK: Seeds
 
     /// Logs as the log itself writes them: two terms, a truncation, a vote, a seal; in one segment, and in several.
-    static var seeds: [[UInt8]] { [1, 4].compactMap { try? seed(rounds: $0) } }
+    static var seeds: [[UInt8]] { [1, 2].compactMap { try? seed(rounds: $0) } }
 
     private static func seed(rounds: Int) throws -> [UInt8] {
         let disk = MemoryDisk()
         let log = try open(disk, acceptingDamage: false).log
         for round in 1...rounds {
             var builder = SlabBuilder(term: Term(UInt64(round)), firstIndex: log.lastIndex.next, salt: salt)
-            let size = rounds == 1 ? 20 : 5_000
+            let size = rounds == 1 ? 20 : 1_000
             for byte in UInt8(1)...3 {
                 let payload = [UInt8](repeating: byte, count: size)
                 builder.append(.command, payload: payload.rawSpan, time: ClusterTime(nanoseconds: UInt64(round) << 40))
@@ -86,6 +96,7 @@ enum SegmentInput {
             bytes.store(salt, at: part.lowerBound + 16)
             bytes.store(node.rawValue, at: part.lowerBound + 24)
             bytes.store(UInt64(position + 1), at: part.lowerBound + 32)
+            bytes.store(readUInt64(bytes, at: part.lowerBound + 48) & numberMask, at: part.lowerBound + 48)
             let head = CRC32C.checksum(of: bytes.rawSpan.extracting(part.lowerBound..<part.lowerBound + 12))
             let whole = CRC32C.checksum(
                 of: bytes.rawSpan.extracting(part.lowerBound + 16..<part.lowerBound + headerSize), continuing: head)
@@ -104,6 +115,7 @@ enum SegmentInput {
             bytes.store(UInt32(batchHeaderSize - 4), at: offset)
             bytes[offset + 9] = 1
             bytes.store(salt, at: offset + 12)
+            bytes.store(readUInt64(bytes, at: offset + 16) & numberMask, at: offset + 16)
             bytes.store(sequence, at: offset + 24)
             bytes.store(UInt64(areaSize + offset - part.lowerBound - headerSize), at: offset + 32)
             bytes.store(UInt32(recordsSize), at: offset + 140)

@@ -11,6 +11,14 @@ let state = Decoder("state", seeds: { HostileState.seeds }) { bytes in HostileSt
 enum HostileState {
     static let info = MemberInfo(node: NodeID(1), clientAddress: "h:2", version: "1", featureLevel: 1)
 
+    // Made once: they are the same for every input.
+    private static let queries = Samples.queries.map { $0.query.encoded() }
+    private static let mutations = Samples.mutations.map { sample in
+        (kind: sample.mutation.kind, body: written { sample.mutation.encodeBody(into: &$0) })
+    }
+    private static let housekeeping = Samples.housekeeping.filter { $0.command.kind != .featureLevel }
+        .map { $0.command.encoded() }
+
     static func run(_ bytes: [UInt8]) -> Bool {
         let engine = MemoryEngine()
         var batch = WriteBatch()
@@ -23,9 +31,9 @@ enum HostileState {
         engine.flush()
         guard let machine = try? Machine(engine: engine, node: NodeID(1), levels: FeatureLevels()) else { return false }
         _ = try? machine.durableApplied()
-        for sample in Samples.queries {
+        for query in queries {
             var writer = ByteWriter()
-            machine.answer(sample.query.encoded().rawSpan, at: .zero, into: &writer)
+            machine.answer(query.rawSpan, at: .zero, into: &writer)
             let answer = writer.takeBytes()
             check(accepts(answer) { _ = try ReplyHead(decoding: &$0) }, "an answer without a head")
         }
@@ -45,20 +53,18 @@ enum HostileState {
         var builder = SlabBuilder(term: Term(.max), firstIndex: first, salt: 9)
         let time = machine.applied.time + .seconds(5)
         var sequence: UInt64 = 0
-        for sample in Samples.mutations {
+        for mutation in mutations {
             sequence += 1
             let payload = written { writer in
                 CommandHeader(
-                    kind: sample.mutation.kind, session: Samples.session, sequence: sequence,
+                    kind: mutation.kind, session: Samples.session, sequence: sequence,
                     opening: SessionOpening(openedAt: time, timeout: .seconds(10))
                 ).encode(into: &writer)
-                sample.mutation.encodeBody(into: &writer)
+                writer.write(mutation.body)
             }
             builder.append(.command, payload: payload.rawSpan, time: time)
         }
-        for sample in Samples.housekeeping where sample.command.kind != .featureLevel {
-            builder.append(.command, payload: sample.command.encoded().rawSpan, time: time)
-        }
+        for command in housekeeping { builder.append(.command, payload: command.rawSpan, time: time) }
         guard let slab = builder.close() else { return }
         guard (try? machine.apply([slab], in: slab.indexes)) != nil else { return }
         if let fed = try? machine.feed([slab], in: slab.indexes) {

@@ -194,6 +194,8 @@ struct Recovery {
         let found = segments[position]
         let endOfPrevious = state.offset
         state.offset = SegmentHeader.areaSize
+        // It got its name when all before it was synced, whatever its header says by now: nothing there was torn.
+        if position > 0 { confirm(state.point.number - 1) }
         if let header = found.header {
             if position == 0 {
                 state.table = LogTable(start: header.point.last)

@@ -24,6 +24,7 @@ enum ConfigurationFile {
     }
 
     static func parse(_ text: String, path: String) throws(CommandError) -> [ServeSetting: ServeSettings.Given] {
+        try ConfigurationText.check(text, path: path)
         let table: TOMLTable
         do {
             table = try TOMLTable(string: text)

@@ -260,6 +260,22 @@ import Testing
         #expect(try contents(log).count == Int(log.lastIndex.rawValue))
     }
 
+    @Test("Before a segment with nothing readable in it nothing is torn: it got its name when all before was synced")
+    func damageBeforeUnreadableSegment() throws {
+        let disk = try sealedLog()
+        let (before, last) = (disk.segments[disk.segments.count - 2], disk.segments.last!)
+        disk.names[before]!.bytes[disk.end(of: before) - 20] ^= 1
+        disk.names[last]!.bytes = [UInt8](repeating: 0, count: 8_192)
+        for _ in 1...2 {
+            #expect(throws: LogOpenError.self) { try open(disk) }
+            #expect(disk.segments.contains(last), "what may hold promises was removed")
+        }
+        let (log, report) = try open(disk, acceptingDamage: true)
+        #expect(!report.promisesAreKnown && report.tornTail == nil)
+        #expect(log.faultyRanges == [log.lastIndex...log.lastIndex])
+        #expect(try open(disk, acceptingDamage: true).log.faultyRanges == log.faultyRanges)
+    }
+
     @Test("A sector that cannot be read is a faulty range, not the end of the log")
     func unreadableSector() throws {
         let disk = try sealedLog()

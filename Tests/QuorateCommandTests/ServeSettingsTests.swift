@@ -182,6 +182,37 @@ struct ServeSettingsTests {
         }
     }
 
+    @Test(
+        "What the TOML library would stop the process over is refused",
+        arguments: [
+            "[", "[\n", "[=]", "[ .a]", "[\u{1}name]", "\u{A0}[[\t#", "[\u{E9}]", "[]", "[[ ]]", "join = [1, }]",
+            "join = [}", "join = [ # '\n }", "join = ['''\n''',}]", #"join = ["\"", }]"#, "join = [\u{2028}",
+            "name\u{2028}= 1", "\u{7F}", "name = 'n'\0",
+        ])
+    func unsoundText(line: String) {
+        let error = #expect(throws: CommandError.self) {
+            try ConfigurationFile.parse("\u{FEFF}data = \"\"\"\n\"\"\"\"\n" + line, path: "f")
+        }
+        #expect(error?.exitCode == 2 && error?.message.hasPrefix("f") == true, "\(String(describing: error))")
+    }
+
+    @Test("Brackets, braces and other writing in quotes and comments are text, and an array may have lines")
+    func quotedText() throws {
+        let text = #"""
+            name = "[=] \" }" # [=] é
+            data = '''
+            [=]
+            [1, }] '''''
+            join = [ # }
+              "h:1", '[=]é',
+            ]
+            """#
+        let values = try ConfigurationFile.parse(text, path: "f")
+        #expect(values[.name]?.text == #"[=] " }"#)
+        #expect(values[.data]?.text == "[=]\n[1, }] ''")
+        #expect(values[.join]?.text == "h:1,[=]é")
+    }
+
     @Test("A setting that does not exist, and a file that is no TOML, are refused by name")
     func badFile() {
         #expect(throws: CommandError.self) { try ConfigurationFile.parse("heartbeat = \"1s\"", path: "f") }

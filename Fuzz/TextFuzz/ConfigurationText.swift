@@ -1,0 +1,1 @@
+../../Sources/quorate/ConfigurationText.swift
