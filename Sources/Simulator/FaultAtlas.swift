@@ -25,9 +25,6 @@ struct FaultAtlas {
                 ? log.last : EntryID(term: log.knownTerm(at: durable) ?? .zero, index: durable)
         }
 
-        /// A log that is being repaired is sealed anew, and looks as though it knew; the node has noted that it does not.
-        var knowsPromises: Bool { log.report.promisesAreKnown && !node.losesPromises }
-
         func isReadable(_ range: ClosedRange<LogIndex>) -> Bool {
             range.lowerBound >= log.firstIndex && range.upperBound <= min(durable, log.last.index)
                 && !log.faultyRanges.contains { $0.overlaps(range) }
