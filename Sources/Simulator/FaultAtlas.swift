@@ -101,32 +101,36 @@ struct FaultAtlas {
         }
     }
 
-    /// Whether those nodes get well without the others. One that has lost promises or its state does not lead before it
-    /// has heard of all others, or of a leader.
+    /// Whether those nodes get well without the others.
     func standAlone(_ nodes: Set<Int>) -> Bool {
         let inside = copies.filter { nodes.contains($0.node.number) }
-        return inside.count == nodes.count && inside.allSatisfy { copy in
-            isAble(copy) { !givers(of: $0, in: copy, among: inside.filter { $0.node !== copy.node }).isEmpty }
+        return inside.count == nodes.count && mendEachOther(inside)
+    }
+
+    /// A node that is bound by what it lost, or has no state, waits for a leader; one whose hole nobody has the entries for
+    /// waits for somebody who is as far as it is. If all wait for each other, none comes back. So a majority is whole; or
+    /// all lack entries only.
+    private func leavesQuorum(_ struck: Copy?, _ others: [Copy]) -> Bool {
+        let all = others + (struck.map { [$0] } ?? [])
+        return isMajority(all.count { isAble($0) && $0.log.faultyRanges.isEmpty }) || mendEachOther(all)
+    }
+
+    /// Whether each lacks entries at most that another one has; and if that one has compacted them when it is asked, there
+    /// is one who lacks none and is as far as all those who do.
+    private func mendEachOther(_ copies: [Copy]) -> Bool {
+        guard copies.allSatisfy(isAble) else { return false }
+        let whole = copies.filter { $0.log.faultyRanges.isEmpty }
+        return copies.allSatisfy { copy in
+            guard !copy.log.faultyRanges.isEmpty else { return true }
+            let others = copies.filter { $0.node !== copy.node }
+            return whole.contains { $0.last >= copy.log.last }
+                && copy.log.faultyRanges.allSatisfy { !givers(of: $0, in: copy, among: others).isEmpty }
         }
     }
 
-    /// Whether it takes part in elections as soon as its holes are filled.
-    private func isAble(_ copy: Copy, _ isFilled: (ClosedRange<LogIndex>) -> Bool) -> Bool {
-        copy.knowsPromises && copy.node.boundBy == nil && copy.node.forgotten == nil
-            && copy.node.hasSoundState && copy.log.faultyRanges.allSatisfy(isFilled)
-    }
-
-    /// A node that is bound by what it lost, or has no state, waits for a leader; one whose hole nobody has the entries for,
-    /// for somebody who is as far as it is. If all wait for each other, none comes back. So a majority is able to lead
-    /// without: each needs no more than entries, which are asked of whoever has them.
-    private func leavesQuorum(_ struck: Copy?, _ others: [Copy]) -> Bool {
-        let all = others + (struck.map { [$0] } ?? [])
-        return isMajority(
-            all.count { copy in
-                isAble(copy) { hole in
-                    all.contains { $0.node !== copy.node && $0.isReadable(hole) && $0.knowsPromises }
-                }
-            })
+    /// Whether nothing but entries can keep it from taking part in elections.
+    private func isAble(_ copy: Copy) -> Bool {
+        copy.knowsPromises && copy.node.boundBy == nil && copy.node.forgotten == nil && copy.node.hasSoundState
     }
 
     /// All other voters have to tell what they know, and each entry has to be somewhere else.
