@@ -86,8 +86,8 @@ package struct PromiseFile: Hashable, Sendable {
         let salt = try reader.readUInt32()
         let isKnown = try reader.readUInt32() == 1
         let nodeID = NodeID(try reader.readUInt64())
-        let term = Term(try reader.readUInt64())
-        let last = EntryID(term: term, index: LogIndex(try reader.readUInt64()))
+        let term = try reader.readTerm()
+        let last = EntryID(term: term, index: try reader.readLogIndex())
         return (PromiseFile(last: last, isKnown: isKnown), salt, nodeID)
     }
 }

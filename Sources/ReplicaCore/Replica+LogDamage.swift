@@ -41,7 +41,7 @@ extension Replica {
             links[position].isReadingLog = false
             // As if lost on the way: the core asks again, or finds out that this follower needs a snapshot.
             if !links[position].appends.isEmpty { links[position].appends.removeFirst() }
-        case .repair: break
+        case .repair(let peer, let question): helped(peer, with: question, nil)
         case .feed: feedFailed(read.range, reason: reason)
         }
         return true
@@ -115,7 +115,7 @@ extension Replica {
     mutating func takeEntries(_ answer: RepairAnswer, _ payload: RawSpan, of peer: NodeID) throws(DecodeError) {
         let first = answer.first
         // An answer that came late, or to this node as it was before its start; or several have answered.
-        guard !mending.isWriting, mending.ranges.contains(where: { $0.lowerBound == first }) else { return }
+        guard !mending.isWriting, mending.ranges.contains(where: { $0.contains(first) }) else { return }
         guard payload.byteCount > 0 else { return mending.noteEmpty(peer) }
         let bytes = [UInt8](payload)
         let term = try RecordView(verifying: bytes.rawSpan).header.id.term

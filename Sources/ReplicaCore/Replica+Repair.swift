@@ -8,7 +8,7 @@ internal import Wire
 /// Neither needs a leader.
 extension Replica {
     /// Nothing that it has promised is missing here.
-    package var isWhole: Bool { raft.votingAllowed && raft.holdsPromised && !isQuarantined }
+    package var isWhole: Bool { raft.votingAllowed && raft.holdsPromised && !isQuarantined && !isMending }
 
     private func basis(of question: RepairQuestion) -> RepairBasis {
         question.basis(committed: min(raft.commitIndex, appliedIndex)) { raft.term(at: $0) }

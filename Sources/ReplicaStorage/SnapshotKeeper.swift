@@ -251,8 +251,9 @@ package final class SnapshotKeeper {
                 }
                 return SnapshotScrub.Step(byteCount: bytes.count)
             } catch {
-                // One damaged file condemns the snapshot.
+                // One damaged file condemns the snapshot; unless another has taken its place since the last step.
                 walk.manifest = nil
+                guard try names().contains(walk.name) else { continue }
                 return .damaged(path, error, last: manifest.head.revision)
             }
         }

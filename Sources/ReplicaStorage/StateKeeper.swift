@@ -94,14 +94,18 @@ package final class StateKeeper<Home: EngineHome> {
     private func apply(_ slabs: [Slab], in range: ClosedRange<LogIndex>) throws(MachineError) -> ApplyReport {
         guard let pause, range.contains(pause.index) else { return try machine.apply(slabs, in: range) }
         self.pause = nil
-        guard pause.index < range.upperBound else {
-            let report = try machine.apply(slabs, in: range)
+        var report: ApplyReport
+        do throws(MachineError) {
+            report = try machine.apply(slabs, in: range.lowerBound...pause.index)
+        } catch {
+            // Whoever waits sees that the state is broken.
             pause.body()
-            return report
+            throw error
         }
-        var report = try machine.apply(slabs, in: range.lowerBound...pause.index)
         pause.body()
-        report.append(try machine.apply(slabs, in: pause.index.next...range.upperBound))
+        if pause.index < range.upperBound {
+            report.append(try machine.apply(slabs, in: pause.index.next...range.upperBound))
+        }
         return report
     }
 

@@ -29,8 +29,6 @@ package final class RocksStoredRows: StoredRows {
         self.original = original
     }
 
-    package func get(_ key: [UInt8]) throws(EngineError) -> [UInt8]? { try database.get(key.rawSpan, readOptions) }
-
     package func read(
         bytesMax: Int, _ body: (_ key: RawSpan, _ value: RawSpan) -> Void, damaged: (RowDamage) -> Void
     ) throws(EngineError) -> Bool {

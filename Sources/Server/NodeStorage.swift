@@ -19,7 +19,7 @@ enum StorageReport: Sendable {
     /// Entries that were asked for are not what was written: the others have them.
     case logReadFailed(LogRead, LogDamage)
     /// Entries were written in the place of damaged ones, or could not be for lack of space; what is still damaged.
-    case logRepaired(faulty: [ClosedRange<LogIndex>])
+    case logRepaired
     case scrub(ScrubNews)
     /// Old entries that only watches still ask for are gone.
     case feedUnreadable(through: LogIndex)
@@ -225,7 +225,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .logRead(let read, let slabs): replica.logRead(read, slabs: slabs)
         case .outcomes(let outcomes):
             for outcome in outcomes { outcome.deliver(to: &replica) }
-        case .logRepaired(let faulty): replica.logRepaired(faulty: faulty)
+        // As it is now: what a scrub has found meanwhile is not mended.
+        case .logRepaired: replica.logRepaired(faulty: log.log.faultyRanges)
         case .feedUnreadable(let index): replica.feedUnreadable(through: index)
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
@@ -296,7 +297,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                     .failed(NodeFailure(message: "entries \(slab.indexes) contradict the intact ones around the damage")))
             }
         } catch where error.kind == .noSpace {}
-        report(.logRepaired(faulty: log.log.faultyRanges))
+        report(.logRepaired)
     }
 
     private func logIsIdle() {

@@ -98,7 +98,7 @@ extension PeerMessage {
             return .logEntriesReply(
                 RepairAnswer(first: first, basis: basis, isWhole: isWhole, last: try reader.readEntryID()))
         case .promises:
-            let term = Term(try reader.readUInt64())
+            let term = try reader.readTerm()
             let last = try reader.readEntryID()
             return .promisesReply(
                 KnownPromises(currentTerm: term, last: last, configurationIndex: try reader.readLogIndex()))

@@ -235,8 +235,8 @@ extension ClusterClient {
             }
             let reports = nodes.compactMap(\.report)
             bar.update(
-                Int(reports.reduce(0) { $0 + $1.byteCount } >> 20),
-                of: Int(reports.reduce(0) { $0 + $1.byteCountExpected } >> 20))
+                Int(reports.reduce(0) { $0 &+ $1.byteCount } >> 20),
+                of: Int(reports.reduce(0) { $0 &+ $1.byteCountExpected } >> 20))
             if nodes.allSatisfy({ $0.problem != nil || Self.isOver($0) }) { break }
             if nodes.allSatisfy({ $0.problem != nil || $0.report?.state != .running }) {
                 endedAt = endedAt ?? .now
@@ -282,6 +282,7 @@ extension ClusterClient {
         let before = await newest()
         try await Task.sleep(for: .milliseconds(200))
         let after = await newest()
-        return after + 4 * (after - min(before, after))
+        // What a node says of itself is taken as it comes.
+        return after &+ 4 &* (after - min(before, after))
     }
 }
