@@ -35,7 +35,7 @@ package struct Slab: Sendable {
         var time = ClusterTime.zero
         guard bytes.count <= Int(UInt32.max) else { throw .tooLarge(UInt64(bytes.count)) }
         // No log comes near this; beyond it there might be no next index.
-        guard firstIndex.rawValue < 1 << 62 else { throw .invalid("record index") }
+        guard firstIndex.rawValue < Limits.logNumberMax else { throw .invalid("record index") }
         while offset < bytes.count {
             let record = try RecordView(verifying: bytes.rawSpan.extracting(offset..<bytes.count))
             let header = record.header

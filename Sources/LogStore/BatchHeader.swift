@@ -145,7 +145,7 @@ struct BatchHeader: Hashable {
         let flags = try reader.readUInt16()
         guard flags & ~(Self.truncatesFlag | Self.configurationFlag) == 0 else { throw .invalid("batch flags") }
         salt = try reader.readUInt32()
-        let number = try reader.readBounded("batch number", in: 1...SegmentHeader.numberMax)
+        let number = try reader.readBounded("batch number", in: 1...Limits.logNumberMax)
         sequence = try reader.readUInt64()
         offset = try reader.readUInt64()
         let hardState = try HardState(decoding: &reader)
@@ -155,8 +155,8 @@ struct BatchHeader: Hashable {
         let cut = try EntryID(decoding: &reader)
         truncateAfter = flags & Self.truncatesFlag != 0 ? cut : nil
         holdsConfiguration = flags & Self.configurationFlag != 0
-        term = Term(try reader.readBounded("term", in: 0...SegmentHeader.numberMax))
-        firstIndex = LogIndex(try reader.readBounded("index", in: 0...SegmentHeader.numberMax))
+        term = Term(try reader.readBounded("term", in: 0...Limits.logNumberMax))
+        firstIndex = LogIndex(try reader.readBounded("index", in: 0...Limits.logNumberMax))
         lastTime = ClusterTime(nanoseconds: try reader.readUInt64())
         count = Int(try reader.readUInt32())
         recordsSize = Int(try reader.readUInt32())

@@ -47,8 +47,6 @@ struct SegmentHeader: Hashable {
     static let formatVersion: UInt32 = 1
     static let size = 128
     static let areaSize = 4_096
-    /// No index, number or term comes near this; what a file claims beyond it is not believed.
-    static let numberMax: UInt64 = 1 << 62
 
     func encoded() -> [UInt8] {
         var writer = ByteWriter(reservingCapacity: Self.size)
@@ -111,7 +109,7 @@ struct SegmentHeader: Hashable {
         nodeID = NodeID(try reader.readUInt64())
         sequence = try reader.readUInt64()
         segmentSize = try reader.readUInt64()
-        let number = try reader.readBounded("batch number", in: 1...Self.numberMax)
+        let number = try reader.readBounded("batch number", in: 1...Limits.logNumberMax)
         let last = try EntryID(decoding: &reader)
         previousSegmentEnd = try reader.readUInt64()
         let previousChecksum = try reader.readUInt32()
@@ -135,15 +133,15 @@ extension ByteReader {
 
 extension EntryID {
     init(decoding reader: inout ByteReader) throws(DecodeError) {
-        let term = Term(try reader.readBounded("term", in: 0...SegmentHeader.numberMax))
-        let index = LogIndex(try reader.readBounded("index", in: 0...SegmentHeader.numberMax))
+        let term = Term(try reader.readBounded("term", in: 0...Limits.logNumberMax))
+        let index = LogIndex(try reader.readBounded("index", in: 0...Limits.logNumberMax))
         self.init(term: term, index: index)
     }
 }
 
 extension HardState {
     init(decoding reader: inout ByteReader) throws(DecodeError) {
-        let term = Term(try reader.readBounded("term", in: 0...SegmentHeader.numberMax))
+        let term = Term(try reader.readBounded("term", in: 0...Limits.logNumberMax))
         let vote = try reader.readUInt64()
         self.init(currentTerm: term, votedFor: vote == 0 ? nil : NodeID(vote))
     }

@@ -169,15 +169,6 @@ package final class SegmentedLog: @unchecked Sendable {
         return true
     }
 
-    /// Takes entries whose damage a read has met out of service until they are repaired.
-    package func quarantine(_ range: ClosedRange<LogIndex>) {
-        shared.withLock { state in
-            let first = max(range.lowerBound, state.table.start.index.next)
-            let last = min(range.upperBound, state.table.last.index)
-            if first <= last { state.table.markFaulty(first...last) }
-        }
-    }
-
     /// The log starts after `entry`, which its segments may hold all the same: what lies before is damaged, and the state
     /// does not need it. On disk nothing changes.
     package func forget(through entry: EntryID) { shared.withLock { $0.table.forget(through: entry) } }

@@ -92,13 +92,11 @@ extension Raft {
 }
 
 extension Message {
-    /// Terms and indexes that no cluster reaches in its life would overflow where they are added to.
-    private static let plausibleMax: UInt64 = 1 << 62
-
-    /// False for what no honest peer sends. Checked once, so that nothing behind it needs to.
+    /// False for what no honest peer sends: terms and indexes that no cluster reaches would overflow where they are added
+    /// to. Checked once, so that nothing behind it needs to.
     var isPlausible: Bool {
-        func isPlausible(_ term: Term) -> Bool { term.rawValue < Self.plausibleMax }
-        func isPlausible(_ index: LogIndex) -> Bool { index.rawValue < Self.plausibleMax }
+        func isPlausible(_ term: Term) -> Bool { term.rawValue < Limits.logNumberMax }
+        func isPlausible(_ index: LogIndex) -> Bool { index.rawValue < Limits.logNumberMax }
         func isPlausible(_ entry: EntryID) -> Bool { isPlausible(entry.term) && isPlausible(entry.index) }
 
         switch self {

@@ -66,15 +66,21 @@ package final class SnapshotKeeper {
             for number in manifest.chunks.indices {
                 let file = "\(directory)/\(name)/chunk-\(number)"
                 let bytes = try disk { () throws(DiskError) in try fileSystem.exists(file) ? try readWhole(file) : [] }
-                try checked(file) { () throws(SnapshotError) in
-                    var assembler = SnapshotAssembler(manifest)
-                    try assembler.accept(bytes.rawSpan, number: number)
-                }
+                try check(bytes, asChunk: number, of: manifest, file)
             }
             return true
         } catch {
             guard case .damaged = error else { throw error }
             return false
+        }
+    }
+
+    private func check(
+        _ bytes: [UInt8], asChunk number: Int, of manifest: SnapshotManifest, _ file: String
+    ) throws(SnapshotKeeperError) {
+        try checked(file) { () throws(SnapshotError) in
+            var assembler = SnapshotAssembler(manifest)
+            try assembler.accept(bytes.rawSpan, number: number)
         }
     }
 
@@ -245,10 +251,7 @@ package final class SnapshotKeeper {
             walk.nextChunk += 1
             do throws(SnapshotKeeperError) {
                 let bytes = try disk { () throws(DiskError) in try readWhole(path) }
-                try checked(path) { () throws(SnapshotError) in
-                    var assembler = SnapshotAssembler(manifest)
-                    try assembler.accept(bytes.rawSpan, number: number)
-                }
+                try check(bytes, asChunk: number, of: manifest, path)
                 return SnapshotScrub.Step(byteCount: bytes.count)
             } catch {
                 // One damaged file condemns the snapshot; unless another has taken its place since the last step.

@@ -7,8 +7,9 @@ internal import Transport
 internal import Wire
 
 /// How a cluster begins. Nothing forms by itself: a node with an empty directory waits until `initialize` comes to one of
-/// them. That one asks every node of its list; all must answer, be empty and name the same list. Then it draws the
-/// cluster's identity and has every node make the founding record durable, itself last, before the first vote.
+/// them. That one asks every node of its list, waiting a moment for those that do not listen yet; all must answer, be
+/// empty and name the same list. Then it draws the cluster's identity and has every node make the founding record durable,
+/// itself last, before the first vote.
 ///
 /// A node that misses the record because its founder died half-way gets it from any member that has it: members offer it
 /// to whoever answers "no cluster" under the incarnation that the record names. Used on the event loop only.
@@ -28,6 +29,8 @@ final class Founding: FrameConnectionDelegate {
     /// One `initialize` under way.
     private struct Attempt {
         var connections: [Int: FrameConnection] = [:]
+        /// Why the node could not be reached so far.
+        var failures: [Int: ConnectFailure] = [:]
         var probes: [Int: FoundingProbeReply] = [:]
         var committed: Set<Int> = []
         var record: FoundingRecord?
@@ -36,6 +39,7 @@ final class Founding: FrameConnectionDelegate {
     }
 
     private static let timeout = Interval.seconds(4)
+    private static let redialPause = Interval.milliseconds(100)
 
     init(
         configuration: ServerConfiguration, incarnation: NodeID, context: TransportContext, logger: Logger,
@@ -90,7 +94,8 @@ final class Founding: FrameConnectionDelegate {
 
     private func commit(_ payload: RawSpan) -> FoundingOutcome {
         guard let record = try? FoundingRecord(decoding: payload) else { return .mismatch }
-        guard !isFounded else { return .notEmpty }
+        // A founder that has given its own record away does not take another's as well.
+        guard !isFounded, attempt?.record == nil else { return .notEmpty }
         if let refusal = FeatureLevels().refusal(of: record.featureLevel) {
             logger.error("\(refusal)")
             return .mismatch
@@ -147,12 +152,14 @@ final class Founding: FrameConnectionDelegate {
         }
         attempt?.probes[ownPosition] = FoundingProbeReply(
             isEmpty: true, node: incarnation, name: configuration.name, members: members)
-        for (position, founder) in configuration.cluster.enumerated() where position != ownPosition {
-            Dialer.connect(to: founder.address, timeout: .seconds(2), context: context, delegate: self) {
-                [weak self] result in self?.dialled(position, result)
-            }
-        }
+        for position in configuration.cluster.indices where position != ownPosition { dial(position) }
         goOn()
+    }
+
+    private func dial(_ position: Int) {
+        Dialer.connect(
+            to: configuration.cluster[position].address, timeout: .seconds(2), context: context, delegate: self
+        ) { [weak self] result in self?.dialled(position, result) }
     }
 
     private var ownPosition: Int { configuration.cluster.firstIndex { $0.name == configuration.name } ?? 0 }
@@ -161,11 +168,11 @@ final class Founding: FrameConnectionDelegate {
         let founder = configuration.cluster[position]
         switch result {
         case .failure(let failure):
-            finish(
-                .failure(
-                    ReplyError(
-                        .foundingRefused,
-                        "\(founder.name) (\(founder.address)) \(failure): all nodes of --cluster must run before `init`")))
+            // Nodes are started together with `init`, by scripts and by hand: one may need a moment more.
+            attempt?.failures[position] = failure
+            context.eventLoop.assumeIsolated().scheduleTask(in: .nanoseconds(Self.redialPause.nanoseconds)) { [weak self] in
+                self?.redial(position)
+            }
         case .success(let connection):
             guard attempt != nil else { return connection.close() }
             guard connection.maySpeak(forNode: founder.name) else {
@@ -178,6 +185,11 @@ final class Founding: FrameConnectionDelegate {
         }
     }
 
+    private func redial(_ position: Int) {
+        guard let attempt, attempt.failures[position] != nil, attempt.connections[position] == nil else { return }
+        dial(position)
+    }
+
     private func send(_ message: PeerMessage, payload: [UInt8] = [], to connection: FrameConnection) {
         var writer = ByteWriter()
         message.encode(payload: payload.rawSpan, into: &writer)
@@ -186,6 +198,9 @@ final class Founding: FrameConnectionDelegate {
 
     private func goOn() {
         guard let current = attempt, current.probes.count == configuration.cluster.count else { return }
+        guard !isFounded else {
+            return finish(.failure(ReplyError(.alreadyInitialized, "another `init` has just formed the cluster")))
+        }
         if let record = current.record {
             guard current.committed.count == configuration.cluster.count - 1 else { return }
             finish(found(record) ? .success(record.identity) : .failure(ReplyError(.foundingRefused, "disk failed")))
@@ -235,8 +250,14 @@ final class Founding: FrameConnectionDelegate {
         let silent = configuration.cluster.indices.filter {
             attempt.record == nil ? attempt.probes[$0] == nil : $0 != ownPosition && !attempt.committed.contains($0)
         }
-        let names = silent.map { configuration.cluster[$0].name }.joined(separator: ", ")
-        finish(.failure(ReplyError(.foundingRefused, "no answer from \(names) within \(Self.timeout)")))
+        let nodes = silent.map { position in
+            let founder = configuration.cluster[position]
+            let reason = attempt.connections[position] == nil ? attempt.failures[position].map { ": \($0)" } : nil
+            return "\(founder.name) (\(founder.address)\(reason ?? ""))"
+        }
+        let message = "no answer within \(Self.timeout) from \(nodes.joined(separator: ", "))"
+            + ": all nodes of --cluster must run before `init`"
+        finish(.failure(ReplyError(.foundingRefused, message)))
     }
 
     private func finish(_ result: Result<ClusterIdentity, ReplyError>) {

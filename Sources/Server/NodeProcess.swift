@@ -71,12 +71,13 @@ final class NodeProcess: @unchecked Sendable {
     func start() async throws {
         try await loop.submit { [self] in try prepare() }.get()
         try await listen(configuration.peerListen, for: .peer) { $0.peers! }
-        try await listen(configuration.clientListen, for: .client) { $0.clientPort! }
         if let address = configuration.httpListen {
             telemetry = try await TelemetryPort.start(on: address, configuration: configuration, logger: logger) {
                 [self] answer in inspect(answer)
             }
         }
+        // Last: whoever is answered here finds the others open.
+        try await listen(configuration.clientListen, for: .client) { $0.clientPort! }
         logger.notice(
             "listening",
             metadata: [

@@ -15,7 +15,7 @@ extension StoppedNode {
     /// - Throws: `OfflineError` where the directory cannot be looked at.
     package func scrub() throws -> OfflineScrubReport {
         var report = OfflineScrubReport()
-        let log = try readLog(in: LogIndex(1)...LogIndex(1 << 62)) { _ in report.entries += 1 }
+        let log = try readLog(in: LogIndex(1)...LogIndex(Limits.logNumberMax)) { _ in report.entries += 1 }
         report.damages += log.damages
         if try liveStatePath() != nil {
             let rows = try readRows(prefix: []) { _ in }

@@ -25,7 +25,7 @@ struct DebugLog: ParsableCommand {
     @Flag(help: "Print JSON.") var json = false
 
     mutating func validate() throws {
-        let bounds = 1...(UInt64(1) << 62)
+        let bounds = 1...Limits.logNumberMax
         for case let bound? in [from, to] where !bounds.contains(bound) {
             throw ValidationError("--from and --to are indexes of entries: 1 or more.")
         }
@@ -33,7 +33,7 @@ struct DebugLog: ParsableCommand {
     }
 
     func run() throws {
-        let range = LogIndex(from ?? 1)...LogIndex(to ?? 1 << 62)
+        let range = LogIndex(from ?? 1)...LogIndex(to ?? Limits.logNumberMax)
         try Offline.run {
             var output = LineBuffer()
             let report = try StoppedNode(directory).readLog(in: range) { entry in

@@ -20,6 +20,7 @@ final class LocalCluster {
     /// A node that ends at once, again and again, is not started in a tight loop.
     private static let restartPause = Duration.milliseconds(500)
     private static let readyTimeout = Duration.seconds(60)
+    private static let stragglerTimeout = Duration.seconds(10)
 
     private enum Event: Sendable {
         case ended(node: Int, processID: pid_t)
@@ -163,7 +164,8 @@ final class LocalCluster {
         }
     }
 
-    /// Forms the cluster if all nodes are empty, and returns when there is a leader with a quorum.
+    /// Forms the cluster if all nodes are empty, and returns when there is a leader with a quorum and every node answers;
+    /// when some do not for a while, the quorum is enough.
     private static func waitUntilReady(_ layout: LocalLayout) async throws {
         let options = ClusterClient.Options(endpoints: layout.endpoints, timeout: .seconds(5))
         try await ClusterClient.with(options) { client in
@@ -172,7 +174,8 @@ final class LocalCluster {
             while ContinuousClock.now - startedAt < readyTimeout {
                 let probes = await client.probe()
                 let report = StatusReport(probes)
-                if report.hasQuorum { return }
+                let waitsForAll = ContinuousClock.now - startedAt < stragglerTimeout
+                if report.hasQuorum, !waitsForAll || answers(probes).count == layout.nodes { return }
                 lastHeadline = report.headline
                 if isEmpty(probes, layout: layout) {
                     // Refused when a node is not ready after all, or has formed meanwhile: the next look tells.
@@ -186,8 +189,12 @@ final class LocalCluster {
 
     /// All nodes answer, and none belongs to a cluster.
     private static func isEmpty(_ probes: [StatusReport.Probe], layout: LocalLayout) -> Bool {
-        let replies = probes.compactMap { try? $0.answer.get() }
+        let replies = answers(probes)
         return replies.count == layout.nodes && replies.allSatisfy { $0.clusterID == nil }
+    }
+
+    private static func answers(_ probes: [StatusReport.Probe]) -> [NodeReport] {
+        probes.compactMap { try? $0.answer.get() }
     }
 
     // MARK: What a person or a script reads
@@ -210,7 +217,8 @@ final class LocalCluster {
     func readyText(seconds: Double) -> String {
         let command = CommandLine.arguments.first ?? "quorate"
         let endpoints = layout.isFoundByDefault ? "" : " --endpoints \(layout.endpoints.joined(separator: ","))"
-        let nodes = layout.nodes == 1 ? "1 node is" : "\(layout.nodes) nodes are"
+        let running = children.count { $0 != nil }
+        let nodes = running == 1 ? "1 node is" : "\(running) nodes are"
         var lines = ["\(nodes) up, with a leader (\((seconds * 100).rounded() / 100) s)"]
         for (member, child) in zip(layout.members, children) {
             let process = child.map { "pid \($0.processID)" } ?? "down"

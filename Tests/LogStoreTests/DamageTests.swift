@@ -220,7 +220,7 @@ import Testing
         }
         #expect(damage.file == disk.segments[0] && damage.offset == 4_096 + 152)
         #expect(damage.indexes == LogIndex(1)...LogIndex(1))
-        log.quarantine(damage.indexes!)
+        log.takeOut(damage)
         #expect(log.faultyRanges.first == damage.indexes)
         #expect(try log.repair(slab(1, payloadSize: 100)))
         for range in log.faultyRanges {
@@ -242,7 +242,7 @@ import Testing
             Issue.record("\(String(describing: error))")
             return
         }
-        log.quarantine(range)
+        log.takeOut(damage)
         let rest = try contents(log)
         #expect(rest.count == 60 - range.entryCount && range.lowerBound == LogIndex(2))
         #expect(try log.repair(slab(2, count: range.entryCount, payloadSize: 100)))

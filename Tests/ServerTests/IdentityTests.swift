@@ -83,6 +83,33 @@ extension ServerTests {
         }
 
         @Test(
+            "init names a node that does not run; it waits a moment for one that is still starting",
+            .timeLimit(.minutes(1)))
+        func initWaitsForNodes() async throws {
+            try await withCluster { cluster in
+                try await cluster.kill(cluster.names)
+                for name in cluster.names { try await cluster.wipe(name) }
+                for name in ["n1", "n2"] {
+                    try cluster.start(name)
+                    _ = try await eventually("\(name) answers") { try await cluster.status(name) }
+                }
+                let endpoints = ["--endpoints", cluster["n1"].client]
+                let refused = try await cluster.run(["init"] + endpoints)
+                #expect(refused.ending == .exited(1))
+                #expect(refused.errors.contains("n3 (\(cluster["n3"].peer): "), "\(refused.errors)")
+                #expect(!refused.errors.contains("n2"), "\(refused.errors)")
+
+                let (executable, directory) = (cluster.executable, cluster.directory)
+                async let formed = Command.run(executable, ["init"] + endpoints, in: directory)
+                try await Task.sleep(for: .seconds(1))
+                try cluster.start("n3")
+                let outcome = try await formed
+                #expect(outcome.ending == .exited(0), "\(outcome.errors)")
+                try await cluster.waitUntilWhole()
+            }
+        }
+
+        @Test(
             "a node of another cluster at a member's address neither votes nor serves",
             .timeLimit(.minutes(2)))
         func foreignPeerRefused() async throws {

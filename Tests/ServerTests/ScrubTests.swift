@@ -198,7 +198,9 @@ extension ServerTests {
                 try await eventually("the entry is there again") {
                     (try? LogFiles.find("value-150-", in: cluster[node].directory)) != nil
                 }
-                #expect(FileManager.default.fileExists(atPath: "\(cluster[node].directory)/scrub"))
+                try await eventually("the end of a pass is remembered") {
+                    FileManager.default.fileExists(atPath: "\(cluster[node].directory)/scrub")
+                }
                 let report = try await client.scrubReport(of: cluster[node].client)
                 #expect(report.state != .never)
                 await client.shutdown()

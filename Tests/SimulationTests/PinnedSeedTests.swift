@@ -16,11 +16,11 @@ struct PinnedSeedTests {
     }
 
     private static let pinned = [
-        Pinned(.limits, 10), Pinned(.membership, 31), Pinned(.releases, 1), Pinned(.releases, 11),
-        Pinned(.restore, 1), Pinned(.storage, 33), Pinned(.swarm, 8), Pinned(.swarm, 15),
+        Pinned(.releases, 26), Pinned(.restore, 29), Pinned(.swarm, 18), Pinned(.swarm, 21), Pinned(.swarm, 26),
+        Pinned(.swarm, 29),
     ]
     /// Where these are not enough, as many seeds of each of their profiles are tried.
-    private static let searchedMax: UInt64 = 12
+    private static let searchedMax: UInt64 = 40
 
     @Test("each kind of fault strikes in a pinned seed")
     func eachKindStrikes() async {
