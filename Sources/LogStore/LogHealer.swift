@@ -119,17 +119,20 @@ package final class LogHealer {
     }
 
     /// - Parameter voters: of the configuration that the peer names; nil when it names none.
+    /// - Returns: whether that configuration is newer than all before: its members are to be asked as well.
+    @discardableResult
     package func heard(
         _ known: KnownPromises, voters named: [NodeID]?, from peer: NodeID
-    ) throws(LogHealingError) {
-        guard verdict == .goesOn, !knowsPromises else { return }
+    ) throws(LogHealingError) -> Bool {
+        guard verdict == .goesOn, !knowsPromises else { return false }
         promises[peer] = known
+        let isNews = named?.isEmpty == false && known.configurationIndex > votersOf
         if let named, known.configurationIndex >= votersOf, !named.isEmpty {
             votersOf = known.configurationIndex
             voters = Set(named).subtracting([node])
             isOnlyVoter = voters.isEmpty
         }
-        guard !isOnlyVoter, voters.allSatisfy({ promises[$0] != nil }) else { return }
+        guard !isOnlyVoter, voters.allSatisfy({ promises[$0] != nil }) else { return isNews }
         let told = promises.values
         let term = told.reduce(log.hardState.currentTerm) { max($0, $1.currentTerm) }
         do throws(DiskError) {
@@ -140,6 +143,7 @@ package final class LogHealer {
         knowsPromises = true
         promised = told.reduce(promised) { max($0, $1.last) }
         review()
+        return isNews
     }
 
     // MARK: Answering

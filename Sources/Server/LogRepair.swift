@@ -26,7 +26,6 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     private let finished: (LogHealer.Verdict) -> Void
     private let failed: (NodeFailure) -> Void
     private var members: [Member] = []
-    private var membersOf = LogIndex.zero
     private var reachable: [NodeID] = []
     private var ticker: RepeatedTask?
     private var rounds = 0
@@ -140,8 +139,8 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
             case .promises: if let own = healer.ownPromises() { send(.promisesReply(own), to: peer) }
             case .promisesReply(let known):
                 let named = try? Membership(decoding: received.payload)
-                try healer.heard(known, voters: named.map { $0.incoming + $0.outgoing }, from: peer)
-                if let named { adopt(named, at: known.configurationIndex) }
+                let voters = named.map { $0.incoming + $0.outgoing }
+                if try healer.heard(known, voters: voters, from: peer), let named { adopt(named) }
             // Everything else waits until this node is whole.
             default: break
             }
@@ -154,9 +153,8 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
     }
 
     /// A later configuration than this node's disk names may have others in it, who are asked as well.
-    private func adopt(_ membership: Membership, at index: LogIndex) {
-        guard index > membersOf, ticker != nil else { return }
-        membersOf = index
+    private func adopt(_ membership: Membership) {
+        guard ticker != nil else { return }
         let known = Set(members.map(\.id))
         members += membership.members.filter { $0.id != node && !known.contains($0.id) }
         peers.setMembers(members)

@@ -42,6 +42,8 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     /// Damage in the log that somebody needed, until the node has stopped for it.
     private var readDamage: String?
     private var scrubTimer: ScrubSchedule
+    private var scrubNotBefore = Instant.zero
+    private static var stoppedScrubPause: Interval { .seconds(3_600) }
     private let fail: (NodeFailure) -> Void
 
     init(
@@ -205,7 +207,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
             compactThrough: replica.compactionFloor(isLogFull: isLogFull), time: wallClock(),
             reserve: configuration.diskReserveSize, lastApplied: replica.appliedThrough, flushes: replica.wantsFlush,
             letGo: replica.letGoThrough)
-        if scrubTimer.isDue(at: wallClock()) { turn { $0.scrubIsDue() } }
+        if now >= scrubNotBefore, scrubTimer.isDue(at: wallClock()) { turn { $0.scrubIsDue() } }
     }
 
     private func reviewCertificate() {
@@ -345,7 +347,11 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
                 "bytes": "\(report.byteCount)", "records": "\(report.recordCount)", "rows": "\(report.rowCount)",
                 "damages": "\(report.damageCount)",
             ])
-        guard report.state == .ended else { return }
+        guard report.state == .ended else {
+            // Whoever stopped it wants the disk for something else.
+            scrubNotBefore = Self.instant() + Self.stoppedScrubPause
+            return
+        }
         scrubTimer.ended(at: report.endedAt)
         storage.rememberScrub(report.endedAt)
     }

@@ -79,7 +79,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private enum StateJob: Sendable {
         case work(ApplyWork)
         case checkFlush(isWanted: Bool)
-        case scrubRows(LogIndex, Handover<Result<UncheckedBox<any StoredRows>, EngineError>>)
+        case scrubRows(LogIndex, Handover<Result<UncheckedBox<any StoredRows>?, EngineError>>)
         case scrubEngine(Handover<UncheckedBox<Home.StateEngineType>>)
         case endScrubPause
         case snapshotSource
@@ -513,11 +513,11 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 let engine = Handover<UncheckedBox<Home.StateEngineType>>()
                 stateThread?.add(.scrubEngine(engine))
                 if let engine = engine.take() { state.home.flushAhead(engine.value) }
-                let handover = Handover<Result<UncheckedBox<any StoredRows>, EngineError>>()
+                let handover = Handover<Result<UncheckedBox<any StoredRows>?, EngineError>>()
                 stateThread?.add(.scrubRows(index, handover))
                 if let rows = handover.take(within: Self.pauseMax) { return rows }
                 stateThread?.add(.endScrubPause)
-                return handover.take() ?? .failure(.io("the node is stopping"))
+                return handover.take() ?? .success(nil)
             },
             readSnapshots: { [self] scrub in
                 let handover = Handover<Scrub.Step>()
@@ -531,9 +531,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     /// How long a scrub waits for the revision that another node's rows are of.
     private static var pauseMax: DispatchTimeInterval { .seconds(2) }
 
-    private func openRows() -> Result<UncheckedBox<any StoredRows>, EngineError> {
+    private func openRows() -> Result<UncheckedBox<any StoredRows>?, EngineError> {
+        guard !state.isBroken else { return .success(nil) }
         do throws(EngineError) {
-            guard !state.isBroken else { throw .io("the state is damaged and is being rebuilt") }
             return .success(UncheckedBox(try state.home.openStored(state.machine.engine)))
         } catch {
             return .failure(error)

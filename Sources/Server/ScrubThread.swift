@@ -7,8 +7,9 @@ internal import Synchronization
 
 /// What a scrub needs of the threads that own what it reads.
 struct ScrubSource: Sendable {
-    /// On the apply thread, when the state is that of the revision: opens the rows to be read.
-    var openRows: @Sendable (LogIndex) -> Result<UncheckedBox<any StoredRows>, EngineError>
+    /// On the apply thread, when the state is that of the revision: opens the rows to be read; nil when there is nothing
+    /// to read now: the state is being rebuilt, or the node stops.
+    var openRows: @Sendable (LogIndex) -> Result<UncheckedBox<any StoredRows>?, EngineError>
     /// On the snapshot thread.
     var readSnapshots: @Sendable (UncheckedBox<Scrub>) -> Scrub.Step
     /// Rises when the state is replaced.
@@ -83,7 +84,8 @@ final class ScrubThread: Sendable {
                 areRowsOpen = true
                 generation = source.stateGeneration()
                 switch source.openRows(plan.digestAt) {
-                case .success(let rows): scrub.setRows(rows.value)
+                case .success(let rows?): scrub.setRows(rows.value)
+                case .success(nil): scrub.leaveRows()
                 case .failure(let error): step.findings = scrub.rowsFailed(error, file: source.stateFile())
                 }
             case .rows:

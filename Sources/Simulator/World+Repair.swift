@@ -14,7 +14,6 @@ final class SimRepair {
     let damaged: DamagedLog
     let healer: LogHealer
     var members: [NodeID]
-    var membersOf = LogIndex.zero
 
     init(_ damaged: DamagedLog, members: [NodeID]) {
         self.damaged = damaged
@@ -109,9 +108,8 @@ extension World {
             return try repair.healer.heard(answer, records: payload, from: peer.id)
         case .promisesReply(let known):
             let named = try? Membership(decoding: payload.rawSpan)
-            try repair.healer.heard(known, voters: named.map { $0.incoming + $0.outgoing }, from: peer.id)
-            if let named, known.configurationIndex > repair.membersOf {
-                repair.membersOf = known.configurationIndex
+            let voters = named.map { $0.incoming + $0.outgoing }
+            if try repair.healer.heard(known, voters: voters, from: peer.id), let named {
                 let own = nodes.first { $0.repair === repair }?.id
                 repair.members += named.members.map(\.id).filter { $0 != own && !repair.members.contains($0) }
             }

@@ -114,7 +114,8 @@ import Testing
         guard let question else {
             let known = KnownPromises(
                 currentTerm: peer.hardState.currentTerm, last: peer.last, configurationIndex: .zero)
-            return try healer.heard(known, voters: nil, from: id)
+            try healer.heard(known, voters: nil, from: id)
+            return
         }
         let basis = question.basis(committed: .zero) { peer.term(at: $0) }
         let slab = try basis == .nothing

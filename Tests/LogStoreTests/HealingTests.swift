@@ -78,6 +78,22 @@ import Testing
         #expect(first.verdict == .whole && second.verdict == .whole)
     }
 
+    @Test("a hole is filled from its middle by who has no more, and the rest by another")
+    func partsOfAHole() throws {
+        let (one, other) = (try log(), try log())
+        for index: UInt64 in 3...6 { try damage(index, on: one) }
+        for index: UInt64 in [3, 5] { try damage(index, on: other) }
+        let (first, second) = (try healer(one), try healer(other))
+        #expect(first.log.faultyRanges == [LogIndex(3)...LogIndex(6)])
+        for _ in 0..<10 { try ask(first, second, others[0]) }
+        #expect(first.log.faultyRanges == [LogIndex(3)...LogIndex(3), LogIndex(5)...LogIndex(5)])
+        let third = try healer(log())
+        for _ in 0..<10 { try ask(first, third, others[1]) }
+        #expect(first.verdict == .whole)
+        let (healed, _) = try open(one, settings: smallSettings(65_536))
+        #expect(try contents(healed) == entries(1...20).merging(entries(21...21, term: 2)) { $1 })
+    }
+
     @Test("nothing is taken from a log that is another one behind the hole, unless it is known to be committed")
     func anotherLog() throws {
         let disk = try log()
