@@ -155,8 +155,8 @@ struct BatchHeader: Hashable {
         let cut = try EntryID(decoding: &reader)
         truncateAfter = flags & Self.truncatesFlag != 0 ? cut : nil
         holdsConfiguration = flags & Self.configurationFlag != 0
-        term = Term(try reader.readBounded("term", in: 0...Limits.logNumberMax))
-        firstIndex = LogIndex(try reader.readBounded("index", in: 0...Limits.logNumberMax))
+        term = try reader.readTerm()
+        firstIndex = try reader.readLogIndex()
         lastTime = ClusterTime(nanoseconds: try reader.readUInt64())
         count = Int(try reader.readUInt32())
         recordsSize = Int(try reader.readUInt32())

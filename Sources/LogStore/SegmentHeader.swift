@@ -133,15 +133,15 @@ extension ByteReader {
 
 extension EntryID {
     init(decoding reader: inout ByteReader) throws(DecodeError) {
-        let term = Term(try reader.readBounded("term", in: 0...Limits.logNumberMax))
-        let index = LogIndex(try reader.readBounded("index", in: 0...Limits.logNumberMax))
+        let term = try reader.readTerm()
+        let index = try reader.readLogIndex()
         self.init(term: term, index: index)
     }
 }
 
 extension HardState {
     init(decoding reader: inout ByteReader) throws(DecodeError) {
-        let term = Term(try reader.readBounded("term", in: 0...Limits.logNumberMax))
+        let term = try reader.readTerm()
         let vote = try reader.readUInt64()
         self.init(currentTerm: term, votedFor: vote == 0 ? nil : NodeID(vote))
     }
