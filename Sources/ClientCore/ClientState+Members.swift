@@ -51,13 +51,18 @@ extension ClientState {
             askForMembersSoon(place)
         } else if reply.node.role == .leader {
             for other in nodes.indices {
-                nodes[other].isMember = known.contains { $0.clientAddress == nodes[other].address }
+                let node = nodes[other]
+                nodes[other].isMember = known.contains { $0.clientAddress == node.address }
+                // One whose name is not known may be a member that the caller knows by another address.
+                nodes[other].hasLeft =
+                    !nodes[other].isMember && node.name != nil && !known.contains { $0.name == node.name }
             }
             dropUnneeded()
         }
         for member in known {
             guard let found = makeNode(member.clientAddress) else { continue }
             nodes[found].isMember = true
+            nodes[found].hasLeft = false
             if nodes[found].name == nil { nodes[found].name = member.name }
         }
     }
@@ -73,9 +78,11 @@ extension ClientState {
             nodeOfConnection = nodeOfConnection.mapValues { $0 > place ? $0 - 1 : $0 }
             if let leader, leader > place { self.leader = leader - 1 }
             if rotation > place { rotation -= 1 }
+            if dialRotation > place { dialRotation -= 1 }
         }
         // A node is left: the one that answered has a connection.
         rotation %= nodes.count
+        dialRotation %= nodes.count
     }
 }
 

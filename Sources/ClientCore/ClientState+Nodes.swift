@@ -21,9 +21,9 @@ extension ClientState {
         if let leader, nodes[leader].isIdle, nodes[leader].retryAt <= now { connect(leader) }
         guard !hasHelper, nextConnectAt <= now else { return }
         for step in 0..<nodes.count {
-            let place = (rotation + step) % nodes.count
+            let place = (dialRotation + step) % nodes.count
             guard nodes[place].isIdle, nodes[place].retryAt <= now else { continue }
-            rotation = (place + 1) % nodes.count
+            dialRotation = (place + 1) % nodes.count
             connect(place)
             nextConnectAt = now + settings.connectStagger
             return
@@ -205,6 +205,7 @@ extension ClientState {
         nodeOfConnection[connection] = nil
         let outstanding = nodes[place].outstanding
         let wasLeaving = nodes[place].isLeaving
+        let wasUsable = nodes[place].isUsable
         nodes[place].link = .idle
         nodes[place].outstanding = [:]
         nodes[place].watchCount = 0
@@ -216,7 +217,10 @@ extension ClientState {
         nodes[place].failures += 1
         nodes[place].retryAt = now + backoff(afterFailures: wasLeaving ? 4 : nodes[place].failures)
         nextConnectAt = now
+        // Nobody was asked there if it never came to that.
+        let rotation = rotation
         turnAway(from: place)
+        if !wasUsable { self.rotation = rotation }
         if session?.connection == connection {
             session?.rewind(to: 0)
             session?.connection = nil

@@ -99,7 +99,7 @@ extension ClientState {
     /// No node that is known tells so old changes: the error of the one that goes back furthest.
     private func compactionEverywhere(_ watch: ClientWatch) -> ReplyError? {
         guard !watch.compactedAt.isEmpty else { return nil }
-        for node in nodes where node.isConfigured || node.isMember {
+        for node in nodes where (node.isConfigured || node.isMember) && !node.hasLeft {
             let hasRefused = watch.compactedAt.contains { $0.address == node.address }
             // One that cannot be reached is tried a few times.
             guard hasRefused || (!node.isUsable && node.failures >= 3) else { return nil }
@@ -111,7 +111,7 @@ extension ClientState {
 
     /// Nodes that a watch would like to ask, because those with a connection do not know enough.
     func isWantedForWatch(_ place: Int) -> Bool {
-        guard nodes[place].isConfigured || nodes[place].isMember else { return false }
+        guard nodes[place].isConfigured || nodes[place].isMember, !nodes[place].hasLeft else { return false }
         return unplaced.contains { id in
             guard let watch = watches[id], watch.hasRoom, !watch.compactedAt.isEmpty else { return false }
             return self.place(for: watch) == nil && !watch.compactedAt.contains { $0.address == nodes[place].address }

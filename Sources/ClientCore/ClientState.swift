@@ -37,6 +37,9 @@ package struct ClientState: Sendable {
     var leader: Int?
     /// Whose turn it is when nobody is known to lead.
     var rotation = 0
+    /// Whose turn it is to be dialled. Not the same: a node that is down is dialled again and again, and that is no
+    /// reason to ask the one after it again and again.
+    var dialRotation = 0
     var nextConnectAt = Instant.zero
     var nextConnection: UInt64 = 1
     var nextRequest: UInt64 = 1
@@ -80,6 +83,7 @@ package struct ClientState: Sendable {
             nodes.append(Node(address: address, isConfigured: true))
         }
         if !nodes.isEmpty { rotation = Int(random.next() % UInt64(nodes.count)) }
+        dialRotation = rotation
     }
 
     /// Any number of events may be given before `takeEffects`, which draws the consequences of all of them together.

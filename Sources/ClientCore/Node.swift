@@ -20,6 +20,8 @@ struct Node: Sendable {
     let isConfigured: Bool
     /// The cluster counts it among its members.
     var isMember = false
+    /// The leader has listed all members, and none of this name.
+    var hasLeft = false
     var name: String?
     var link = Link.idle
     /// Why it cannot be used; nil after a success.

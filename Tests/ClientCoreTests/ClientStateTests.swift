@@ -714,6 +714,30 @@ import Wire
         #expect(harness.sessions == [.connected])
     }
 
+    @Test("one node that is down, and dialled again and again, does not lead back to the same useless node each time")
+    func deadNodeAndUselessNode() throws {
+        for useless in ["n1:1", "n2:1", "n3:1"] {
+            for dead in ["n1:1", "n2:1", "n3:1"] where dead != useless {
+                var harness = Harness()
+                let call = harness.put("a", within: .seconds(60))
+                for _ in 0..<600 where !harness.isAnswered(call) {
+                    for node in harness.dialed where node.address != dead { harness.accept(node.address) }
+                    harness.refuseAll()
+                    for request in harness.take(.mutate) {
+                        if request.address == useless {
+                            let error = ReplyError(.unavailable, retryAfter: .milliseconds(200))
+                            harness.answer(request, revision: 0, error: error)
+                        } else {
+                            harness.answer(request, revision: 2)
+                        }
+                    }
+                    harness.wait(.milliseconds(20))
+                }
+                #expect(harness.isAnswered(call), "\(useless) is useless, \(dead) down")
+            }
+        }
+    }
+
     @Test("an answer to a keep-alive ends the suspension")
     func suspensionEnds() throws {
         var harness = connected()

@@ -141,6 +141,26 @@ import Wire
         #expect(told(&harness) == ["ended compacted"])
     }
 
+    @Test("one that has left the cluster is not waited for, although it runs on and was named by the caller")
+    func compactedAndOneHasLeft() {
+        var harness = Harness(endpoints: ["n1:1", "n2:1"])
+        harness.members = { Harness.status(of: $0, members: ["n1:1"]) }
+        watch(&harness, from: 5)
+        for _ in 0..<40 where harness.watchNews.isEmpty {
+            for node in harness.dialed { harness.accept(node.address, leader: "n1:1") }
+            for sent in harness.take(.watch) {
+                let code: ErrorCode = sent.address == "n1:1" ? .compacted : .unavailable
+                refuse(&harness, sent, ReplyError(code, currentRevision: LogIndex(9)))
+            }
+            harness.wait(.milliseconds(300))
+        }
+        guard case .ended(let failure)? = harness.watchNews.last?.news else {
+            Issue.record("\(harness.watchNews)")
+            return
+        }
+        #expect(failure.error.code == .compacted)
+    }
+
     @Test("credit is given back for what was read, and a new beginning waits until there is room")
     func credit() throws {
         var harness = Harness(endpoints: ["n1:1"])
