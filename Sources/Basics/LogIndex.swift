@@ -50,5 +50,11 @@ package struct EntryID: Hashable, Comparable, Sendable, CustomStringConvertible 
         (left.term.rawValue, left.index.rawValue) < (right.term.rawValue, right.index.rawValue)
     }
 
+    /// A log that ends with this entry does not hold `other`: one that holds an entry never ends before it in the order
+    /// above (Raft §5.4.1). A term that is not known is zero; then the indexes alone tell.
+    package func endsBefore(_ other: EntryID) -> Bool {
+        index < other.index || (term > .zero && self < other)
+    }
+
     package var description: String { "\(term)/\(index)" }
 }

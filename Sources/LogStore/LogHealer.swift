@@ -16,6 +16,7 @@ internal import Synchronization
 ///   that is committed is in his (a log is further than one that holds a committed entry only if it holds that, too), and
 ///   this node may let go of what is behind the hole: it *starts short*, bound by its promise (see Raft+Damage).
 /// - What he gives as committed contradicts what stands behind the hole: that was never committed, and goes the same way.
+/// - This node's own state holds what the missing entries did: then they are not needed here, and the log may begin later.
 /// - Nobody is there who has it. Then the node waits: what it has behind the hole may be the last copy.
 ///
 /// When the term and the vote are lost as well, every other voter is asked for his own. Whoever this node has voted for
@@ -29,6 +30,8 @@ package final class LogHealer {
         case goesOn
         /// Nothing is missing.
         case whole
+        /// What is missing is missed by nobody: the state has taken it in.
+        case behindState
         /// To be opened with what is left, under the promise of this entry.
         case short(promised: EntryID)
     }
@@ -38,6 +41,7 @@ package final class LogHealer {
     /// Whether term, vote and last entry are known.
     package private(set) var knowsPromises: Bool
     private let node: NodeID
+    private let applied: LogIndex
     /// The last entry that this node has promised.
     private var promised: EntryID
     private var asked = -1
@@ -58,9 +62,11 @@ package final class LogHealer {
     /// - Parameters:
     ///   - promised: what this node is bound by besides what its log says; zero for nothing.
     ///   - voters: the other members, as far as this node knows them.
+    ///   - applied: the state of this node holds everything through here, durably.
     package init(
-        _ log: SegmentedLog, node: NodeID, knowsPromises: Bool, promised: EntryID, voters: [NodeID]
+        _ log: SegmentedLog, node: NodeID, knowsPromises: Bool, promised: EntryID, voters: [NodeID], applied: LogIndex
     ) {
+        self.applied = applied
         self.log = log
         self.node = node
         self.knowsPromises = knowsPromises || Mutant.voteAfterLostHardState.isOn
@@ -178,6 +184,10 @@ package final class LogHealer {
         let ranges = log.faultyRanges
         if ranges.isEmpty {
             verdict = promises.isEmpty ? .whole : .short(promised: promised)
+        } else if !contradicted, promises.isEmpty, isVain(ranges), applied <= log.lastIndex,
+            ranges.allSatisfy({ $0.upperBound <= applied })
+        {
+            verdict = .behindState
         } else if contradicted || isVain(ranges) && answers.values.contains(where: { $0.isWhole && $0.last >= promised }) {
             verdict = .short(promised: promised)
         }
@@ -237,10 +247,24 @@ extension SegmentedLog {
         }
     }
 
+    /// Begins behind the last hole that the state covers, which has no need of what is before.
+    package func letGoOfHoles(through applied: EntryID) throws(DiskError) {
+        guard applied.index <= lastIndex,
+            let hole = faultyRanges.last(where: { $0.upperBound <= applied.index })
+        else { return }
+        let term = startIsKnown ? knownTerm(at: hole.upperBound) : nil
+        forget(through: term.map { EntryID(term: $0, index: hole.upperBound) } ?? applied)
+        // The segments that held nothing else need not be found damaged at the next start as well.
+        try compact(through: previous.index)
+    }
+
+    /// The header that names the entry before the first may have rotted.
+    private var startIsKnown: Bool { previous.index == .zero || previous.term > .zero }
+
     /// Lets go of everything from the first hole on; not to be done before the promise is kept elsewhere. What the state
     /// has taken in already needs no log, so a hole there only makes the log begin later.
     package func cutAtDamage(applied: EntryID) throws(DiskError) {
-        let startIsKnown = previous.index == .zero || previous.term > .zero
+        let startIsKnown = startIsKnown
         if applied.index < previous.index, !startIsKnown { return try reset(to: applied) }
         let isBehindState = faultyRanges.contains { $0.lowerBound <= applied.index } || !startIsKnown
         if isBehindState, applied.index <= lastIndex { forget(through: applied) }

@@ -31,14 +31,15 @@ package enum Input: Sendable {
     case snapshotInstalled(SnapshotPoint)
     /// That snapshot could not be fetched.
     case snapshotFailed(SnapshotPoint)
-    /// The state was replaced by one that ends at this entry of the log, which stays as it is. The entry is durable here.
-    case stateReplaced(EntryID)
+    /// The state was replaced by one that ends at an entry of the log, which stays as it is. The entry is durable here.
+    case stateReplaced(SnapshotPoint)
     /// The shell forbids or allows this node to campaign: quarantined state, disk below its reserve.
     case campaigningAllowed(Bool)
     /// The shell forbids this node to vote and to campaign while its log lacks what it once acknowledged.
     case votingAllowed(Bool)
-    /// `peer` says that its log ends here, before what it had acknowledged: what this leader knows of it holds no more.
-    case peerRegressed(NodeID, lastIndex: LogIndex)
+    /// `peer` says that its log ends here. Where that is before what it had acknowledged, what this leader knows of it
+    /// holds no more.
+    case peerSaysLast(NodeID, EntryID)
 }
 
 /// Names one `Ready.Persist`; rises by one with each.

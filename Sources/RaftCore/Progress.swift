@@ -96,9 +96,13 @@ struct Progress: Sendable {
         case .snapshot:
             return false
         }
-        // Who refuses what it has acknowledged would refuse it again at once: it is asked again with the heartbeats.
-        let isContradiction = previous <= matchIndex
-        becomeProbe(nextIndex: max(matchIndex.next, min(previous, shared.next)), isPaused: isContradiction)
+        guard previous > matchIndex else {
+            // It has lost what it had acknowledged, or this answer is an old one: in either case it must acknowledge
+            // anew, and is asked again with the heartbeats.
+            becomeRegressed(resumeAfter: min(previous.previous, shared), isPaused: true)
+            return true
+        }
+        becomeProbe(nextIndex: max(matchIndex.next, min(previous, shared.next)))
         return true
     }
 
@@ -109,11 +113,20 @@ struct Progress: Sendable {
         self.nextIndex = nextIndex
     }
 
+    /// What was on the connection before may be lost, and the peer's process another: a probe tells.
+    mutating func linkRestored() {
+        switch state {
+        case .probe: becomeProbe(nextIndex: nextIndex)
+        case .replicate: becomeProbe(nextIndex: matchIndex.next)
+        case .snapshot: break
+        }
+    }
+
     /// The peer has lost entries that it had acknowledged: begins anew, as with a peer of which nothing is known.
-    mutating func becomeRegressed(lastIndex: LogIndex) {
+    mutating func becomeRegressed(resumeAfter shared: LogIndex, isPaused: Bool = false) {
         matchIndex = .zero
         commitSent = .zero
-        becomeProbe(nextIndex: lastIndex.next)
+        becomeProbe(nextIndex: shared.next, isPaused: isPaused)
     }
 
     mutating func becomeSnapshot(now: Instant) {

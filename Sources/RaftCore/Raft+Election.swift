@@ -86,6 +86,10 @@ extension Raft {
             if follower.leader == peer { early?.deadline = .never }
         case .leader(let leader):
             guard let position = leader.position(of: peer) else { return }
+            // It may be another process by now, perhaps with less than it had: one append tells whether the logs agree
+            // still, and lets the peer believe what heartbeats say of the commit index.
+            leading.peers[position].linkRestored()
+            replicate(to: position)
             sendHeartbeat(to: position)
         case .preCandidate, .candidate: break
         }
@@ -123,6 +127,7 @@ extension Raft {
         invariant(term >= currentTerm, "term moved back: \(currentTerm) -> \(term)")
         if term > currentTerm {
             hardState = HardState(currentTerm: term, votedFor: nil)
+            agreed = .zero
             requirePersist()
             early?.tally = VoteTally()
         }
@@ -152,6 +157,7 @@ extension Raft {
     private mutating func becomeCandidate(isTransfer: Bool = false) {
         failForwardedReads()
         hardState = HardState(currentTerm: currentTerm.next, votedFor: id)
+        agreed = .zero
         role = .candidate(VoteTally())
         restartElectionTimer()
         if early != nil {

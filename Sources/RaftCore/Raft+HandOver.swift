@@ -32,14 +32,25 @@ extension Raft {
     }
 
     /// Heartbeats do not wait for the disk, so nobody else would notice that it is stuck. If others go on without this
-    /// disk, one of them should lead; if all disks are stuck, moving helps nobody.
+    /// disk, one of them should lead. So should one who has everything on his, where a majority without this node can be
+    /// reached: those who are behind may wait for entries that only this disk could give them. If all disks are stuck,
+    /// moving helps nobody.
     private mutating func checkDisk() {
         guard isDiskStalled else { return }
         let leader = leading
         let reachedByOthers = Quorum.reached(in: configuration) { voter in
             leader.position(of: voter).map { leader.peers[$0].matchIndex } ?? .zero
         }
-        guard let reachedByOthers, reachedByOthers > durableIndex else { return }
+        let othersHeardSince = Quorum.reached(in: configuration) { voter in
+            leader.position(of: voter).map { leader.peers[$0].lastHeard } ?? .zero
+        }
+        let hasSuccessor = leader.peers.contains { peer in
+            configuration.isVoter(peer.id) && peer.matchIndex == lastIndex
+                && clock - peer.lastHeard < settings.electionTimeoutMin
+        }
+        let isHeard = othersHeardSince.map { clock - $0 < settings.electionTimeoutMin } ?? false
+        let canOtherLead = hasSuccessor && isHeard && lastIndex > durableIndex
+        guard canOtherLead || reachedByOthers.map({ $0 > durableIndex }) ?? false else { return }
         handOver()
     }
 

@@ -20,12 +20,15 @@ extension Raft {
         }
     }
 
-    /// What is committed stays committed; the peer is counted again when it has acknowledged again.
-    mutating func peerRegressed(_ peer: NodeID, lastIndex peerLast: LogIndex) {
-        guard case .leader(let leader) = role, let position = leader.position(of: peer),
-            peerLast < leader.peers[position].matchIndex
-        else { return }
-        leading.peers[position].becomeRegressed(lastIndex: peerLast)
+    /// A peer tells where its log ends. One that holds an entry never ends before it, in the order of terms, then
+    /// indexes (Raft §5.4.1), so a leader sees whether it still has what it has acknowledged. What is committed stays
+    /// committed; the peer is counted again when it has acknowledged again.
+    mutating func peerSaysLast(_ peer: NodeID, _ peerLast: EntryID) {
+        guard case .leader(let leader) = role, let position = leader.position(of: peer) else { return }
+        let matchIndex = leader.peers[position].matchIndex
+        let match = EntryID(term: log.term(at: matchIndex) ?? .zero, index: matchIndex)
+        guard peerLast.endsBefore(match) else { return }
+        leading.peers[position].becomeRegressed(resumeAfter: min(peerLast.index, lastIndex))
         sendHeartbeat(to: position)
     }
 }

@@ -164,6 +164,7 @@ extension Raft {
     mutating func follow(_ append: AppendEntries, from leader: NodeID) {
         // What lies before this log is in the snapshot, hence committed, hence the same in every leader's log.
         guard append.lastIndex > log.base.index || append.previous.index == log.base.index else {
+            agreed = max(agreed, append.lastIndex)
             acknowledge(through: append.lastIndex, to: leader)
             return
         }
@@ -185,6 +186,7 @@ extension Raft {
             take(
                 append, from: conflict ?? late ?? max(first, lastIndex.next), truncating: conflict != nil || late != nil)
         }
+        agreed = max(agreed, append.lastIndex)
         leaderCommit = max(leaderCommit, min(append.leaderCommit, append.lastIndex))
         advanceFollowerCommit()
         acknowledge(through: append.lastIndex, to: leader)
@@ -232,9 +234,11 @@ extension Raft {
         sendAfterPersist(.appendEntriesResponse(response), to: leader)
     }
 
-    /// The leader sends no more than this node has acknowledged to it in this term, so no check of the log is needed.
+    /// The leader tells no more than this node has acknowledged to it in this term, and of that this process must know
+    /// itself. Otherwise: 1. n2 acknowledges entry 9 of term 3 to n1, which cuts what n2 had there before. 2. n2's old
+    /// directory is put back: entry 9 of term 2. 3. n1 has not noticed, and tells n2 that 9 is committed.
     mutating func follow(_ heartbeat: Heartbeat, from leader: NodeID) {
-        leaderCommit = max(leaderCommit, min(heartbeat.commitIndex, lastIndex))
+        leaderCommit = max(leaderCommit, min(heartbeat.commitIndex, agreed))
         advanceFollowerCommit()
         let response = HeartbeatResponse(term: currentTerm, readRound: heartbeat.readRound)
         send(.heartbeatResponse(response), to: leader)

@@ -126,10 +126,17 @@ extension Raft {
     /// A snapshot holds only what is committed, so `last` is, whatever this node has been told of the commit index; and
     /// what it holds is not handed out again. A state that ends below `lastApplied` changes nothing here: the shell
     /// applies again what it was handed.
-    mutating func stateReplaced(through last: EntryID) {
+    ///
+    /// Where the log begins behind the entry that made the members what they are, only a state tells who they are. So one
+    /// that has started without a state knows older ones until now, and must not have campaigned among those.
+    mutating func stateReplaced(by point: SnapshotPoint) {
+        let last = point.last
         invariant(log.term(at: last.index) == last.term, "a state through \(last), which is not in the log")
         invariant(last.index <= durableIndex, "a state through \(last), but the log is durable through \(durableIndex)")
         if let awaited = awaitedSnapshot, awaited.snapshot.last.index <= last.index { awaitedSnapshot = nil }
+        if point.configuration.index > configurations[0].index {
+            configurations = [point.configuration] + configurations.filter { $0.index > point.configuration.index }
+        }
         if last.index > commitIndex { setCommit(last.index) }
         applyIssued = max(applyIssued, last.index)
         lastApplied = max(lastApplied, last.index)

@@ -47,6 +47,9 @@ package struct Raft: Sendable {
     package internal(set) var commitIndex: LogIndex
     /// What leaders have said is committed and this log is known to hold; `commitIndex` follows as the disk allows.
     var leaderCommit: LogIndex
+    /// Through here this log is known to be the same as that of the leader of `currentTerm`: this process has accepted
+    /// an append of that term that ends there.
+    var agreed = LogIndex.zero
     package internal(set) var lastApplied: LogIndex
     /// End of the last range handed out in `Ready.apply`.
     var applyIssued: LogIndex
@@ -110,10 +113,10 @@ package struct Raft: Sendable {
         case .snapshotAvailable(let point): snapshotAvailable(point)
         case .snapshotInstalled(let point): snapshotInstalled(point)
         case .snapshotFailed(let point): snapshotFailed(point)
-        case .stateReplaced(let last): stateReplaced(through: last)
+        case .stateReplaced(let point): stateReplaced(by: point)
         case .campaigningAllowed(let isAllowed): setCampaigningAllowed(isAllowed)
         case .votingAllowed(let isAllowed): setVotingAllowed(isAllowed)
-        case .peerRegressed(let peer, let lastIndex): peerRegressed(peer, lastIndex: lastIndex)
+        case .peerSaysLast(let peer, let last): peerSaysLast(peer, last)
         }
         checkStepInvariants()
     }
@@ -224,6 +227,7 @@ package struct Raft: Sendable {
 extension Raft {
     package var currentTerm: Term { hardState.currentTerm }
     package var lastIndex: LogIndex { log.lastIndex }
+    package var last: EntryID { log.last }
     package var firstIndex: LogIndex { log.firstIndex }
     package func term(at index: LogIndex) -> Term? { log.term(at: index) }
 

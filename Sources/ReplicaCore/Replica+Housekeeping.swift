@@ -268,6 +268,16 @@ extension Replica {
         install(membership)
     }
 
+    /// What a state from a peer says of the members: news where this log begins behind the entry that made them so.
+    mutating func learn(_ membership: Membership, at index: LogIndex) {
+        guard index > membershipHistory[0].index else { return }
+        let later = membershipHistory.filter { $0.index > index }
+        guard !later.isEmpty else { return adopt(membership, at: index) }
+        membershipHistory = [(index, membership)] + later
+        pruneMembershipHistory()
+        linkToMembers()
+    }
+
     private mutating func install(_ membership: Membership) {
         self.membership = membership
         linkToMembers()

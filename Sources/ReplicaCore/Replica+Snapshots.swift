@@ -229,7 +229,8 @@ extension Replica {
             recentDigests.removeAll { $0.index > point.last.index }
             reviewApply()
             effects.notices.append(.stateRebuilt(through: point.last.index))
-            raft.step(.stateReplaced(point.last), now: now)
+            raft.step(.stateReplaced(point), now: now)
+            learn(membership, at: point.configuration.index)
             reviewCampaigning()
         }
         drainReady()

@@ -1,6 +1,7 @@
 package import Basics
 package import Disk
 package import LogStore
+internal import MetadataModel
 
 /// A log that a node cannot start from as it is, and what is kept of its promises until it can.
 package struct DamagedLog {
@@ -37,15 +38,17 @@ package struct DamagedLog {
         damages = inspection.report.damages
     }
 
-    package func healer(members: [NodeID]) -> LogHealer {
-        LogHealer(log, node: nodeID, knowsPromises: knowsPromises, promised: promised, voters: members)
+    package func healer(_ remains: DirectoryRemains) -> LogHealer {
+        LogHealer(
+            log, node: nodeID, knowsPromises: knowsPromises, promised: promised, voters: remains.others.map(\.id),
+            applied: remains.applied)
     }
 
     /// Durable before the node is opened by it.
     package func keep(_ verdict: LogHealer.Verdict) throws(DiskError) {
         switch verdict {
         case .goesOn: break
-        case .whole:
+        case .whole, .behindState:
             if !knowsPromises { try store(max(promised, log.last)) }
         case .short(let promised): try store(promised)
         }

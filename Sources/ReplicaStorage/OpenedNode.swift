@@ -9,6 +9,21 @@ package import ReplicaCore
 internal import Snapshots
 package import StateEngine
 
+/// What the log must hold for a node to start from it.
+package enum LogDemand: Hashable, Sendable {
+    /// All of it; the records that the state does not need are read only if verified.
+    case whole(isVerified: Bool)
+    /// Everything that the state lacks: holes before that are done without, and the log begins later.
+    case behindState
+    /// What is before the first hole that the state does not cover: the rest is given up. How this node is bound all the
+    /// same has been noted (`DamagedLog.keep`).
+    case short
+
+    /// What is to be let go has to be found first.
+    fileprivate var verifiesAll: Bool { self == .whole(isVerified: true) || self == .behindState }
+    fileprivate var acceptsDamage: Bool { self == .behindState || self == .short }
+}
+
 /// A data directory, opened: log, state and snapshots agree with each other, and `restored` is what the replica starts
 /// from.
 ///
@@ -27,14 +42,12 @@ package struct OpenedNode<Home: EngineHome> {
     package let damages: [String]
 
     /// - Parameters:
-    ///   - verifiesWholeLog: also what the state does not need any more.
-    ///   - startsShort: what damage has taken from the log is given up, together with what is behind it; how this node is
-    ///     bound all the same has been noted (`DamagedLog.keep`).
+    ///   - demand: throws `LogOpenError.damaged` where the log does not meet it.
     ///   - knownLevel: the highest feature level that this release knows.
     package init(
         fileSystem: any FileSystem, directory: String, identity: ClusterIdentity, node: NodeID,
-        founding: FoundingRecord, home: Home, logSettings: LogSettings, verifiesWholeLog: Bool = false,
-        startsShort: Bool = false, knownLevel: UInt32 = FeatureLevel.known
+        founding: FoundingRecord, home: Home, logSettings: LogSettings, demand: LogDemand = .whole(isVerified: false),
+        knownLevel: UInt32 = FeatureLevel.known
     ) throws {
         var notes: [String] = []
         let levels = FeatureLevels(known: knownLevel, founding: founding.featureLevel)
@@ -48,9 +61,9 @@ package struct OpenedNode<Home: EngineHome> {
         if let promise, !promise.isKnown { throw LogOpenError.damaged([promise.damage(in: logDirectory)]) }
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: logSettings,
-            verifyFrom: verifiesWholeLog ? .zero : appliedBefore.index.next, acceptingDamage: startsShort)
+            verifyFrom: demand.verifiesAll ? .zero : appliedBefore.index.next, acceptingDamage: demand.acceptsDamage)
         // The term of what is applied was on disk before that was: then the log has lost synced data.
-        if appliedBefore.term > log.hardState.currentTerm, !report.isNew, !startsShort {
+        if appliedBefore.term > log.hardState.currentTerm, !report.isNew, demand != .short {
             let lost = PromiseFile(last: max(appliedBefore, promise?.last ?? .zero), isKnown: false)
             try lost.store(in: logDirectory, on: fileSystem, salt: identity.salt, nodeID: node)
             throw LogOpenError.damaged([lost.damage(in: logDirectory, behind: appliedBefore)])
@@ -65,8 +78,15 @@ package struct OpenedNode<Home: EngineHome> {
         let state = try Self.completeState(
             found, home, node: node, levels, log, snapshots, founding, &notes, &damages)
         let applied = state.machine.applied.last
-        if startsShort {
-            if !log.faultyRanges.isEmpty { notes.append("entries \(log.faultyRanges) of the log are given up") }
+        let holes = log.faultyRanges.map { "\($0.lowerBound)-\($0.upperBound)" }.joined(separator: ", ")
+        switch demand {
+        case .whole: break
+        case .behindState:
+            try log.letGoOfHoles(through: applied)
+            guard log.faultyRanges.isEmpty else { throw LogOpenError.damaged(report.damages) }
+            if !holes.isEmpty { notes.append("entries \(holes) of the log, which the state holds, are done without") }
+        case .short:
+            if !holes.isEmpty { notes.append("entries \(holes) of the log are given up") }
             try log.cutAtDamage(applied: applied)
         }
         let needsState = applied.index < log.previous.index

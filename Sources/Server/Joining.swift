@@ -89,7 +89,7 @@ final class Joining: FrameConnectionDelegate, @unchecked Sendable {
         let hello = PeerHello(
             identity: nil, sender: incarnation, name: configuration.name, expectedReceiver: nil,
             peerAddress: configuration.peerAddress.description, clientAddress: configuration.clientAddress.description,
-            softwareVersion: Version.current, featureLevel: FeatureLevel.known, lastIndex: .zero,
+            softwareVersion: Version.current, featureLevel: FeatureLevel.known, last: .zero,
             configurationIndex: .zero)
         var writer = ByteWriter()
         PeerMessage.hello(hello).encode(into: &writer)

@@ -32,14 +32,14 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
 
     /// - Parameter finished: the log is whole, or there is a reason to go on without what is missing. The repair has ended.
     init(
-        _ damaged: DamagedLog, node: NodeID, identity: ClusterIdentity, peers: PeerConnections, members: [Member],
-        loop: any EventLoop, logger: Logger, finished: @escaping (LogHealer.Verdict) -> Void,
+        _ damaged: DamagedLog, _ remains: DirectoryRemains, node: NodeID, identity: ClusterIdentity,
+        peers: PeerConnections, loop: any EventLoop, logger: Logger, finished: @escaping (LogHealer.Verdict) -> Void,
         failed: @escaping (NodeFailure) -> Void
     ) {
         self.damaged = damaged
         self.node = node
-        healer = damaged.healer(members: members.map(\.id))
-        self.members = members
+        healer = damaged.healer(remains)
+        members = remains.others
         self.identity = identity
         self.peers = peers
         self.loop = loop
@@ -101,6 +101,10 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
                 logger.warning(
                     "nobody has the entries that are missing, and nobody needs them: starting without them",
                     metadata: ["missing": "\(damaged.log.faultyRanges)", "promised": "\(promised)"])
+            case .behindState:
+                logger.warning(
+                    "nobody has the entries that are missing, and the state of this node holds what they did",
+                    metadata: ["missing": "\(damaged.log.faultyRanges)"])
             case .whole, .goesOn: logger.notice("the log is whole again")
             }
             finished(healer.verdict)
@@ -111,13 +115,13 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
 
     // MARK: - PeerHandler
 
-    var ownHello: (ClusterIdentity, LogIndex) { (identity, damaged.log.lastIndex) }
+    var ownHello: (ClusterIdentity, EntryID) { (identity, damaged.log.last) }
     /// It cannot tell; its replica, and those that it asks, can.
     var featureLevel: UInt32 { FeatureLevel.first }
-    func acknowledged(by node: NodeID) -> LogIndex { .zero }
-    func peerSaysLastIndex(_ last: LogIndex, _ node: NodeID) {}
+    func acknowledged(by node: NodeID) -> EntryID { .zero }
+    func peerSaysLast(_ last: EntryID, _ node: NodeID) {}
     // It takes no part in elections anyhow; its replica is told on connections of its own.
-    func toldOfAcknowledgement(_ index: LogIndex, by node: NodeID) {}
+    func toldOfAcknowledgement(_ known: EntryID, by node: NodeID) {}
     func peerUp(_ node: NodeID) { reachable.append(node) }
     func peerDown(_ node: NodeID) {
         reachable.removeAll { $0 == node }

@@ -396,12 +396,12 @@ extension Node: PeerHandler {
     }
 
     var featureLevel: UInt32 { replica.featureLevel }
-    var ownHello: (ClusterIdentity, LogIndex) { (replica.identity, replica.raft.lastIndex) }
+    var ownHello: (ClusterIdentity, EntryID) { (replica.identity, replica.raft.last) }
 
-    func acknowledged(by node: NodeID) -> LogIndex { replica.acknowledged(by: node) }
-    func peerSaysLastIndex(_ last: LogIndex, _ node: NodeID) { turn { $0.peerSaysLastIndex(last, node) } }
-    func toldOfAcknowledgement(_ index: LogIndex, by node: NodeID) {
-        turn { $0.toldOfAcknowledgement(index, by: node) }
+    func acknowledged(by node: NodeID) -> EntryID { replica.acknowledged(by: node) }
+    func peerSaysLast(_ last: EntryID, _ node: NodeID) { turn { $0.peerSaysLast(last, node) } }
+    func toldOfAcknowledgement(_ known: EntryID, by node: NodeID) {
+        turn { $0.toldOfAcknowledgement(known, by: node) }
     }
     func peerUp(_ node: NodeID) { turn { $0.peerUp(node) } }
     func peerDown(_ node: NodeID) { turn { $0.peerDown(node) } }

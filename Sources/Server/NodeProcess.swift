@@ -195,10 +195,8 @@ final class NodeProcess: @unchecked Sendable {
         return own?.handed(to: member.id, settled: node?.settledMembership)?.encoded()
     }
 
-    /// - Parameters:
-    ///   - mayVerify: whether the whole log is verified where damage was found before: there may be more of it.
-    ///   - startsShort: what the log still lacks is given up.
-    private func startReplica(mayVerify: Bool = true, startsShort: Bool = false) throws {
+    /// - Parameter demand: nil: a whole log, all of it verified where damage was found before: there may be more of it.
+    private func startReplica(_ demand: LogDemand? = nil) throws {
         reminder?.cancel()
         joining?.stop()
         joining = nil
@@ -206,36 +204,50 @@ final class NodeProcess: @unchecked Sendable {
         guard let peers, let cluster = identity.cluster else { return }
         let founders = identity.foundingRecord
         let record = try FoundingRecord(decoding: founders.rawSpan)
-        let verifiesWholeLog = mayVerify && alarms.tellOfDamage
         do {
-            try startReplica(cluster, record, peers, verifiesWholeLog: verifiesWholeLog, startsShort: startsShort)
+            switch configuration.engine {
+            case .rocksdb: try startReplica(cluster, record, peers, rocksHome, demand)
+            case .memory: try startReplica(cluster, record, peers, MemoryHome(), demand)
+            }
         } catch LogOpenError.damaged(let damages) {
-            let others = try KnownMembers.others(
-                than: identity.incarnation, founding: record, configuration: configuration, fileSystem: fileSystem)
-            guard !others.isEmpty || verifiesWholeLog else { throw LogOpenError.damaged(damages) }
+            let remains =
+                switch configuration.engine {
+                case .rocksdb: try remains(of: record, rocksHome)
+                case .memory: try remains(of: record, MemoryHome())
+                }
+            // Nobody can give them back. If the state holds what they did, nobody has to.
+            let isAlone = remains.others.isEmpty
+            guard !isAlone || demand == nil else { throw LogOpenError.damaged(damages) }
             for damage in damages { logger.error("\(damage)") }
             alarms.raiseDamage(damages.map(\.description))
-            // Nobody can give them back; if the state holds what they did, nobody has to.
-            guard !others.isEmpty else { return try startReplica(mayVerify: false) }
-            try startRepair(cluster, others, peers)
+            if isAlone { try startReplica(.behindState) } else { try startRepair(cluster, remains, peers) }
         }
     }
 
+    private var rocksHome: RocksHome { RocksHome(directory: configuration.dataDirectory, fileSystem: fileSystem) }
+
+    private func remains(of record: FoundingRecord, _ home: some EngineHome) throws -> DirectoryRemains {
+        try DirectoryRemains(
+            fileSystem: fileSystem, directory: configuration.dataDirectory, founding: record,
+            node: identity.incarnation, home: home)
+    }
+
     /// Alone, a damaged log is a reason not to start; among others its entries come back from them.
-    private func startRepair(_ cluster: ClusterIdentity, _ others: [Member], _ peers: PeerConnections) throws {
+    private func startRepair(
+        _ cluster: ClusterIdentity, _ remains: DirectoryRemains, _ peers: PeerConnections
+    ) throws {
         let damaged = try DamagedLog(
             fileSystem: fileSystem, directory: configuration.dataDirectory, identity: cluster,
             node: identity.incarnation, settings: logSettings)
         let repairing = LogRepair(
-            damaged, node: identity.incarnation, identity: cluster, peers: peers, members: others, loop: loop,
-            logger: logger,
+            damaged, remains, node: identity.incarnation, identity: cluster, peers: peers, loop: loop, logger: logger,
             finished: { [unowned self] verdict in
                 repair = nil
                 do {
-                    if case .short = verdict {
-                        try startReplica(mayVerify: false, startsShort: true)
-                    } else {
-                        try startReplica()
+                    switch verdict {
+                    case .whole, .goesOn: try startReplica()
+                    case .behindState: try startReplica(.behindState)
+                    case .short: try startReplica(.short)
                     }
                 } catch {
                     logger.error("\(error)")
@@ -256,30 +268,15 @@ final class NodeProcess: @unchecked Sendable {
         return settings
     }
 
-    private func startReplica(
-        _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections, verifiesWholeLog: Bool,
-        startsShort: Bool
+    private func startReplica<Home: EngineHome>(
+        _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections, _ home: Home,
+        _ demand: LogDemand?
     ) throws {
-        let directory = configuration.dataDirectory
-        switch configuration.engine {
-        case .rocksdb:
-            let home = RocksHome(directory: directory, fileSystem: fileSystem)
-            node = try makeNode(home, cluster, record, peers, verifiesWholeLog, startsShort)
-        case .memory: node = try makeNode(
-                MemoryHome(), cluster, record, peers, verifiesWholeLog, startsShort)
-        }
-        node?.start()
-    }
-
-    private func makeNode<Home: EngineHome>(
-        _ home: Home, _ cluster: ClusterIdentity, _ record: FoundingRecord, _ peers: PeerConnections,
-        _ verifiesWholeLog: Bool, _ startsShort: Bool
-    ) throws -> any RunningNode {
         let directory = configuration.dataDirectory
         let opened = try OpenedNode(
             fileSystem: fileSystem, directory: directory, identity: cluster, node: identity.incarnation,
             founding: record, home: home, logSettings: logSettings,
-            verifiesWholeLog: verifiesWholeLog, startsShort: startsShort)
+            demand: demand ?? .whole(isVerified: alarms.tellOfDamage))
         for note in opened.notes { logger.notice("\(note)") }
         alarms.raiseDamage(opened.damages)
         var restored = opened.restored
@@ -305,7 +302,7 @@ final class NodeProcess: @unchecked Sendable {
         let lastScrub = (try? ScrubSchedule.load(from: directory, on: fileSystem)) ?? nil
         let schedule = ScrubSchedule(
             period: configuration.scrubPeriod, node: identity.incarnation, lastEnded: lastScrub, now: wallClock())
-        return Node(
+        let node = Node(
             replica: replica, storage: storage, peers: peers, security: security, loop: loop, logger: logger,
             configuration: configuration, scrubSchedule: schedule
         ) { [logger, exit] failure in
@@ -313,6 +310,8 @@ final class NodeProcess: @unchecked Sendable {
             logger.error("stopping: \(failure.message)")
             exit.finish(1)
         }
+        self.node = node
+        node.start()
     }
 
     // MARK: - Stop

@@ -9,7 +9,7 @@ internal import Wire
 /// What peers do, told to the node.
 protocol PeerHandler: AnyObject {
     /// Which cluster this node belongs to, and where its log ends.
-    var ownHello: (ClusterIdentity, LogIndex) { get }
+    var ownHello: (ClusterIdentity, EntryID) { get }
     /// Of the cluster.
     var featureLevel: UInt32 { get }
     /// Of the newest change of members that this node knows to be committed, and whether it can tell who was removed.
@@ -19,11 +19,11 @@ protocol PeerHandler: AnyObject {
     /// A member says that this node is none any more.
     func removedByPeer(_ name: String, message: String)
     /// How far a peer has acknowledged committed entries to this node, as far as that is remembered.
-    func acknowledged(by node: NodeID) -> LogIndex
+    func acknowledged(by node: NodeID) -> EntryID
     /// A peer's hello said where its log ends.
-    func peerSaysLastIndex(_ last: LogIndex, _ node: NodeID)
+    func peerSaysLast(_ last: EntryID, _ node: NodeID)
     /// A peer's answer to our hello said how far this node had acknowledged to it.
-    func toldOfAcknowledgement(_ index: LogIndex, by node: NodeID)
+    func toldOfAcknowledgement(_ known: EntryID, by node: NodeID)
     func peerUp(_ node: NodeID)
     func peerDown(_ node: NodeID)
     func peerInboundUp(_ node: NodeID)
@@ -172,11 +172,11 @@ final class PeerConnections: FrameConnectionDelegate {
 
     private func greet(_ member: Member, on connection: FrameConnection) {
         guard let handler else { return }
-        let (identity, lastIndex) = handler.ownHello
+        let (identity, last) = handler.ownHello
         let hello = PeerHello(
             identity: identity, sender: node, name: configuration.name, expectedReceiver: member.id,
             peerAddress: configuration.peerAddress.description, clientAddress: configuration.clientAddress.description,
-            softwareVersion: Version.current, featureLevel: FeatureLevel.known, lastIndex: lastIndex,
+            softwareVersion: Version.current, featureLevel: FeatureLevel.known, last: last,
             configurationIndex: handler.ownConfiguration.index)
         var writer = ByteWriter()
         PeerMessage.hello(hello).encode(into: &writer)
@@ -270,14 +270,14 @@ final class PeerConnections: FrameConnectionDelegate {
             onHelloWithoutCluster?(hello, connection)
             return
         }
-        let (identity, lastIndex) = handler.ownHello
+        let (identity, last) = handler.ownHello
         let mismatch = mismatch(of: connection, to: hello.name).map { (PeerRefusal.notMember, $0) }
         let refusal = mismatch ?? refusal(of: hello, identity: identity, handler)
         let reply = PeerHelloReply(
             refusal: refusal?.0, message: refusal?.1 ?? "",
             version: ProtocolVersion.chosen(from: hello.versions) ?? 0, identity: identity, node: node,
             name: configuration.name, clientAddress: configuration.clientAddress.description,
-            softwareVersion: Version.current, featureLevel: FeatureLevel.known, lastIndex: lastIndex,
+            softwareVersion: Version.current, featureLevel: FeatureLevel.known, lastIndex: last.index,
             acknowledgedByCaller: refusal == nil ? handler.acknowledged(by: hello.sender) : .zero)
         var writer = ByteWriter()
         PeerMessage.helloReply(reply).encode(into: &writer)
@@ -285,8 +285,12 @@ final class PeerConnections: FrameConnectionDelegate {
         guard let refusal else {
             connection.handshakeFinished(
                 frameSizeMax: configuration.peerFrameSizeMax, frameRateMin: Limits.peerFrameRateMin)
+            // It has one for sending: what is still to be read on an older one may be of a process that is no more.
+            let earlier = incoming.values.filter { $0.node == hello.sender }
             incoming[connection.id] = (hello.sender, connection)
-            handler.peerSaysLastIndex(hello.lastIndex, hello.sender)
+            for (_, connection) in earlier { connection.close() }
+            if !earlier.isEmpty { handler.peerInboundLost(hello.sender) }
+            handler.peerSaysLast(hello.last, hello.sender)
             handler.peerInboundUp(hello.sender)
             // Whoever can reach us can be reached: do not wait for the next attempt.
             dial(hello.sender)

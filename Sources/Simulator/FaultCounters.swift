@@ -37,6 +37,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
     /// had promised, damage that a read met, a node that was told of what it had forgotten.
     case logRepaired = "repair.log"
     case logCutShort = "repair.short"
+    case logBegunBehindState = "repair.behindState"
     case promisesAsked = "repair.promises"
     case damageRead = "repair.read"
     case regressionTold = "repair.regressed"
@@ -100,7 +101,9 @@ package enum FaultKind: String, CaseIterable, Sendable {
         case .add, .promote, .remove, .replace, .update, .snapshotInstalled: false
         case .duplicate, .moveNode, .unknownOutcome, .abandonSession, .watchCompacted, .retry, .generationChanged: false
         case .snapshotTaken, .scrubbed: false
-        case .faultRefused, .logRepaired, .logCutShort, .promisesAsked, .damageRead, .regressionTold, .logMended: false
+        case .faultRefused, .logRepaired, .logCutShort, .logBegunBehindState, .promisesAsked, .damageRead, .regressionTold,
+            .logMended:
+            false
         default: true
         }
     }

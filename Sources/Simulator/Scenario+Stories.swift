@@ -59,7 +59,7 @@ extension World {
         var hello = PeerHello(
             identity: identity, sender: other.id, name: other.name, expectedReceiver: node.id,
             peerAddress: other.peerAddress, clientAddress: other.clientAddress, softwareVersion: "sim",
-            featureLevel: node.featureLevel, lastIndex: process.replica.raft.lastIndex, configurationIndex: .zero)
+            featureLevel: node.featureLevel, last: process.replica.raft.last, configurationIndex: .zero)
         switch stranger {
         case .ofAnotherCluster: hello.identity?.id ^= 1
         case .ofAnotherGeneration: hello.identity?.generation += 1

@@ -193,7 +193,9 @@ extension World {
     var unrest: String {
         var parts: [String] = []
         for client in clients where !client.items.isEmpty {
-            parts.append("client \(client.number) waits for \(client.items.count)")
+            let oldest = client.items.min { $0.key.rawValue < $1.key.rawValue }
+            let called = oldest.map { "\($0.value.expectation), since \($0.value.operation.called / 1_000_000) ms" } ?? ""
+            parts.append("client \(client.number) waits for \(client.items.count): \(called.prefix(200))")
         }
         for node in nodes {
             guard let process = node.process else {

@@ -102,6 +102,13 @@ extension World {
         Self.holds(node.log, id) || Self.holds(node.boundBy, id)
     }
 
+    /// For people: who has it and who has not.
+    func holders(of id: EntryID) -> String {
+        nodes.filter(\.isInUse).map { node in
+            "\(node.name) \(holds(node, id) ? "has it" : "ends at \(node.log?.last.description ?? "nothing")")"
+        }.joined(separator: ", ")
+    }
+
     /// The same of an incarnation, wherever it is now.
     func holds(_ node: NodeID, _ id: EntryID) -> Bool {
         if let lost = lostLogs[node] { return Self.holds(lost, id) }
@@ -132,7 +139,7 @@ extension World {
             tell("\(node.name) is the first to apply \(id): \(oracle.entry(at: id.index)?.description ?? "")")
             // Leader Completeness rests on this: committed means on the disks of a majority.
             if settings.changesMembers {
-                if !isHeldByQuorum(id) { fail("\(node.name) applies \(id), which no quorum has on disk") }
+                if !isHeldByQuorum(id) { fail("\(node.name) applies \(id), which no quorum has on disk: \(holders(of: id))") }
                 continue
             }
             let copies = nodes.count { holds($0, id) }

@@ -30,7 +30,7 @@ extension World {
         guard let term = raft.term(at: raft.commitIndex) else { return }
         let entry = EntryID(term: term, index: raft.commitIndex)
         if settings.changesMembers {
-            if !isHeldByQuorum(entry) { fail("\(node.name) commits \(entry), which no quorum has on disk") }
+            if !isHeldByQuorum(entry) { fail("\(node.name) commits \(entry), which no quorum has on disk: \(holders(of: entry))") }
         } else {
             let copies = nodes.count { holds($0.id, entry) }
             if copies <= nodes.count / 2 { fail("\(node.name) commits \(entry), which is on \(copies) disks") }

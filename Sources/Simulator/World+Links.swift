@@ -117,7 +117,7 @@ extension World {
                 process.links.contains(where: { $0.connection === connection })
             else { return hangUp(connection, atCalled: false) }
             greet(
-                over: connection, from: node, identity: identity, receiver: id, last: process.replica.raft.lastIndex,
+                over: connection, from: node, identity: identity, receiver: id, last: process.replica.raft.last,
                 configuration: process.replica.knownConfigurationIndex)
         case .question: say(.foundingProbe([]), over: connection, toCalled: true)
         case .joining:
@@ -129,12 +129,12 @@ extension World {
 
     private func greet(
         over connection: SimConnection, from node: SimNode, identity: ClusterIdentity?, receiver: NodeID?,
-        last: LogIndex, configuration: LogIndex
+        last: EntryID, configuration: LogIndex
     ) {
         let hello = PeerHello(
             identity: identity, sender: node.id, name: node.name, expectedReceiver: receiver,
             peerAddress: node.peerAddress, clientAddress: node.clientAddress, softwareVersion: "sim",
-            featureLevel: node.featureLevel, lastIndex: last, configurationIndex: configuration)
+            featureLevel: node.featureLevel, last: last, configurationIndex: configuration)
         say(.hello(hello), over: connection, toCalled: true)
     }
 
@@ -288,9 +288,12 @@ extension World {
             if hello.identity != nil { tell("\(node.name) refuses \(hello.name): \(refusal.0) \(refusal.1)") }
             return hangUp(connection, atCalled: true)
         }
+        let earlier = process.heard.filter { $0.node == hello.sender }
         process.heard.append((hello.sender, connection))
+        for (_, connection) in earlier { hangUp(connection, atCalled: true) }
         turn(node) {
-            $0.peerSaysLastIndex(hello.lastIndex, hello.sender)
+            if !earlier.isEmpty { $0.peerInboundLost(hello.sender) }
+            $0.peerSaysLast(hello.last, hello.sender)
             $0.peerInboundUp(hello.sender)
         }
         // Whoever can reach this node can be reached: no waiting for the next attempt.

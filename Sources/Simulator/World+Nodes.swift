@@ -33,7 +33,7 @@ extension World {
         startReplica(node)
     }
 
-    func startReplica(_ node: SimNode, startsShort: Bool = false) {
+    func startReplica(_ node: SimNode, _ demand: LogDemand? = nil) {
         var logSettings = LogSettings()
         logSettings.segmentSize = settings.segmentSize
         let live = node.home.live
@@ -47,7 +47,7 @@ extension World {
                 try OpenedNode(
                     fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
                     founding: node.record ?? founding, home: node.home, logSettings: logSettings,
-                    verifiesWholeLog: node.wasDamaged, startsShort: startsShort, knownLevel: node.featureLevel)
+                    demand: demand ?? .whole(isVerified: node.wasDamaged), knownLevel: node.featureLevel)
             }
             guard !endedByCrash(node) else { return }
             for note in opened.notes { tell("\(node.name) \(note)") }
@@ -410,6 +410,11 @@ extension World {
         } catch {
             if let error = error as? MachineError, let outcome = try? process.state.broke(error) {
                 turn(node) { outcome.deliver(to: &$0) }
+            } else if isTooOld(node, error) {
+                // An older state took the place of a damaged one, and what raised the level is applied again.
+                tell("\(node.name) stops: \(error)")
+                stopProcess(of: node, losingPower: false)
+                schedule(.start(node: node.number), after: .milliseconds(500))
             } else {
                 fail("the state of \(node.name) cannot be kept: \(error)")
             }

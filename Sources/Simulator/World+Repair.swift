@@ -15,10 +15,10 @@ final class SimRepair {
     let healer: LogHealer
     var members: [NodeID]
 
-    init(_ damaged: DamagedLog, members: [NodeID]) {
+    init(_ damaged: DamagedLog, _ remains: DirectoryRemains) {
         self.damaged = damaged
-        self.members = members
-        healer = damaged.healer(members: members)
+        members = remains.others.map(\.id)
+        healer = damaged.healer(remains)
     }
 }
 
@@ -32,40 +32,27 @@ extension World {
         var logSettings = LogSettings()
         logSettings.segmentSize = settings.segmentSize
         do {
-            let members = try knownMembers(of: node)
-            guard !members.isEmpty else { return fail("\(node.name) is damaged and knows nobody: \(damages)") }
+            let remains = try DirectoryRemains(
+                fileSystem: node.disk, directory: Self.directory, founding: node.record ?? founding, node: node.id,
+                home: node.home)
+            guard !remains.others.isEmpty else { return fail("\(node.name) is damaged and knows nobody: \(damages)") }
             let damaged = try DamagedLog(
                 fileSystem: node.disk, directory: Self.directory, identity: identity, node: node.id,
                 settings: logSettings)
             counters.add(damaged.knowsPromises ? .logRepaired : .promisesAsked)
-            node.repair = SimRepair(damaged, members: members)
+            node.repair = SimRepair(damaged, remains)
         } catch {
             return refusedToStart(node, error)
         }
         schedule(.repairRound(node: node.number, life: node.life), after: .milliseconds(50))
     }
 
-    private func knownMembers(of node: SimNode) throws -> [NodeID] {
-        let log = try LogInspection(
-            fileSystem: node.disk, directory: "\(Self.directory)/log", salt: identity.salt, nodeID: node.id)
-        let snapshots = try SnapshotKeeper(fileSystem: node.disk, dataDirectory: Self.directory, cluster: identity)
-        let committed = [
-            try? snapshots.newest { _ in }?.members().stored,
-            try? StateKeeper(home: node.home, node: node.id).machine.membership,
-        ]
-        return KnownMembers.others(
-            than: node.id, founding: node.record ?? founding, committed: committed,
-            configurations: log.configurations
-        ).map(\.id)
-    }
-
     func repairRound(_ node: SimNode) {
         guard let repair = node.repair else { return }
-        schedule(.repairRound(node: node.number, life: node.life), after: .milliseconds(200))
         do {
             try askEveryone(node, repair)
-            guard repair.healer.verdict != .goesOn else { return }
-            try endRepair(of: node, repair)
+            guard repair.healer.verdict == .goesOn else { return try endRepair(of: node, repair) }
+            schedule(.repairRound(node: node.number, life: node.life), after: .milliseconds(200))
         } catch LogHealingError.disk(let error) {
             repairFailed(node, error)
         } catch let error as DiskError {
@@ -179,7 +166,10 @@ extension World {
             // Before the start: one that a crash interrupts may have cut the log already, and the next one finds that.
             node.boundBy = node.boundBy ?? node.log
             node.log = nil
-            startReplica(node, startsShort: true)
+            startReplica(node, .short)
+        case .behindState:
+            counters.add(.logBegunBehindState)
+            startReplica(node, .behindState)
         case .whole, .goesOn:
             checkRepaired(repair.damaged.log, of: node)
             startReplica(node)
@@ -215,10 +205,10 @@ extension World {
 extension World {
     /// What two nodes tell each other of their logs when one has called the other, where they do not greet in full.
     /// - Returns: how far the called one knows the caller to have acknowledged committed entries.
-    func greet(_ called: SimNode, from caller: SimNode) -> LogIndex {
-        guard let process = called.process, let last = caller.process?.replica.raft.lastIndex else { return .zero }
+    func greet(_ called: SimNode, from caller: SimNode) -> EntryID {
+        guard let process = called.process, let last = caller.process?.replica.raft.last else { return .zero }
         let known = process.replica.acknowledged(by: caller.id)
-        if last < known { turn(called) { $0.peerSaysLastIndex(last, caller.id) } }
+        turn(called) { $0.peerSaysLast(last, caller.id) }
         return known
     }
 }

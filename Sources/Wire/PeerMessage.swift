@@ -96,16 +96,16 @@ package struct PeerHello: Hashable, Sendable {
     package var clientAddress: String
     package var softwareVersion: String
     package var featureLevel: UInt32
-    /// Last durable entry of the caller's log. Peers remember what it has acknowledged to them: less than that means
-    /// that its disk has lost synced data.
-    package var lastIndex: LogIndex
+    /// Last entry of the caller's log. Peers remember what it has acknowledged to them: less than that means that its
+    /// disk has lost synced data.
+    package var last: EntryID
     /// Of the newest log entry that changed the members, as far as the caller knows that it is committed.
     package var configurationIndex: LogIndex
 
     package init(
         versions: ClosedRange<UInt16> = ProtocolVersion.supported, identity: ClusterIdentity?, sender: NodeID,
         name: String, expectedReceiver: NodeID?, peerAddress: String, clientAddress: String, softwareVersion: String,
-        featureLevel: UInt32, lastIndex: LogIndex, configurationIndex: LogIndex
+        featureLevel: UInt32, last: EntryID, configurationIndex: LogIndex
     ) {
         self.versions = versions
         self.identity = identity
@@ -116,7 +116,7 @@ package struct PeerHello: Hashable, Sendable {
         self.clientAddress = clientAddress
         self.softwareVersion = softwareVersion
         self.featureLevel = featureLevel
-        self.lastIndex = lastIndex
+        self.last = last
         self.configurationIndex = configurationIndex
     }
 }
@@ -156,13 +156,14 @@ package struct PeerHelloReply: Hashable, Sendable {
     package var softwareVersion: String
     package var featureLevel: UInt32
     package var lastIndex: LogIndex
-    /// The highest index that the caller's incarnation has acknowledged to this node.
-    package var acknowledgedByCaller: LogIndex
+    /// The last committed entry that the caller's incarnation has acknowledged to this node; its term is zero where this
+    /// node's log begins later.
+    package var acknowledgedByCaller: EntryID
 
     package init(
         refusal: PeerRefusal? = nil, message: String = "", version: UInt16, identity: ClusterIdentity?, node: NodeID,
         name: String, clientAddress: String, softwareVersion: String, featureLevel: UInt32, lastIndex: LogIndex,
-        acknowledgedByCaller: LogIndex
+        acknowledgedByCaller: EntryID
     ) {
         self.refusal = refusal
         self.message = message

@@ -158,8 +158,9 @@ extension PeerHello {
         writer.writeText(clientAddress)
         writer.writeText(softwareVersion)
         writer.write(featureLevel)
-        writer.write(lastIndex.rawValue)
+        writer.write(last.index.rawValue)
         writer.write(configurationIndex.rawValue)
+        writer.write(last.term.rawValue)
     }
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -173,8 +174,9 @@ extension PeerHello {
         clientAddress = try reader.readText()
         softwareVersion = try reader.readText()
         featureLevel = try reader.readUInt32()
-        lastIndex = try reader.readLogIndex()
+        let lastIndex = try reader.readLogIndex()
         configurationIndex = try reader.readLogIndex()
+        last = EntryID(term: try reader.readTermIfAny(), index: lastIndex)
     }
 }
 
@@ -190,7 +192,8 @@ extension PeerHelloReply {
         writer.writeText(softwareVersion)
         writer.write(featureLevel)
         writer.write(lastIndex.rawValue)
-        writer.write(acknowledgedByCaller.rawValue)
+        writer.write(acknowledgedByCaller.index.rawValue)
+        writer.write(acknowledgedByCaller.term.rawValue)
     }
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -206,7 +209,8 @@ extension PeerHelloReply {
         softwareVersion = try reader.readText()
         featureLevel = try reader.readUInt32()
         lastIndex = try reader.readLogIndex()
-        acknowledgedByCaller = try reader.readLogIndex()
+        let acknowledged = try reader.readLogIndex()
+        acknowledgedByCaller = EntryID(term: try reader.readTermIfAny(), index: acknowledged)
     }
 }
 
@@ -261,6 +265,10 @@ extension ByteWriter {
 }
 
 extension ByteReader {
+    /// Zero, "not known", from a node that does not tell it.
+    @_lifetime(self: copy self)
+    fileprivate mutating func readTermIfAny() throws(DecodeError) -> Term { isAtEnd ? .zero : try readTerm() }
+
     @_lifetime(self: copy self)
     fileprivate mutating func readFoundingMembers() throws(DecodeError) -> [FoundingMember] {
         let count = Int(try readUInt16())

@@ -81,7 +81,8 @@ import Testing
         let (log, report) = try open(disk, acceptingDamage: true)
         for (index, term) in try contents(log) where index <= Self.last { #expect(truth[index] == term, "\(what)") }
         let healer = LogHealer(
-            log, node: node, knowsPromises: report.promisesAreKnown, promised: .zero, voters: [NodeID(8), NodeID(9)])
+            log, node: node, knowsPromises: report.promisesAreKnown, promised: .zero, voters: [NodeID(8), NodeID(9)],
+            applied: .zero)
         for _ in 0..<60 where healer.verdict == .goesOn {
             let question = healer.nextQuestion()
             for other in [NodeID(8), NodeID(9)] { try answer(question, of: healer, by: peer, other) }
@@ -96,6 +97,9 @@ import Testing
             #expect(try contents(again) == truth, "\(what)")
             #expect(again.hardState == Self.hardState, "\(what)")
             return true
+        case .behindState:
+            Issue.record("\(what): there is no state")
+            return false
         case .short(let promised):
             // Bound by no less than it had promised, and not by its vote in a term that it may have voted in.
             #expect(promised >= EntryID(term: Term(3), index: LogIndex(Self.last)), "\(what)")

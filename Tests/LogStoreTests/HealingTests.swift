@@ -27,9 +27,11 @@ import Testing
         disk.names[path]!.bytes[try #require(start) + 300] ^= 1
     }
 
-    private func healer(_ disk: MemoryDisk) throws -> LogHealer {
+    private func healer(_ disk: MemoryDisk, applied: UInt64 = 0) throws -> LogHealer {
         let (log, report) = try open(disk, settings: smallSettings(65_536), acceptingDamage: true)
-        return LogHealer(log, node: node, knowsPromises: report.promisesAreKnown, promised: .zero, voters: others)
+        return LogHealer(
+            log, node: node, knowsPromises: report.promisesAreKnown, promised: .zero, voters: others,
+            applied: LogIndex(applied))
     }
 
     private func ask(_ one: LogHealer, _ other: LogHealer, _ id: NodeID) throws {
@@ -127,6 +129,22 @@ import Testing
             }
             let promised = EntryID(term: Term(2), index: LogIndex(21))
             #expect(healer.verdict == (isGivenUp ? .short(promised: promised) : .goesOn))
+        }
+    }
+
+    @Test("what nobody has and the own state holds is done without: the log begins behind it, and is whole")
+    func behindState() throws {
+        for (applied, isCovered) in [(UInt64(12), true), (11, false)] {
+            let disk = try log()
+            for index: UInt64 in [5, 12] { try damage(index, on: disk) }
+            let healer = try healer(disk, applied: applied)
+            for _ in 0..<100 { _ = healer.nextQuestion() }
+            #expect(healer.verdict == (isCovered ? .behindState : .goesOn))
+            guard isCovered else { continue }
+            try healer.log.letGoOfHoles(through: EntryID(term: Term(1), index: LogIndex(applied)))
+            #expect(healer.log.faultyRanges.isEmpty)
+            #expect(healer.log.previous == EntryID(term: Term(1), index: LogIndex(12)))
+            #expect(healer.log.last == EntryID(term: Term(2), index: LogIndex(21)))
         }
     }
 

@@ -150,6 +150,22 @@ import Testing
         #expect(cluster.leader == 2 || cluster.leader == 3)
     }
 
+    @Test("a leader whose disk is stuck hands over to one who has everything, although the third lags behind")
+    func stuckDiskWithOneSuccessor() {
+        var cluster = TestCluster(3)
+        cluster.campaign(1)
+        cluster.advance(milliseconds: 200)
+        // What the third lacks would have to be read from the stuck disk.
+        cluster.dropped = { packet in
+            if case .appendEntries = packet.message { packet.from == NodeID(1) && packet.to == NodeID(2) } else { false }
+        }
+        cluster[1].isDiskStalled = true
+        cluster.propose(1, count: 3)
+        cluster.advance(milliseconds: 10_000)
+        #expect(cluster.leader == 3)
+        #expect(cluster.raft(2).commitIndex == cluster.raft(3).lastIndex)
+    }
+
     @Test("entries that are only in memory do not make a candidate more up to date, and still bind its voters")
     func voteComparesPersistedLog() {
         var cluster = TestCluster(3)

@@ -463,12 +463,39 @@ import Testing
             hardState: HardState(currentTerm: Term(1), votedFor: nil), log: cluster[3].log.termRuns,
             lastApplied: LogIndex(1), configurations: [cluster[3].configuration(at: LogIndex(1))])
         var raft = Raft(id: NodeID(3), settings: RaftSettings(), restored: restored, seed: 1, now: .zero)
-        raft.step(.stateReplaced(last), now: .zero)
+        raft.step(
+            .stateReplaced(SnapshotPoint(last: last, configuration: cluster[3].configuration(at: last.index))), now: .zero)
         #expect(raft.lastApplied == last.index)
         #expect(raft.commitIndex == last.index)
         while let ready = raft.takeReady() { #expect(ready.apply == nil) }
         raft.step(.compacted(through: last.index), now: .zero)
         #expect(raft.firstIndex == last.index.next)
+    }
+
+    @Test("who has started without a state, with a log that begins behind the last change of members, learns of them with the state")
+    func replacedStateTellsMembers() {
+        var log = TermRuns(after: EntryID(term: Term(3), index: LogIndex(90)))
+        log.append(through: LogIndex(99), term: Term(3))
+        let founders = Configuration(incoming: [NodeID(1), NodeID(2), NodeID(3)])
+        var raft = Raft(
+            id: NodeID(1), settings: RaftSettings(),
+            restored: RestoredState(
+                hardState: HardState(currentTerm: Term(3), votedFor: nil), log: log, lastApplied: LogIndex(90),
+                configurations: [IndexedConfiguration(index: .zero, configuration: founders)]),
+            seed: 1, now: .zero)
+        let members = Configuration(incoming: [NodeID(1), NodeID(2), NodeID(3), NodeID(5)])
+        let point = SnapshotPoint(
+            last: EntryID(term: Term(3), index: LogIndex(95)),
+            configuration: IndexedConfiguration(index: LogIndex(79), configuration: members))
+        raft.step(.stateReplaced(point), now: .zero)
+        #expect(raft.configuration == members)
+        #expect(raft.configurationIndex == LogIndex(79))
+        // An older one changes nothing.
+        let older = SnapshotPoint(
+            last: EntryID(term: Term(3), index: LogIndex(96)),
+            configuration: IndexedConfiguration(index: LogIndex(56), configuration: founders))
+        raft.step(.stateReplaced(older), now: .zero)
+        #expect(raft.configuration == members)
     }
 
     @Test("a snapshot that cannot be fetched is offered again")

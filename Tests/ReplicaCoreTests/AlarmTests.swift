@@ -126,7 +126,7 @@ struct AlarmTests {
     @Test("a regression stands as active until the log has caught up")
     func regressed() {
         var rig = Rig(Self.three)
-        rig.turn { replica, _ in replica.toldOfAcknowledgement(LogIndex(9), by: NodeID(2)) }
+        rig.turn { replica, _ in replica.toldOfAcknowledgement(EntryID(term: .zero, index: LogIndex(9)), by: NodeID(2)) }
         #expect(names(rig) == ["regressed active"])
         let whileRegressed = refusal("regressed", &rig)
         #expect(whileRegressed == .alarmHolds)

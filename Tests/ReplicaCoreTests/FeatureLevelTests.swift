@@ -127,7 +127,7 @@ struct FeatureLevelTests {
                 identity: Rig.identity, node: NodeID(1), name: "n1", configuration: (.zero, true), featureLevel: 2)
             let hello = PeerHello(
                 identity: identity, sender: NodeID(8), name: "n8", expectedReceiver: nil, peerAddress: "p:8",
-                clientAddress: "c:8", softwareVersion: "0.0.9", featureLevel: level, lastIndex: .zero,
+                clientAddress: "c:8", softwareVersion: "0.0.9", featureLevel: level, last: .zero,
                 configurationIndex: .zero)
             return greeting.refusal(of: hello) { true }
         }

@@ -231,7 +231,7 @@ struct MembershipTests {
                 featureLevel: 1)
             let hello = PeerHello(
                 identity: Rig.identity, sender: NodeID(8), name: "n8", expectedReceiver: NodeID(1), peerAddress: "p:8",
-                clientAddress: "c:8", softwareVersion: "t", featureLevel: 1, lastIndex: .zero, configurationIndex: .zero)
+                clientAddress: "c:8", softwareVersion: "t", featureLevel: 1, last: .zero, configurationIndex: .zero)
             return greeting.refusal(of: hello) { false }?.0
         }
         let byMember = answer(rig.replica)

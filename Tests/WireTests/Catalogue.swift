@@ -345,20 +345,20 @@ enum Catalogue {
                     PeerHello(
                         identity: identity, sender: NodeID(0xA1), name: "n1", expectedReceiver: NodeID(0xA2),
                         peerAddress: "127.0.0.1:7500", clientAddress: "127.0.0.1:7400", softwareVersion: "0.1.0",
-                        featureLevel: 1, lastIndex: LogIndex(100), configurationIndex: LogIndex(90))), []
+                        featureLevel: 1, last: EntryID(term: Term(5), index: LogIndex(100)), configurationIndex: LogIndex(90))), []
             ),
             (
                 .hello(
                     PeerHello(
                         identity: nil, sender: NodeID(0xA1), name: "n1", expectedReceiver: nil, peerAddress: "a:1",
-                        clientAddress: "a:2", softwareVersion: "", featureLevel: 1, lastIndex: .zero, configurationIndex: .zero)), []
+                        clientAddress: "a:2", softwareVersion: "", featureLevel: 1, last: .zero, configurationIndex: .zero)), []
             ),
             (
                 .helloReply(
                     PeerHelloReply(
                         version: 1, identity: identity, node: NodeID(0xA2), name: "n2", clientAddress: "127.0.0.1:7401",
                         softwareVersion: "0.1.0", featureLevel: 1, lastIndex: LogIndex(98),
-                        acknowledgedByCaller: LogIndex(97))), []
+                        acknowledgedByCaller: EntryID(term: Term(5), index: LogIndex(97)))), []
             ),
             (
                 .helloReply(

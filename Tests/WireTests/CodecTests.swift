@@ -239,7 +239,13 @@ import Wire
     func truncationIsNoticed() throws {
         for (message, payload) in Catalogue.peer where payload.isEmpty {
             let (header, body) = try scan(Catalogue.encoded(message))
-            for size in 0..<body.count {
+            // A term that a greeting does not tell is not known.
+            let sizeOfOptional =
+                switch message {
+                case .hello, .helloReply: 8
+                default: 0
+                }
+            for size in 0..<body.count where size != body.count - sizeOfOptional {
                 #expect(throws: DecodeError.self, "\(message) cut to \(size)") {
                     try check(header, Array(body[..<size]))
                 }

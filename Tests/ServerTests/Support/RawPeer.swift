@@ -120,7 +120,7 @@ final class RawPeer: Sendable {
         let hello = PeerHello(
             identity: member.cluster, sender: member.incarnation, name: member.name, expectedReceiver: receiver,
             peerAddress: peerAddress, clientAddress: clientAddress, softwareVersion: "raw", featureLevel: FeatureLevel.known,
-            lastIndex: LogIndex(1_000), configurationIndex: .zero)
+            last: EntryID(term: .zero, index: LogIndex(1_000)), configurationIndex: .zero)
         var writer = ByteWriter()
         PeerMessage.hello(hello).encode(into: &writer)
         try socket.send(writer.takeBytes())
