@@ -83,7 +83,8 @@ package struct OpenedNode<Home: EngineHome> {
         case .whole: break
         case .behindState:
             try log.letGoOfHoles(through: applied)
-            guard log.faultyRanges.isEmpty else { throw LogOpenError.damaged(report.damages) }
+            // No state tells what this node has promised.
+            guard log.faultyRanges.isEmpty, report.promisesAreKnown else { throw LogOpenError.damaged(report.damages) }
             if !holes.isEmpty { notes.append("entries \(holes) of the log, which the state holds, are done without") }
         case .short:
             if !holes.isEmpty { notes.append("entries \(holes) of the log are given up") }
