@@ -22,16 +22,19 @@ let common: [SwiftSetting] = planted + [
     .enableUpcomingFeature("NonisolatedNonsendingByDefault"),
     .enableExperimentalFeature("Lifetimes"),
 ]
-let fuzzed: [SwiftSetting] = fuzzing.map { [.unsafeFlags($0)] } ?? []
+// OPTIMIZED=1: a debug build in which our own code is optimised, so that simulated worlds run several times as fast. All
+// checks stay: arithmetic, bounds, exclusive access and invariants do not depend on the build.
+let optimizing: [String]? = Context.environment["OPTIMIZED"] == "1" ? ["-O"] : nil
+let flagged: [SwiftSetting] = (fuzzing ?? optimizing).map { [.unsafeFlags($0)] } ?? []
 
 /// A function of its inputs: no clock, no chance, no IO, no tasks. Every unsafe expression is marked.
 func pure(_ name: String, _ rooms: [Target.Dependency], documents: [String] = []) -> Target {
-    .target(name: name, dependencies: rooms, exclude: documents, swiftSettings: common + [.strictMemorySafety()] + fuzzed)
+    .target(name: name, dependencies: rooms, exclude: documents, swiftSettings: common + [.strictMemorySafety()] + flagged)
 }
 
 /// May touch the world: disk, network, threads.
 func impure(_ name: String, _ rooms: [Target.Dependency], documents: [String] = []) -> Target {
-    .target(name: name, dependencies: rooms, exclude: documents, swiftSettings: common + fuzzed)
+    .target(name: name, dependencies: rooms, exclude: documents, swiftSettings: common + flagged)
 }
 
 func command(_ name: String, _ rooms: [Target.Dependency]) -> Target {
@@ -167,7 +170,7 @@ if let fuzzing {
             swiftSettings: common + [.unsafeFlags(fuzzing)], linkerSettings: [.unsafeFlags([fuzzing[0]])])
     }
     func part(_ name: String, _ rooms: [Target.Dependency]) -> Target {
-        .target(name: name, dependencies: rooms, path: "Fuzz/Rooms/\(name)", swiftSettings: common + fuzzed)
+        .target(name: name, dependencies: rooms, path: "Fuzz/Rooms/\(name)", swiftSettings: common + flagged)
     }
     let rooms: Set = [
         "CBasics", "Basics", "LogFormat", "RaftCore", "MetadataModel", "StateEngine", "MetadataMachine", "Wire",

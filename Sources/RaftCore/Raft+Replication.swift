@@ -238,7 +238,8 @@ extension Raft {
     /// itself. Otherwise: 1. n2 acknowledges entry 9 of term 3 to n1, which cuts what n2 had there before. 2. n2's old
     /// directory is put back: entry 9 of term 2. 3. n1 has not noticed, and tells n2 that 9 is committed.
     mutating func follow(_ heartbeat: Heartbeat, from leader: NodeID) {
-        leaderCommit = max(leaderCommit, min(heartbeat.commitIndex, agreed))
+        let known = Mutant.commitByHeartbeat.isOn ? heartbeat.commitIndex : min(heartbeat.commitIndex, agreed)
+        leaderCommit = max(leaderCommit, known)
         advanceFollowerCommit()
         let response = HeartbeatResponse(term: currentTerm, readRound: heartbeat.readRound)
         send(.heartbeatResponse(response), to: leader)

@@ -37,6 +37,8 @@ package struct Raft: Sendable {
     var drafts: [Draft] = []
     /// Handed to the shell and not reported back yet, oldest first.
     var unfinishedPersists: [UnfinishedPersist] = []
+    /// When the last of them was handed out.
+    var persistIssuedAt: Instant
     var lastTicket = PersistTicket(0)
 
     // MARK: Volatile state
@@ -74,6 +76,7 @@ package struct Raft: Sendable {
         self.clock = now
         self.hardState = restored.hardState
         self.durableHardState = restored.hardState
+        self.persistIssuedAt = now
         self.log = restored.log
         self.durableIndex = restored.log.lastIndex
         self.configurations = restored.configurations
@@ -190,6 +193,7 @@ package struct Raft: Sendable {
         lastTicket = PersistTicket(lastTicket.rawValue + 1)
         ready.persist?.ticket = lastTicket
         ready.persist?.hardState = hardState
+        persistIssuedAt = clock
         unfinishedPersists.append(
             UnfinishedPersist(ticket: lastTicket, logEnd: draft.logEnd, hardState: hardState, issuedAt: clock))
     }

@@ -24,7 +24,7 @@ import Testing
         return (files, size)
     }
 
-    @Test("each is found by a scrub, and never becomes a state", .timeLimit(.minutes(1)))
+    @Test("each is found by a scrub, and never becomes a state", .timeLimit(.minutes(5)))
     func everyByte() throws {
         let directory = "\(NSTemporaryDirectory())/quorate-scrubbed-\(UUID().uuidString)"
         try FileManager.default.createDirectory(

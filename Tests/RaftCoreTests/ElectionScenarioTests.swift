@@ -166,6 +166,42 @@ import Testing
         #expect(cluster.raft(2).commitIndex == cluster.raft(3).lastIndex)
     }
 
+    @Test("so does one whose disk is stuck while nothing is written, where somebody waits for what only it can read")
+    func stuckDiskOfIdleLeader() {
+        var cluster = TestCluster(3)
+        cluster.campaign(1)
+        cluster.dropped = { packet in
+            if case .appendEntries = packet.message { packet.from == NodeID(1) && packet.to == NodeID(2) } else { false }
+        }
+        cluster.propose(1, count: 3)
+        cluster.advance(milliseconds: 200)
+        #expect(cluster.raft(1).durableIndex == cluster.raft(3).lastIndex)
+        cluster[1].isDiskStalled = true
+        cluster.advance(milliseconds: 10_000)
+        #expect(cluster.leader == 3)
+        #expect(cluster.raft(2).commitIndex == cluster.raft(3).lastIndex)
+    }
+
+    @Test("a leader whose disk works is not moved by a follower that lags for long, and writes little for it")
+    func laggingFollowerOfIdleLeader() {
+        var cluster = TestCluster(3)
+        cluster.campaign(1)
+        cluster.dropped = { packet in
+            if case .appendEntries = packet.message { packet.from == NodeID(1) && packet.to == NodeID(2) } else { false }
+        }
+        cluster.propose(1, count: 3)
+        cluster.advance(milliseconds: 200)
+        let before = cluster[1].persistsFinished
+        cluster.advance(milliseconds: 10_000)
+        #expect(cluster.leader == 1)
+        #expect((1...5).contains(cluster[1].persistsFinished - before))
+        cluster.dropped = { _ in false }
+        cluster.advance(milliseconds: 2_000)
+        let settled = cluster[1].persistsFinished
+        cluster.advance(milliseconds: 10_000)
+        #expect(cluster[1].persistsFinished == settled)
+    }
+
     @Test("entries that are only in memory do not make a candidate more up to date, and still bind its voters")
     func voteComparesPersistedLog() {
         var cluster = TestCluster(3)

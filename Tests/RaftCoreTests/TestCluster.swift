@@ -77,6 +77,7 @@ struct TestNode: Sendable {
     var diskLog: EntryLog
     var diskHardState = HardState.initial
     var persistQueue: [PersistJob] = []
+    var persistsFinished = 0
 
     /// Everything applied since index 1, also what came by snapshot.
     var applied: [Entry] = []
@@ -275,6 +276,7 @@ struct TestCluster {
     mutating func finishPersist(_ position: Int) {
         guard nodes[position].isUp, !nodes[position].persistQueue.isEmpty else { return }
         let job = nodes[position].persistQueue.removeFirst()
+        nodes[position].persistsFinished += 1
         writeToDisk(job, position)
         for envelope in job.persist.thenSend { send(envelope, from: position) }
         step(position: position, .persisted(job.persist.ticket), entries: [])
