@@ -34,7 +34,8 @@ extension Raft {
     /// Heartbeats do not wait for the disk, so nobody else would notice that it is stuck. If others go on without this
     /// disk, one of them should lead. So should one who has everything on his, where a majority without this node can be
     /// reached: those who are behind may wait for what only this disk could give them. If all disks are stuck, moving
-    /// helps nobody.
+    /// helps nobody. The price: whether those who are behind wait for this disk or for their own cannot be told, and in
+    /// the second case nobody leads until one of these disks goes on.
     private mutating func checkDisk() {
         guard isDiskStalled else { return probeDisk() }
         let leader = leading
@@ -49,19 +50,23 @@ extension Raft {
                 && clock - peer.lastHeard < settings.electionTimeoutMin
         }
         let isHeard = othersHeardSince.map { clock - $0 < settings.electionTimeoutMin } ?? false
-        guard hasSuccessor && isHeard || reachedByOthers.map({ $0 > durableIndex }) ?? false else { return }
+        let canOtherLead = hasSuccessor && isHeard && lastIndex > durableIndex
+        guard canOtherLead || reachedByOthers.map({ $0 > durableIndex }) ?? false else { return }
         handOver()
     }
 
     /// Where nothing is written, only followers that lag wait for this disk: for a read of the log, or for a snapshot.
-    /// How long these may take is not known. A write of the term and the vote ends soon, or the disk is stuck.
+    /// How long these may take is not known. An entry is written soon, or the disk is stuck; and who has it on his own
+    /// disk by then can lead.
     private mutating func probeDisk() {
         let leader = leading
         let isAwaited = leader.peers.contains { peer in
             peer.matchIndex < lastIndex && clock - peer.lastHeard < settings.electionTimeoutMin
         }
-        guard isAwaited, clock - persistIssuedAt >= settings.diskStallTimeout else { return }
-        requirePersist()
+        guard isAwaited, leader.transfer == nil, campaigningAllowed,
+            clock - persistIssuedAt >= settings.diskStallTimeout
+        else { return }
+        appendGenerated(.noop)
     }
 
     mutating func setCampaigningAllowed(_ isAllowed: Bool) {

@@ -59,6 +59,15 @@ package struct OpenedNode<Home: EngineHome> {
         let promise = try PromiseFile.load(
             from: logDirectory, on: fileSystem, salt: identity.salt, nodeID: node)
         if let promise, !promise.isKnown { throw LogOpenError.damaged([promise.damage(in: logDirectory)]) }
+        if demand == .behindState {
+            // No state tells what this node has promised. Looked at first: opening seals the log, and a later start would take
+            // the seal for its word.
+            let inspection = try LogInspection(
+                fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node)
+            guard inspection.report.promisesAreKnown, appliedBefore.term <= inspection.currentTerm else {
+                throw LogOpenError.damaged(inspection.report.damages)
+            }
+        }
         let (log, report) = try SegmentedLog.open(
             fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node, settings: logSettings,
             verifyFrom: demand.verifiesAll ? .zero : appliedBefore.index.next, acceptingDamage: demand.acceptsDamage)
@@ -83,8 +92,7 @@ package struct OpenedNode<Home: EngineHome> {
         case .whole: break
         case .behindState:
             try log.letGoOfHoles(through: applied)
-            // No state tells what this node has promised.
-            guard log.faultyRanges.isEmpty, report.promisesAreKnown else { throw LogOpenError.damaged(report.damages) }
+            guard log.faultyRanges.isEmpty else { throw LogOpenError.damaged(report.damages) }
             if !holes.isEmpty { notes.append("entries \(holes) of the log, which the state holds, are done without") }
         case .short:
             if !holes.isEmpty { notes.append("entries \(holes) of the log are given up") }

@@ -232,7 +232,7 @@ final class NodeProcess: @unchecked Sendable {
             node: identity.incarnation, home: home)
     }
 
-    /// Alone, a damaged log is a reason not to start; among others its entries come back from them.
+    /// Among others, the entries of a damaged log come back from them.
     private func startRepair(
         _ cluster: ClusterIdentity, _ remains: DirectoryRemains, _ peers: PeerConnections
     ) throws {

@@ -35,13 +35,13 @@ enum Examination {
     }
 
     static func open<Home: EngineHome>(
-        _ path: String, _ record: FoundingRecord, _ home: Home
+        _ path: String, _ record: FoundingRecord, _ home: Home, _ demand: LogDemand = .whole(isVerified: false)
     ) throws -> OpenedNode<Home> {
         var settings = LogSettings()
         settings.segmentSize = 16_384
         return try OpenedNode(
             fileSystem: PosixFileSystem(), directory: path, identity: record.identity, node: TestNode.id,
-            founding: record, home: home, logSettings: settings)
+            founding: record, home: home, logSettings: settings, demand: demand)
     }
 
     private static func read<Home: EngineHome>(_ path: String, _ home: Home) throws -> Result {

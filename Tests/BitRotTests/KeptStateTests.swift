@@ -1,5 +1,7 @@
+import Basics
 import Disk
 import Foundation
+import LogStore
 import ReplicaCore
 import ReplicaStorage
 import Server
@@ -45,5 +47,25 @@ import Testing
         #expect(throws: EngineError.self) { try home.livePath() }
         try FileManager.default.createDirectory(atPath: "\(directory.path)/state-1", withIntermediateDirectories: false)
         #expect(try home.livePath() == "\(directory.path)/state-1")
+    }
+
+    /// Once a start sealed what was left of the log, and the next one took that for all that the node had promised.
+    @Test("a log that does not tell what an only node has promised stays as it is, however often the node starts")
+    func promisesAreLost() throws {
+        let directory = try NodeDirectory(isAlone: true) { RocksHome(directory: $0, fileSystem: PosixFileSystem()) }
+        let segments = try directory.files().filter { $0.hasPrefix("log/") && $0.hasSuffix(".segment") }
+        let newest = URL(filePath: "\(directory.path)/\(try #require(segments.last))")
+        let sound = try Data(contentsOf: newest)
+        var rotten = sound
+        for offset in stride(from: 17, to: rotten.count, by: 64) { rotten[offset] ^= 0x04 }
+        for damaged in [rotten, sound.prefix(sound.count / 2)] {
+            try damaged.write(to: newest)
+            for demand in [.whole(isVerified: false), .behindState, .whole(isVerified: true), .behindState] as [LogDemand] {
+                #expect(throws: LogOpenError.self, "\(demand)") { try directory.open(demand) }
+                #expect(try Data(contentsOf: newest) == damaged)
+            }
+        }
+        try sound.write(to: newest)
+        #expect(try directory.open().log.log.lastIndex == directory.content.last.index)
     }
 }
