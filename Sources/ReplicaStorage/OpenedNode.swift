@@ -60,8 +60,8 @@ package struct OpenedNode<Home: EngineHome> {
             from: logDirectory, on: fileSystem, salt: identity.salt, nodeID: node)
         if let promise, !promise.isKnown { throw LogOpenError.damaged([promise.damage(in: logDirectory)]) }
         if demand == .behindState {
-            // No state tells what this node has promised. Looked at first: opening seals the log, and a later start would take
-            // the seal for its word.
+            // No state tells what this node has promised. Looked at first: opening seals the log, and a later start would
+            // take the seal for its word.
             let inspection = try LogInspection(
                 fileSystem: fileSystem, directory: logDirectory, salt: identity.salt, nodeID: node)
             guard inspection.report.promisesAreKnown, appliedBefore.term <= inspection.currentTerm else {

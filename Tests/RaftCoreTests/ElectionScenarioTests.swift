@@ -150,15 +150,20 @@ import Testing
         #expect(cluster.leader == 2 || cluster.leader == 3)
     }
 
-    @Test("a leader whose disk is stuck hands over to one who has everything, although the third lags behind")
-    func stuckDiskWithOneSuccessor() {
+    /// The first leads, and the second gets no entries: what it lacks would have to be read from the first one's disk.
+    private static func clusterWithLaggard() -> TestCluster {
         var cluster = TestCluster(3)
         cluster.campaign(1)
         cluster.advance(milliseconds: 200)
-        // What the third lacks would have to be read from the stuck disk.
         cluster.dropped = { packet in
             if case .appendEntries = packet.message { packet.from == NodeID(1) && packet.to == NodeID(2) } else { false }
         }
+        return cluster
+    }
+
+    @Test("a leader whose disk is stuck hands over to one who has everything, although the third lags behind")
+    func stuckDiskWithOneSuccessor() {
+        var cluster = Self.clusterWithLaggard()
         cluster[1].isDiskStalled = true
         cluster.propose(1, count: 3)
         cluster.advance(milliseconds: 10_000)
@@ -168,11 +173,7 @@ import Testing
 
     @Test("so does one whose disk is stuck while nothing is written, where somebody waits for what only it can read")
     func stuckDiskOfIdleLeader() {
-        var cluster = TestCluster(3)
-        cluster.campaign(1)
-        cluster.dropped = { packet in
-            if case .appendEntries = packet.message { packet.from == NodeID(1) && packet.to == NodeID(2) } else { false }
-        }
+        var cluster = Self.clusterWithLaggard()
         cluster.propose(1, count: 3)
         cluster.advance(milliseconds: 200)
         #expect(cluster.raft(1).durableIndex == cluster.raft(3).lastIndex)
@@ -184,11 +185,7 @@ import Testing
 
     @Test("a leader whose disk works is not moved by a follower that lags for long, and writes little for it")
     func laggingFollowerOfIdleLeader() {
-        var cluster = TestCluster(3)
-        cluster.campaign(1)
-        cluster.dropped = { packet in
-            if case .appendEntries = packet.message { packet.from == NodeID(1) && packet.to == NodeID(2) } else { false }
-        }
+        var cluster = Self.clusterWithLaggard()
         cluster.propose(1, count: 3)
         cluster.advance(milliseconds: 200)
         let before = cluster[1].persistsFinished
