@@ -4,6 +4,9 @@ set -euo pipefail
 
 # Debian packages that the build links against, and what the scripts use.
 build_packages=(librocksdb-dev libzstd-dev)
+# Tests that compute for minutes run apart from the others: beside them some of those, which have a limit of time, would wait
+# for a processor until it is over.
+computing_tests='BitRotTests|EngineConformanceTests|LogStoreTests|MetadataMachineTests|SimulationTests'
 
 die() {
     echo "error: $*" >&2
