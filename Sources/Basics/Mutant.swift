@@ -28,6 +28,7 @@
         // Log and state on disk.
         case skipSync
         case skipDirectorySync
+        case trustPageCache
         case cutDamagedMiddle
         case applyBehindState
         case compactPastFlush

@@ -103,6 +103,8 @@ struct Recovery {
     private var suspects: [Suspect] = []
     /// The newest batch that some readable header calls synced.
     private var acknowledgedThrough: UInt64 = 0
+    /// Where the batches of the last segment stand that no header calls synced, in order.
+    private var unconfirmed: [(number: UInt64, offset: Int)] = []
 
     init(
         fileSystem: any FileSystem, directory: String, salt: UInt32, nodeID: NodeID, settings: LogSettings,
@@ -126,8 +128,9 @@ struct Recovery {
         for name in try stopping({ () throws(DiskError) in try fileSystem.list(directory) }) {
             let path = "\(directory)/\(name)"
             if name.hasPrefix(SpareSegments.prefix) {
-                let size = try stopping { () throws(DiskError) in try fileSystem.open(path, mode).size() }
-                let isUsable = size == settings.segmentSize
+                let file = try stopping { () throws(DiskError) in try fileSystem.open(path, mode) }
+                let size = try stopping { () throws(DiskError) in try file.size() }
+                let isUsable = size == settings.segmentSize ? try isReserved(file, size) : false
                 spares.adopt(name, size: size, isUsable: isUsable)
                 if !isUsable { obsolete.append(path) }
             } else if let segmentName = SegmentName(name) {
@@ -143,6 +146,18 @@ struct Recovery {
         if let start = segments.lastIndex(where: { $0.header?.startsLog == true }) {
             obsolete += segments[..<start].map { "\(directory)/\($0.name)" }
             segments.removeFirst(start)
+        }
+    }
+
+    /// Whether there is a block for each of its bytes: a copy of the directory may have holes where the file was empty.
+    private func isReserved(_ file: any File, _ size: Int) throws(RecoveryStop) -> Bool {
+        guard mode != .readOnly else { return true }
+        do throws(DiskError) {
+            try file.preallocate(size)
+            return true
+        } catch {
+            guard error.kind == .noSpace else { throw RecoveryStop(.disk(error)) }
+            return false
         }
     }
 
@@ -234,6 +249,7 @@ struct Recovery {
         state.table.beginSegment(found.segmentName.sequence)
         state.segment = position
         state.lastKind = nil
+        unconfirmed = []
     }
 
     /// Starts the log without the header of its first segment, at the first batch that can be read.
@@ -271,6 +287,7 @@ struct Recovery {
         }
         let header = found.header
         confirm(header.acknowledgedThrough)
+        unconfirmed.append((header.point.number, offset))
         let records = try checkRecords(of: header, in: position)
         switch records {
         case .sound(let configurations):
@@ -333,6 +350,7 @@ struct Recovery {
         if Mutant.cutDamagedMiddle.isOn { return }
         acknowledgedThrough = max(acknowledgedThrough, number)
         suspects.removeAll { $0.number <= acknowledgedThrough }
+        unconfirmed.removeAll { $0.number <= acknowledgedThrough }
     }
 
     private mutating func suspect(_ damage: LogDamage) {
@@ -458,17 +476,22 @@ struct Recovery {
     }
 
     /// What was read may be in the page cache only, if the process alone has crashed; from here on it counts as
-    /// promised.
+    /// promised. To sync it is not enough: where the last sync failed, the kernel takes its pages for written all the
+    /// same, and the next sync succeeds without writing them. So they are written again first.
     /// - Returns: the reserved size of the last segment.
     private mutating func makeEndDurable() throws(DiskError) -> Int {
         let scanner = segments[state.segment].scanner
         // Of a file that was cut short it is known by now; the seal must fit.
         let reserved = segments[state.segment].header.map { Int(clamping: $0.segmentSize) } ?? 0
         let capacity = max(scanner.size, state.offset + BatchHeader.size, min(reserved, Self.reservedMax))
-        if scanner.size < capacity { try scanner.file.preallocate(capacity) }
+        // Also where the size is right already: a copy of the directory may have holes.
+        try scanner.file.preallocate(capacity)
         let isBegun = try scanner.isBegun(state.point.number, at: state.offset)
         if report.tornTail == nil, isBegun { report.tornTail = unfinishedBatch(in: scanner) }
         if report.tornTail != nil { try scanner.eraseHeaders(from: state.offset) }
+        if let first = unconfirmed.first, first.offset < state.offset, !Mutant.trustPageCache.isOn {
+            try scanner.rewrite(first.offset..<state.offset)
+        }
         try scanner.file.sync()
         try fileSystem.syncDirectory(directory)
         try removeObsolete()

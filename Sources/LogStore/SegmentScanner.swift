@@ -93,6 +93,17 @@ final class SegmentScanner {
         window = []
     }
 
+    /// Writes once more what stands there.
+    func rewrite(_ range: Range<Int>) throws(DiskError) {
+        var offset = range.lowerBound
+        while offset < range.upperBound {
+            let bytes = try file.read(at: offset, count: min(Self.chunkSize, range.upperBound - offset))
+            guard !bytes.isEmpty else { return }
+            try file.write([bytes], at: offset)
+            offset += bytes.count
+        }
+    }
+
     /// Reads block by block where the whole cannot be read; a block that cannot is given as zeros and remembered.
     private func readAroundErrors(at offset: Int, count: Int) throws(DiskError) -> [UInt8] {
         if let bytes = try readIfPossible(at: offset, count: count) { return bytes }

@@ -6,7 +6,8 @@ package import Disk
 /// A file has the bytes that a process sees and those that are on the platter; what was written since the last sync is
 /// in sectors of 512 bytes, each of which a power loss keeps or drops by itself. Names are the same: a create, rename
 /// or remove since the last sync of the directory may or may not have happened. A killed process loses nothing, because
-/// the operating system lives on.
+/// the operating system lives on. A sync that fails leaves sectors of chance on the platter and takes all of them for
+/// written, as Linux does: they are read back until the power fails, and no later sync writes them.
 package final class SimDisk: FileSystem, @unchecked Sendable {
     // `@unchecked`: a world runs on one thread.
 
@@ -17,6 +18,8 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
         var durable: [UInt8] = []
         /// Sectors written since the last sync.
         var dirty: Set<Int> = []
+        /// A sync has failed: what a process sees may not be on the platter although no sector is dirty.
+        var hasFailedSync = false
     }
 
     private enum NameChange {
@@ -90,7 +93,8 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
     package func processEnded() { fuse = nil }
 
     private func dropSectors(of node: Node) {
-        guard !node.dirty.isEmpty || node.bytes.count != node.durable.count else { return }
+        guard !node.dirty.isEmpty || node.hasFailedSync || node.bytes.count != node.durable.count else { return }
+        node.hasFailedSync = false
         var dropped = 0
         var kept = 0
         var platter = node.durable
@@ -328,7 +332,17 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
     }
 
     fileprivate func countWriteError() { faults.writeErrors += 1 }
-    fileprivate func countSyncError() { faults.syncErrors += 1 }
+
+    fileprivate func syncFailed(_ node: Node) {
+        faults.syncErrors += 1
+        for sector in node.dirty.sorted() where chance.happens(percent: 50) {
+            let start = sector * Self.sectorSize
+            let end = min(start + Self.sectorSize, min(node.bytes.count, node.durable.count))
+            if start < end { node.durable.replaceSubrange(start..<end, with: node.bytes[start..<end]) }
+        }
+        node.dirty = []
+        node.hasFailedSync = true
+    }
     fileprivate func countNoSpace() { faults.noSpace += 1 }
 }
 
@@ -390,7 +404,7 @@ private final class SimFile: File, @unchecked Sendable {
         try disk.burn(.sync, path)
         if disk.failsNextSync {
             disk.failsNextSync = false
-            disk.countSyncError()
+            disk.syncFailed(node)
             throw DiskError(.io, .sync, path: path, reason: "injected error")
         }
         resizeDurable()

@@ -240,6 +240,28 @@ import Testing
         #expect(disk.effectCount == effects)
     }
 
+    @Test("What a failed sync has left in the page cache is written again before the log opened anew counts on it")
+    func failedSyncThenRestart() throws {
+        for seed in 1...20 as ClosedRange<UInt64> {
+            let disk = MemoryDisk()
+            let (log, _) = try open(disk)
+            try log.append([task(slab(1, count: 3), term: 2)])
+            disk.failsNextSync = true
+            #expect(throws: DiskError.self) {
+                try log.append([task(slab(4, payloadSize: 3_000), term: 3, vote: 5), task(slab(5), term: 3, vote: 5)])
+            }
+            // The machine goes on: the process that starts again sees all of it, and promises it.
+            let (again, _) = try open(disk)
+            #expect(again.lastIndex == LogIndex(5))
+            #expect(again.hardState == HardState(currentTerm: Term(3), votedFor: NodeID(5)))
+            var survival = SplitMix64(seed: seed)
+            let (last, report) = try open(disk.crashed(&survival))
+            #expect(last.lastIndex == LogIndex(5), "seed \(seed)")
+            #expect(last.hardState == again.hardState, "seed \(seed)")
+            #expect(report.damages.isEmpty && report.tornTail == nil, "seed \(seed)")
+        }
+    }
+
     @Test("The next segment can be reserved ahead, so that rolling reserves nothing")
     func prepared() throws {
         let disk = MemoryDisk()

@@ -13,6 +13,8 @@ final class MemoryDisk: FileSystem, @unchecked Sendable {
     final class Node {
         var bytes: [UInt8] = []
         var durable: [UInt8] = []
+        /// Sectors of 512 bytes that the next sync writes.
+        var dirty: Set<Int> = []
     }
 
     enum NameChange {
@@ -31,6 +33,8 @@ final class MemoryDisk: FileSystem, @unchecked Sendable {
     var effectsLeft: Int?
     var effectCount = 0
     var isDead = false
+    /// The next sync fails as Linux lets it: its pages stay readable, and no later sync writes them.
+    var failsNextSync = false
     /// Bytes of files that cannot be read.
     var badSectors: [String: Range<Int>] = [:]
 
@@ -169,6 +173,7 @@ final class MemoryFile: File, @unchecked Sendable {
             let end = position + piece.count
             if end > node.bytes.count { node.bytes += [UInt8](repeating: 0, count: end - node.bytes.count) }
             node.bytes.replaceSubrange(position..<end, with: piece)
+            if position < end { node.dirty.formUnion(position / 512...(end - 1) / 512) }
             position = end
         }
     }
@@ -185,7 +190,18 @@ final class MemoryFile: File, @unchecked Sendable {
     func sync() throws(DiskError) {
         try disk.effect(.sync, path)
         disk.syncCount += 1
-        node.durable = node.bytes
+        let dirty = node.dirty
+        node.dirty = []
+        if disk.failsNextSync {
+            disk.failsNextSync = false
+            throw DiskError(.io, .sync, path: path, reason: "Input/output error")
+        }
+        let grown = node.bytes.count - node.durable.count
+        if grown < 0 { node.durable.removeLast(-grown) } else { node.durable += [UInt8](repeating: 0, count: grown) }
+        for sector in dirty where sector * 512 < node.bytes.count {
+            let range = sector * 512..<min((sector + 1) * 512, node.bytes.count)
+            node.durable.replaceSubrange(range, with: node.bytes[range])
+        }
     }
 
     func truncate(to size: Int) throws(DiskError) {
