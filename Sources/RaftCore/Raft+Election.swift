@@ -101,6 +101,8 @@ extension Raft {
         guard mayCampaign else { return }
         switch role {
         case .follower:
+            // Grants that were given hours apart are no majority.
+            early?.tally = VoteTally()
             early?.tally.record(true, from: id)
             askPreVote()
             if early?.tally.outcome(in: configuration) == .won { becomeCandidate() }

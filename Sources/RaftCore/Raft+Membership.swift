@@ -36,9 +36,12 @@ extension Raft {
             leader.position(of: member).map { leader.peers[$0] }
                 ?? Progress(id: member, nextIndex: lastIndex.next, now: clock)
         }
-        if let target = leader.transfer?.target, !configuration.configuration.isVoter(target) {
-            leading.transfer = nil
+        if let transfer = leader.transfer, !configuration.configuration.isVoter(transfer.target) {
+            // Whoever must not lead goes on leaving, to somebody else or to nobody.
+            leading.transfer = transfer.stepsDownAtDeadline ? transfer : nil
+            if let target = mostUpToDateVoter { leading.transfer?.target = target }
         }
+        reviewReadRound()
     }
 
     /// Keeps the one in force at `commitIndex` and those that may still be taken back.

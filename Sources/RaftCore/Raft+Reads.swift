@@ -68,6 +68,11 @@ extension Raft {
             !round.confirmedBy.contains(peer)
         else { return }
         leading.reads.underWay?.confirmedBy.append(peer)
+        reviewReadRound()
+    }
+
+    /// Other members are asked from now on. Whom the round has waited for may be none of them any more.
+    mutating func reviewReadRound() {
         if let round = leading.reads.underWay, isConfirmed(round) { finishReadRound() }
     }
 

@@ -41,7 +41,7 @@ struct Leader: Sendable {
 
 /// Leadership on its way to `target` (thesis §3.10).
 struct Transfer: Sendable {
-    let target: NodeID
+    var target: NodeID
     /// After this the transfer is abandoned.
     let deadline: Instant
     /// The leader must not go on even if the target does not take over: its disk is stuck, or the shell forbids it.

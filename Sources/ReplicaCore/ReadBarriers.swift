@@ -76,6 +76,15 @@ struct ReadBarriers: ~Copyable {
         return expired
     }
 
+    mutating func takeAll() -> [QueryBatch] {
+        var all = asked.map(\.batch) + waiting.map(\.batch)
+        if isGathering { all.append(gathering) }
+        asked = []
+        waiting = []
+        gathering = QueryBatch()
+        return all
+    }
+
     var nextDeadline: Instant {
         min(asked.map(\.deadline).min() ?? .never, waiting.map(\.deadline).min() ?? .never)
     }

@@ -205,6 +205,9 @@ extension Replica {
         isQuarantined = true
         quarantineCause = cause
         endWatches { _ in ReplyError(.quarantined, "this node does not trust its state any more: watch at another one") }
+        for batch in barriers.takeAll() {
+            refuse(batch, ReplyError(.quarantined, "this node does not trust its state any more: read at another one"))
+        }
         snapshots.askForStateAt = now
         reviewCampaigning()
     }

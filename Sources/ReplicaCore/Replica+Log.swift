@@ -22,6 +22,8 @@ extension Replica {
     /// What gathers while a sync is under way becomes the next slab; group commit needs no timer. While leadership is being
     /// handed over, or too much is uncommitted, what has come waits: either this goes on, or the next leader is named.
     mutating func closeSlabIfLogIsFree() {
+        // Of an earlier reign: none of it is logged, so it is not to wait for a disk that may be stuck.
+        if let term = openSlab?.term, !raft.isLeader || term != raft.currentTerm { return closeSlab() }
         guard !raft.isLeader || raft.canPropose else { return }
         if !isLogBusy, queuedWrites.isEmpty { closeSlab() }
     }
@@ -202,8 +204,8 @@ extension Replica {
         case .feed: logReadForWatches(read, slabs: slabs)
         case .apply:
             isReadingForApply = false
-            // A state that was replaced meanwhile goes on elsewhere.
-            guard !isQuarantined, applyFed < applyTarget, read.range.lowerBound == applyFed.next else { return }
+            // A state that is replaced meanwhile goes on elsewhere.
+            guard !isStateReplaced, applyFed < applyTarget, read.range.lowerBound == applyFed.next else { return }
             invariant(slabs.first?.firstIndex == applyFed.next, "entry \(applyFed.next) is not in the log")
             handToApply(slabs.compactMap { $0.slice(applyFed.next...applyTarget) })
         case .peer(let id):
@@ -223,9 +225,14 @@ extension Replica {
 
     // MARK: - Feeding the apply thread
 
+    /// A state that is wrong or missing is not built upon, and one that a snapshot is just taking the place of may be the
+    /// snapshot's already: entries wait.
+    private var isStateReplaced: Bool {
+        isQuarantined || snapshots.fetch.map { $0.isInstalling && $0.resetsLog } ?? false
+    }
+
     mutating func feedApply() {
-        // A state that is wrong or missing is not built upon; entries wait until it is rebuilt.
-        while !isQuarantined, applyFed < applyTarget, appliesInFlight < settings.appliesInFlightMax, !isReadingForApply {
+        while !isStateReplaced, applyFed < applyTarget, appliesInFlight < settings.appliesInFlightMax, !isReadingForApply {
             let range = applyFed.next...applyTarget
             guard let slabs = tail.slabs(in: range, byteCountMax: 4 * Limits.slabSizeMax) else {
                 isReadingForApply = true
@@ -247,8 +254,9 @@ extension Replica {
         if hub.isActive { effects.apply.append(.feed(slabs, range: range, isLive: true)) }
     }
 
-    /// What is applied here is durable here too, so nothing at or below it is still being written.
+    /// What is still being written must be kept. What is only not applied yet is read back from disk, where a state that is
+    /// late, or is being rebuilt, leaves more of it than memory should hold.
     mutating func evictTail() {
-        tail.evict(byteCountMax: settings.tailSizeMax, neededAfter: appliedIndex)
+        tail.evict(byteCountMax: settings.tailSizeMax, neededAfter: raft.durableIndex)
     }
 }

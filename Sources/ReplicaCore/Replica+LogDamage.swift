@@ -80,6 +80,8 @@ extension Replica {
     /// The state holds what these entries did, durably: the log may begin behind them, as after a compaction. Followers
     /// that need them get a snapshot, and watches begin later.
     private mutating func letGoOfLog() {
+        // The state that is to come has to reach the log.
+        guard !isQuarantined else { return }
         let floor = min(durableApplied, raft.lastApplied)
         for range in mending.letGo(through: floor) {
             effects.notices.append(.logLetGo(range))

@@ -36,7 +36,9 @@ extension Replica {
         guard let built = snapshots.built,
             wantsNewest ? built.last.index >= piece.last.index : piece.last == built.last
         else {
-            offerSnapshot()
+            // Whoever asks for one that is gone is offered another by the leader. Made at his word, it would take the place of
+            // one that somebody else is fetching.
+            if wantsNewest { offerSnapshot() }
             return sendPiece(piece, bytes: [], to: peer)
         }
         effects.snapshot.append(.loadPiece(SnapshotPiece(last: built.last, chunk: piece.chunk), for: peer))
@@ -102,7 +104,9 @@ extension Replica {
         }
         guard isQuarantined, now >= snapshots.askForStateAt else { return }
         snapshots.askForStateAt = now + SnapshotTransfer.retryInterval
-        guard snapshots.fetch == nil, let giver = raft.leader ?? nextGiver(), giver != id else { return }
+        // A leader whose state is wrong leads on where nobody else can.
+        let leader = raft.isLeader ? nil : raft.leader
+        guard snapshots.fetch == nil, let giver = leader ?? nextGiver() else { return }
         // Any snapshot will do that the log kept here goes on from.
         let nowhere = SnapshotPoint(
             last: EntryID(term: .zero, index: raft.firstIndex.previous),
@@ -201,6 +205,12 @@ extension Replica {
     ) {
         guard let fetch = snapshots.fetch else { return }
         snapshots.fetch = nil
+        guard fetch.resetsLog || raft.term(at: point.last.index) == point.last.term else {
+            // A compaction was under way when the state was found wrong. A newer state is asked for.
+            effects.notices.append(
+                .snapshotFailed(reason: "the log begins behind the snapshot at \(point.last) that was installed"))
+            return
+        }
         effects.notices.append(.snapshotInstalled(last: point.last))
         if fetch.resetsLog { mending.forgetAll() }
         stateReplaced(at: point.last.index)

@@ -17,17 +17,41 @@ package enum DiskLevel: Hashable, Sendable {
     }
 }
 
-/// What becomes of leading and writing when disks fill up. A member below its reserve leaves leading to one that is not;
+/// What becomes of leading and writing when disks fill up. A leader below its reserve hands over to a member that is not;
 /// writes go on while a majority has space, because an entry needs no more; below that only what frees space is
 /// admitted, and members lead all the same, so that reads and deletes go on.
+///
+/// Space never keeps a member from campaigning: those that have some may lack entries that only the others can give them.
 extension Replica {
-    var mayCampaign: Bool { !isQuarantined && !isStopping && !isRemoved && (!isDiskLow || !anotherVoterHasSpace) }
+    var mayCampaign: Bool { !isQuarantined && !isStopping && !isRemoved }
 
     /// To be called when a disk, a report, a link or the members have changed.
     mutating func reviewSpace() {
         spaceShortage = findSpaceShortage()
-        reviewCampaigning()
+        handOverForSpace()
     }
+
+    /// Nothing is proposed meanwhile, so a target that does not take over is not asked again for a while.
+    private mutating func handOverForSpace() {
+        guard isDiskLow, raft.isLeader, !raft.isTransferring, now >= nextHandOverForSpace, let target = successorWithSpace
+        else { return }
+        nextHandOverForSpace = now + settings.raft.electionTimeoutMax * 10
+        raft.step(.transferRequested(to: target), now: now)
+        drainReady()
+    }
+
+    /// A connected voter whose disk has space, and which has nearly everything that is in the log.
+    private var successorWithSpace: NodeID? {
+        raft.peers.first { peer in
+            guard peer.isActive, raft.configuration.isVoter(peer.id), let position = links.position(of: peer.id),
+                links[position].isUp, links[position].report?.state == .ok
+            else { return false }
+            return raft.lastIndex.distance(after: peer.matchIndex) <= Self.catchUpMax
+        }?.id
+    }
+
+    /// Entries that a successor catches up with well before the hand-over is given up.
+    private static var catchUpMax: Int { 4_096 }
 
     /// To be called when anything has changed that `mayCampaign` looks at.
     mutating func reviewCampaigning() {
@@ -35,14 +59,6 @@ extension Replica {
         guard isAllowed != raft.campaigningAllowed else { return }
         raft.step(.campaigningAllowed(isAllowed), now: now)
         drainReady()
-    }
-
-    /// Of those that are connected: whoever is not cannot lead either.
-    private var anotherVoterHasSpace: Bool {
-        raft.configuration.voters.contains { voter in
-            guard let position = links.position(of: voter), links[position].isUp else { return false }
-            return links[position].report?.state != .diskLow
-        }
     }
 
     /// Why nothing that takes space is admitted; nil while a majority of the voters has some.

@@ -114,6 +114,8 @@ package struct Replica: ~Copyable {
     var quarantineCause: AlarmName?
     var isStopping = false
     package internal(set) var diskLevel = DiskLevel.ample
+    /// Not before, a leader below its reserve asks somebody to take over (again).
+    var nextHandOverForSpace = Instant.zero
     package var isDiskLow: Bool { diskLevel != .ample }
     /// What commands that take space are refused with, when fewer than a majority of the voters have some.
     var spaceShortage: ReplyError?
@@ -223,7 +225,11 @@ package struct Replica: ~Copyable {
     }
 
     private mutating func runTimers() {
-        if now >= raft.nextDeadline { raft.step(.deadlineReached, now: now) }
+        if now >= raft.nextDeadline {
+            raft.step(.deadlineReached, now: now)
+            // What it has logged has its place before the slab that is closed later in this turn.
+            drainReady()
+        }
         for batch in barriers.takeExpired(now: now) {
             refuse(batch, ReplyError(.unavailable, "no leader confirmed the read in time"))
         }

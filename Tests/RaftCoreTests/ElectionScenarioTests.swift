@@ -199,6 +199,24 @@ import Testing
         #expect(cluster[1].persistsFinished == settled)
     }
 
+    @Test("early PreVotes that were given at different times are no majority")
+    func earlyGrantsDoNotAddUp() {
+        var cluster = TestCluster(5)
+        cluster.campaign(1)
+        cluster.advance(milliseconds: 500)
+        let term = cluster.raft(5).currentTerm
+        cluster.step(5, .linkLost(NodeID(1)))
+        for voter in UInt64(2)...3 {
+            // The voter itself hears the leader again by the time at which the other does not.
+            cluster.advance(milliseconds: 250)
+            let grant = VoteResponse(term: term.next, isGranted: true)
+            cluster.forge(.preVoteResponse(grant), from: voter, to: 5)
+            cluster.settle()
+        }
+        #expect(cluster.raft(5).currentTerm == term)
+        #expect(cluster.leader == 1)
+    }
+
     @Test("entries that are only in memory do not make a candidate more up to date, and still bind its voters")
     func voteComparesPersistedLog() {
         var cluster = TestCluster(3)

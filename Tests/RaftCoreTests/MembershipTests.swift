@@ -54,6 +54,39 @@ import Testing
         #expect(cluster.raft(leader).commitIndex >= joint)
     }
 
+    @Test("reads that wait for a member's answer are answered when that member is one no more")
+    func readRoundOfLeavingMember() {
+        var cluster = TestCluster(2)
+        cluster.campaign(1)
+        // What the other has on its disk arrives; what confirms the round does not.
+        cluster.dropped = { packet in if case .heartbeatResponse = packet.message { true } else { false } }
+        let token = cluster.read(1)
+        cluster.settle()
+        #expect(cluster[1].reads.isEmpty)
+        cluster.change(1, to: [1])
+        #expect(cluster.raft(1).configuration == configuration([1]))
+        #expect(cluster[1].reads.map(\.token) == [token])
+        let later = cluster.read(1)
+        cluster.settle()
+        #expect(cluster[1].reads.map(\.token) == [token, later])
+    }
+
+    @Test("a leader that must not lead leaves also when the member that was to follow it is removed meanwhile")
+    func successorIsRemoved() {
+        var cluster = TestCluster(3)
+        cluster.campaign(1)
+        cluster.dropped = { packet in
+            if case .timeoutNow = packet.message { packet.to == NodeID(2) } else { false }
+        }
+        cluster.step(1, .proposedConfiguration(configuration([1, 3], from: [1, 2, 3])))
+        cluster.step(1, .campaigningAllowed(false))
+        #expect(cluster.raft(1).isTransferring)
+        cluster.settle()
+        #expect(cluster.raft(1).configuration == configuration([1, 3]) || cluster.leader == 3)
+        cluster.advance(milliseconds: 5_000)
+        #expect(cluster.leader == 3)
+    }
+
     @Test("§6: a leader that dies inside a change is followed by one that finishes it")
     func nextLeaderLeavesJoint() {
         var cluster = TestCluster(3, strangers: [4])

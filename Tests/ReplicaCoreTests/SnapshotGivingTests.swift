@@ -69,4 +69,44 @@ struct SnapshotGivingTests {
         #expect(replica.snapshots.built == newer)
         #expect(builds(&replica) == 1)
     }
+
+    @Test("one that is gone is not made again at the word of whoever asks for it: it would take the place of another")
+    func goneSnapshot() {
+        var replica = replica()
+        let newer = SnapshotPoint(
+            last: EntryID(term: Term(1), index: LogIndex(9)), configuration: Self.configuration)
+        replica.snapshotBuilt(newer)
+        replica.loadPiece(SnapshotPiece(last: Self.point.last, chunk: 3), for: NodeID(2))
+        #expect(builds(&replica) == 0)
+        // Any will do that is new enough.
+        replica.loadPiece(SnapshotPiece(last: EntryID(term: .zero, index: LogIndex(12)), chunk: nil), for: NodeID(2))
+        #expect(builds(&replica) == 1)
+    }
+
+    @Test("a state that ends before the log begins is not taken for whole")
+    func stateBehindLog() {
+        var replica = replica(needsState: true)
+        replica.snapshots.fetch = SnapshotTransfer.Fetch(
+            point: Self.point, from: NodeID(2), isInstalling: true, askAgainAt: .never, resetsLog: false)
+        replica.snapshotInstalled(Self.point, membership: Self.membership, time: .zero, featureLevel: FeatureLevel.known)
+        let isQuarantined = replica.isQuarantined
+        #expect(isQuarantined)
+        replica.peerUp(NodeID(2))
+        _ = replica.endTurn()
+        let giver = replica.snapshots.fetch?.from
+        #expect(giver == NodeID(2), "it asks for another")
+    }
+
+    @Test("while a snapshot takes the state's place no entries are fed to it that it may hold already")
+    func feedsNothingWhileInstalling() {
+        var replica = replica()
+        replica.applyTarget = LogIndex(3)
+        replica.snapshots.fetch = SnapshotTransfer.Fetch(
+            point: Self.point, from: NodeID(2), isInstalling: true, askAgainAt: .never, resetsLog: true)
+        let effects = replica.endTurn()
+        #expect(effects.apply.isEmpty && effects.logReads.isEmpty)
+        replica.beginTurn(now: Instant(nanoseconds: 1_100_000_000), wall: ClusterTime(nanoseconds: 1))
+        replica.snapshotInstallFailed(reason: "test")
+        #expect(replica.endTurn().logReads.count == 1, "it goes on")
+    }
 }
