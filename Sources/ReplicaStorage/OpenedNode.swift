@@ -149,19 +149,22 @@ package struct OpenedNode<Home: EngineHome> {
     /// else can have is not thrown away.
     private static func completeState(
         _ found: (state: StateKeeper<Home>?, damage: EngineError?), _ home: Home, node: NodeID,
-        _ levels: FeatureLevels, _ log: SegmentedLog, _ snapshots: SnapshotKeeper, _ founding: FoundingRecord, _ notes: inout [String], _ damages: inout [String]
+        _ levels: FeatureLevels, _ log: SegmentedLog, _ snapshots: SnapshotKeeper, _ founding: FoundingRecord,
+        _ notes: inout [String], _ damages: inout [String]
     ) throws -> StateKeeper<Home> {
         if let live = found.state, live.machine.applied.last.index >= log.previous.index { return live }
-        var damage = found.damage
         if log.previous.index > .zero {
             let kept = try restoreSnapshot(
                 home, node: node, levels, through: log.previous.index, snapshots, &notes, &damages)
             if let state = kept.state { return state }
-            damage = damage ?? kept.damage
-            if let damage {
-                let others = KnownMembers.others(
-                    than: node, founding: founding, committed: [kept.membership], configurations: log.configurations)
-                if others.isEmpty { throw LostStateError(damage: damage) }
+            let others = KnownMembers.others(
+                than: node, founding: founding, committed: [found.state?.machine.membership, kept.membership],
+                configurations: log.configurations)
+            if others.isEmpty {
+                let end = found.state?.machine.applied.last.index ?? .zero
+                throw LostStateError(
+                    damage: found.damage ?? kept.damage
+                        ?? .corrupt("the state ends with entry \(end), and the log begins after \(log.previous.index)"))
             }
         }
         if let live = found.state { return live }

@@ -27,7 +27,11 @@ package final class RocksHome: EngineHome {
 
     package func openLive() throws(EngineError) -> RocksEngine {
         removeTree("\(directory)/\(Self.checkpointName)")
-        return try RocksEngine(directory: livePath())
+        let path = try livePath()
+        // Where CURRENT is lost RocksDB makes a new database and removes the tables of the old one.
+        let files = try onDisk { () throws(DiskError) in try fileSystem.exists(path) ? fileSystem.list(path) : [] }
+        if files.contains(where: { $0.hasSuffix(".sst") }) { try checkCurrent(in: path) }
+        return try RocksEngine(directory: path)
     }
 
     package func makeSuccessor() throws(EngineError) -> RocksEngine {

@@ -43,7 +43,10 @@ final class NodeProcess: @unchecked Sendable {
         self.exit = exit
         security = try WireSecurity(configuration, logger: logger)
         let directory = configuration.dataDirectory
-        if try !fileSystem.exists(directory) { try fileSystem.createDirectory(directory) }
+        if try !fileSystem.exists(directory) {
+            try fileSystem.createDirectory(directory)
+            try fileSystem.syncDirectory(SnapshotSink.parent(of: directory))
+        }
         try fileSystem.requirePrivate(directory)
         lock = try fileSystem.lock(directory)
         alarms = EarlyAlarms(node: configuration.name, directory: directory, fileSystem: fileSystem, logger: logger)
@@ -89,7 +92,13 @@ final class NodeProcess: @unchecked Sendable {
 
     private func prepare() throws {
         var settings = TransportSettings()
-        settings.connectionsMax = configuration.connectionsMax
+        let files = OpenFileLimit(for: configuration)
+        settings.connectionsMax = try files.connections(wanted: configuration.connectionsMax)
+        if settings.connectionsMax < configuration.connectionsMax {
+            logger.warning(
+                "fewer connections than --connections-max: the limit of open files is low",
+                metadata: ["connections": "\(settings.connectionsMax)", "openFilesMax": "\(files.limit)"])
+        }
         settings.connectionsPerAddressMax = configuration.connectionsPerAddressMax
         let context = TransportContext(eventLoop: loop, settings: settings, tls: security.source)
         context.onRefused = { [security] in security.refused($0) }
