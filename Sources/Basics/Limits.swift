@@ -34,8 +34,10 @@ package enum Limits {
     /// Chunk of a snapshot, in bytes of rows.
     package static let snapshotChunkSize = 1 * mebibyte
 
-    /// A piece of a snapshot's chunk or manifest, in one frame to a client.
+    /// A piece of a snapshot in one frame: to a client of a chunk or the manifest, to another node of the manifest.
     package static let snapshotPieceSizeMax = 1 * mebibyte
+    /// The manifest of a snapshot. Most of it are the sessions with the replies that are kept for them.
+    package static let snapshotManifestSizeMax = 512 * mebibyte
 
     /// The name of an election group, of a lock, of a State API entry.
     package static let nameSizeMax = kibibyte

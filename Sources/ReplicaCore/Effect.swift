@@ -121,9 +121,11 @@ package struct AnswerBatch: Sendable {
 package enum SnapshotWork: Sendable {
     /// Write a snapshot of the state as it is applied; answer `snapshotBuilt` or `snapshotBuildFailed`.
     case build
-    /// Hand out the manifest (chunk nil) or a chunk of the snapshot at hand; answer `snapshotPieceLoaded`.
-    case loadPiece(SnapshotPiece, for: NodeID)
-    /// Keep this piece of the snapshot that is being fetched; answer `snapshotPieceStored`.
+    /// Hand out a chunk of the snapshot at hand, or at most `sizeMax` bytes of its manifest; answer
+    /// `snapshotPieceLoaded` or `snapshotPieceDamaged`.
+    case loadPiece(SnapshotPiece, sizeMax: Int, for: NodeID)
+    /// Keep a chunk of the snapshot that is being fetched, or its manifest, whole; answer `snapshotChunkStored`,
+    /// `snapshotManifestStored` or `snapshotPieceRefused`.
     case storePiece(SnapshotPiece, bytes: [UInt8])
     /// All pieces are there: build the new state beside the live one, swap, reset the log; answer `snapshotInstalled`
     /// or `snapshotInstallFailed`. `resetsLog` is false where only the state is rebuilt.
@@ -134,10 +136,13 @@ package enum SnapshotWork: Sendable {
 package struct SnapshotPiece: Hashable, Sendable {
     package var last: EntryID
     package var chunk: UInt32?
+    /// In the manifest, where what is asked for begins. A chunk is one piece.
+    package var offset: UInt32
 
-    package init(last: EntryID, chunk: UInt32?) {
+    package init(last: EntryID, chunk: UInt32?, offset: UInt32 = 0) {
         self.last = last
         self.chunk = chunk
+        self.offset = offset
     }
 }
 

@@ -70,10 +70,12 @@ extension Replica {
         case .sessionTouchesReply(let reply): finishTouches(header.requestID, reply)
         case .digestReport(let index, let digest): noteDigest(index, digest, of: peer)
         case .memberReport(let report): noteReport(report, of: peer)
-        case .snapshotManifest(let last): loadPiece(SnapshotPiece(last: last, chunk: nil), for: peer)
+        case .snapshotManifest(let last, let offset):
+            loadPiece(SnapshotPiece(last: last, chunk: nil, offset: offset), for: peer)
         case .snapshotChunk(let last, let number): loadPiece(SnapshotPiece(last: last, chunk: number), for: peer)
-        case .snapshotManifestReply: receivePiece(nil, payload, from: peer)
-        case .snapshotChunkReply(let number): receivePiece(number, payload, from: peer)
+        case .snapshotManifestReply(let last, let offset, let size):
+            receiveManifest(of: last, offset: offset, size: size, payload, from: peer)
+        case .snapshotChunkReply(let number): receiveChunk(number, payload, from: peer)
         case .logEntries(let question): help(peer, with: question)
         case .promises: tellPromises(to: peer)
         case .logEntriesReply(let answer): try takeEntries(answer, payload, of: peer)

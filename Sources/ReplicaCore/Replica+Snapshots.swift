@@ -31,22 +31,30 @@ extension Replica {
 
     /// A `piece.last` of term 0 asks for any snapshot of at least that index: a node rebuilds its state.
     mutating func loadPiece(_ piece: SnapshotPiece, for peer: NodeID) {
-        guard !isQuarantined else { return sendPiece(piece, bytes: [], to: peer) }
+        guard !isQuarantined else { return sendNothing(of: piece, to: peer) }
         let wantsNewest = piece.last.term == .zero
         guard let built = snapshots.built,
             wantsNewest ? built.last.index >= piece.last.index : piece.last == built.last
         else {
-            // Whoever asks for one that is gone is offered another by the leader. Made at his word, it would take the place of
-            // one that somebody else is fetching.
-            if wantsNewest { offerSnapshot() }
-            return sendPiece(piece, bytes: [], to: peer)
+            // Whoever asks for one that is gone is offered the one after it. If each such question had another made, that
+            // one would be gone as well before anybody has taken the whole of it.
+            let isNewerAtHand = snapshots.built.map { $0.last.index > piece.last.index } ?? false
+            if !isNewerAtHand { offerSnapshot() }
+            return sendNothing(of: piece, to: peer)
         }
-        effects.snapshot.append(.loadPiece(SnapshotPiece(last: built.last, chunk: piece.chunk), for: peer))
+        let found = SnapshotPiece(last: built.last, chunk: piece.chunk, offset: piece.offset)
+        effects.snapshot.append(.loadPiece(found, sizeMax: settings.snapshotPieceSizeMax, for: peer))
     }
 
     /// Empty bytes: it could not be read; the peer asks again.
-    package mutating func snapshotPieceLoaded(_ piece: SnapshotPiece, bytes: [UInt8], for peer: NodeID) {
-        sendPiece(piece, bytes: bytes, to: peer)
+    /// - Parameter itemSize: of the whole manifest or chunk.
+    package mutating func snapshotPieceLoaded(
+        _ piece: SnapshotPiece, bytes: [UInt8], itemSize: Int, for peer: NodeID
+    ) {
+        let message: PeerMessage =
+            piece.chunk.map { .snapshotChunkReply(number: $0) }
+            ?? .snapshotManifestReply(last: piece.last, offset: piece.offset, size: UInt32(clamping: itemSize))
+        send(message, to: peer, payload: bytes.rawSpan)
     }
 
     /// What was kept of the snapshot here is no longer what was written: another is made, of the state as it is now.
@@ -57,12 +65,11 @@ extension Replica {
             snapshots.built = nil
             offerSnapshot()
         }
-        sendPiece(piece, bytes: [], to: peer)
+        sendNothing(of: piece, to: peer)
     }
 
-    private mutating func sendPiece(_ piece: SnapshotPiece, bytes: [UInt8], to peer: NodeID) {
-        let message: PeerMessage = piece.chunk.map { .snapshotChunkReply(number: $0) } ?? .snapshotManifestReply
-        send(message, to: peer, payload: bytes.rawSpan)
+    private mutating func sendNothing(of piece: SnapshotPiece, to peer: NodeID) {
+        snapshotPieceLoaded(piece, bytes: [], itemSize: 0, for: peer)
     }
 
     // MARK: - Taking
@@ -78,17 +85,19 @@ extension Replica {
             return
         }
         effects.notices.append(.snapshotOffered(from: fetch.from, last: fetch.snapshot.last))
-        snapshots.fetch = SnapshotTransfer.Fetch(
-            point: fetch.snapshot, from: fetch.from, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: true)
+        snapshots.begin(
+            SnapshotTransfer.Fetch(
+                point: fetch.snapshot, from: fetch.from, askAgainAt: now + SnapshotTransfer.retryInterval,
+                resetsLog: true))
         askForPiece()
     }
 
     private mutating func askForPiece() {
         guard let fetch = snapshots.fetch else { return }
-        let message: PeerMessage =
-            fetch.nextChunk.map { .snapshotChunk(last: fetch.point.last, number: $0) }
-            ?? .snapshotManifest(last: fetch.point.last)
-        send(message, to: fetch.from)
+        // Where any snapshot would do, the first piece has said which it is.
+        let manifest = PeerMessage.snapshotManifest(
+            last: snapshots.manifest.last ?? fetch.point.last, offset: UInt32(snapshots.manifest.bytes.count))
+        send(fetch.nextChunk.map { .snapshotChunk(last: fetch.point.last, number: $0) } ?? manifest, to: fetch.from)
         snapshots.fetch?.askAgainAt = now + SnapshotTransfer.retryInterval
     }
 
@@ -111,8 +120,9 @@ extension Replica {
         let nowhere = SnapshotPoint(
             last: EntryID(term: .zero, index: raft.firstIndex.previous),
             configuration: IndexedConfiguration(index: .zero, configuration: raft.configuration))
-        snapshots.fetch = SnapshotTransfer.Fetch(
-            point: nowhere, from: giver, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: false)
+        snapshots.begin(
+            SnapshotTransfer.Fetch(
+                point: nowhere, from: giver, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: false))
         askForPiece()
     }
 
@@ -126,8 +136,43 @@ extension Replica {
         return reachable[snapshots.giversAsked % reachable.count]
     }
 
-    /// - Parameter number: of the chunk; nil for the manifest.
-    mutating func receivePiece(_ number: UInt32?, _ payload: RawSpan, from peer: NodeID) {
+    /// The next piece of the manifest. It is put together here, and kept when it is whole.
+    mutating func receiveManifest(
+        of last: EntryID, offset: UInt32, size: UInt32, _ payload: RawSpan, from peer: NodeID
+    ) {
+        // Anything else is an answer to an earlier question, one about another snapshot perhaps.
+        guard let fetch = snapshots.fetch, fetch.from == peer, fetch.nextChunk == nil, !fetch.isStoring,
+            Int(offset) == snapshots.manifest.bytes.count
+        else { return }
+        let asked = snapshots.manifest.last ?? fetch.point.last
+        guard last == asked || asked.term == .zero else { return }
+        guard payload.byteCount > 0 else {
+            // Not there, or not any longer. What has come is of no use where the next attempt gets another.
+            snapshots.manifest = ManifestPieces()
+            return
+        }
+        if let reason = snapshots.manifest.take(payload, of: last, size: Int(size)) { return manifestRefused(reason) }
+        let reached = snapshots.manifest.bytes.count
+        if reached > fetch.manifestReached {
+            snapshots.fetch?.manifestReached = reached
+            snapshots.fetch?.failures = 0
+        }
+        guard snapshots.manifest.isWhole else { return askForPiece() }
+        snapshots.fetch?.isStoring = true
+        let whole = snapshots.manifest.takeWhole()
+        effects.snapshot.append(.storePiece(SnapshotPiece(last: last, chunk: nil), bytes: whole))
+    }
+
+    /// Not what a sound node says: begun anew, but not at once, and not for ever.
+    private mutating func manifestRefused(_ reason: String) {
+        guard let fetch = snapshots.fetch else { return }
+        snapshots.manifest = ManifestPieces()
+        snapshots.fetch?.failures += 1
+        effects.notices.append(.snapshotFailed(reason: reason))
+        if fetch.failures >= SnapshotTransfer.failuresMax { fetchFailed(reason) }
+    }
+
+    mutating func receiveChunk(_ number: UInt32, _ payload: RawSpan, from peer: NodeID) {
         guard let fetch = snapshots.fetch, fetch.from == peer, fetch.nextChunk == number, !fetch.isStoring,
             !fetch.isInstalling, payload.byteCount > 0
         else { return }
@@ -184,7 +229,7 @@ extension Replica {
 
     private mutating func fetchFailed(_ reason: String) {
         guard let fetch = snapshots.fetch else { return }
-        snapshots.fetch = nil
+        snapshots.end()
         effects.notices.append(.snapshotFailed(reason: reason))
         if fetch.resetsLog {
             raft.step(.snapshotFailed(fetch.point), now: now)
@@ -204,7 +249,7 @@ extension Replica {
         _ point: SnapshotPoint, membership: Membership, time: ClusterTime, featureLevel level: UInt32
     ) {
         guard let fetch = snapshots.fetch else { return }
-        snapshots.fetch = nil
+        snapshots.end()
         guard fetch.resetsLog || raft.term(at: point.last.index) == point.last.term else {
             // A compaction was under way when the state was found wrong. A newer state is asked for.
             effects.notices.append(

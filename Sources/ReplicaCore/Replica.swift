@@ -306,6 +306,8 @@ package struct ReplicaSettings: Sendable {
     package var tailSizeMax = 16 * 1_024 * 1_024
     /// Apply groups handed over and not yet reported.
     package var appliesInFlightMax = 4
+    /// Bytes of a snapshot's manifest that are given to another node at a time.
+    package var snapshotPieceSizeMax = Limits.snapshotPieceSizeMax
     /// Members tell the leader of themselves this often.
     package var reportInterval = Interval.seconds(1)
 

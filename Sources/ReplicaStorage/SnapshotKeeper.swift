@@ -84,15 +84,23 @@ package final class SnapshotKeeper {
         }
     }
 
-    /// A manifest or chunk of the snapshot that ends at `piece.last`; empty when it is not here. One that is damaged is
-    /// never given away: the peer would refuse it, again and again.
-    package func load(_ piece: SnapshotPiece) throws(SnapshotKeeperError) -> [UInt8] {
+    /// A chunk of the snapshot that ends at `piece.last`, or at most `sizeMax` bytes of its manifest; empty when it is not
+    /// here. One that is damaged is never given away: the peer would refuse it, again and again.
+    /// - Returns: with them, how large the whole chunk or manifest is.
+    package func load(
+        _ piece: SnapshotPiece, sizeMax: Int
+    ) throws(SnapshotKeeperError) -> (bytes: [UInt8], itemSize: Int) {
         let file = "\(directory)/\(Self.name(of: piece.last))/\(Self.fileName(of: piece.chunk))"
+        // All of a manifest is looked at when its beginning is asked for. What comes to it after that is found by the
+        // peer, who then begins anew; to look at the whole for each piece would take longer than to send it.
+        guard piece.chunk != nil || piece.offset == 0 else {
+            return try readOn(file, from: Int(piece.offset), sizeMax: sizeMax)
+        }
         let bytes = try disk { () throws(DiskError) -> [UInt8] in
             guard try fileSystem.exists(file) else { return [] }
             return try readWhole(file)
         }
-        guard !bytes.isEmpty else { return [] }
+        guard !bytes.isEmpty else { return ([], 0) }
         try checked(file) { () throws(SnapshotError) in
             if piece.chunk == nil {
                 _ = try SnapshotManifest(decoding: bytes.rawSpan)
@@ -100,7 +108,18 @@ package final class SnapshotKeeper {
                 try StoredChunk.check(bytes.rawSpan)
             }
         }
-        return bytes
+        return (piece.chunk == nil ? Array(bytes.prefix(sizeMax)) : bytes, bytes.count)
+    }
+
+    private func readOn(
+        _ path: String, from offset: Int, sizeMax: Int
+    ) throws(SnapshotKeeperError) -> (bytes: [UInt8], itemSize: Int) {
+        try disk { () throws(DiskError) -> (bytes: [UInt8], itemSize: Int) in
+            guard try fileSystem.exists(path) else { return ([], 0) }
+            let file = try fileSystem.open(path, .existing)
+            let size = try file.size()
+            return (try file.read(at: offset, count: min(sizeMax, max(0, size - offset))), size)
+        }
     }
 
     /// The newest snapshot on disk whose manifest is sound, from which a volatile state comes back. Of damaged ones,

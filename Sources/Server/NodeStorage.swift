@@ -29,7 +29,7 @@ enum StorageReport: Sendable {
     case diskChecked(DiskUsage, DiskLevel)
     case snapshotBuilt(SnapshotPoint)
     case snapshotBuildFailed(String)
-    case snapshotPieceLoaded(SnapshotPiece, [UInt8], for: NodeID)
+    case snapshotPieceLoaded(SnapshotPiece, [UInt8], itemSize: Int, for: NodeID)
     case snapshotPieceDamaged(SnapshotPiece, String, for: NodeID)
     case snapshotManifestStored(SnapshotPoint, chunkCount: UInt32, firstMissing: UInt32)
     case snapshotChunkStored(UInt32)
@@ -233,8 +233,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .diskChecked(let usage, let level): replica.diskChanged(usage, level)
         case .snapshotBuilt(let point): replica.snapshotBuilt(point)
         case .snapshotBuildFailed(let reason): replica.snapshotBuildFailed(reason: reason)
-        case .snapshotPieceLoaded(let piece, let bytes, let peer):
-            replica.snapshotPieceLoaded(piece, bytes: bytes, for: peer)
+        case .snapshotPieceLoaded(let piece, let bytes, let itemSize, let peer):
+            replica.snapshotPieceLoaded(piece, bytes: bytes, itemSize: itemSize, for: peer)
         case .snapshotPieceDamaged(let piece, let reason, let peer):
             replica.snapshotPieceDamaged(piece, reason: reason, for: peer)
         case .snapshotManifestStored(let point, let count, let firstMissing):
@@ -471,9 +471,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private func perform(_ work: SnapshotWork) {
         switch work {
         case .build: break
-        case .loadPiece(let piece, let peer):
+        case .loadPiece(let piece, let sizeMax, let peer):
             do throws(SnapshotKeeperError) {
-                report(.snapshotPieceLoaded(piece, try snapshots.load(piece), for: peer))
+                let (bytes, itemSize) = try snapshots.load(piece, sizeMax: sizeMax)
+                report(.snapshotPieceLoaded(piece, bytes, itemSize: itemSize, for: peer))
             } catch {
                 report(.snapshotPieceDamaged(piece, "\(error)", for: peer))
             }

@@ -73,6 +73,8 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case changeMeetsCrash = "membership.leaderKilled"
     case lostDirectory = "membership.directoryLost"
     case snapshotInstalled = "snapshot.installed"
+    /// A node asked for more of a manifest than had come.
+    case manifestInPieces = "snapshot.manifestInPieces"
     case duplicate = "client.duplicate"
     case moveNode = "client.moveNode"
     case unknownOutcome = "client.unknown"
@@ -98,7 +100,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
             false
         // What full disks, cut and stalled ways come to; and a network that loses much would drown all else.
         case .noSpace, .halfOpen, .slowReader, .drop: false
-        case .add, .promote, .remove, .replace, .update, .snapshotInstalled: false
+        case .add, .promote, .remove, .replace, .update, .snapshotInstalled, .manifestInPieces: false
         case .duplicate, .moveNode, .unknownOutcome, .abandonSession, .watchCompacted, .retry, .generationChanged: false
         case .snapshotTaken, .scrubbed: false
         case .faultRefused, .logRepaired, .logCutShort, .logBegunBehindState, .promisesAsked, .damageRead, .regressionTold,

@@ -117,6 +117,7 @@ extension World {
         if settings.inflightMessagesMax > 0 { replica.raft.inflightMessagesMax = settings.inflightMessagesMax }
         replica.raft.heartbeatInterval = settings.heartbeatInterval
         if settings.requestsPendingMax > 0 { replica.requestsPendingMax = settings.requestsPendingMax }
+        replica.snapshotPieceSizeMax = settings.snapshotPieceSize
         replica.featureLevel = node.featureLevel
         return replica
     }
@@ -502,15 +503,17 @@ extension World {
     private func perform(_ work: SnapshotWork, _ node: SimNode, _ process: SimProcess) {
         switch work {
         case .build: break
-        case .loadPiece(let piece, let peer):
+        case .loadPiece(let piece, let sizeMax, let peer):
             do throws(SnapshotKeeperError) {
-                var bytes = try process.snapshots.load(piece)
+                let (loaded, itemSize) = try process.snapshots.load(piece, sizeMax: sizeMax)
+                var bytes = loaded
+                if piece.offset > 0, !bytes.isEmpty { counters.add(.manifestInPieces) }
                 if node.damagesNextPiece, !bytes.isEmpty {
                     node.damagesNextPiece = false
                     counters.add(.damagedSnapshotPiece)
                     bytes[bytes.count / 2] ^= 0x20
                 }
-                turn(node) { $0.snapshotPieceLoaded(piece, bytes: bytes, for: peer) }
+                turn(node) { $0.snapshotPieceLoaded(piece, bytes: bytes, itemSize: itemSize, for: peer) }
             } catch {
                 turn(node) { $0.snapshotPieceDamaged(piece, reason: "\(error)", for: peer) }
             }

@@ -60,6 +60,8 @@ package struct WorldSettings: Sendable {
     /// Bounds of what the core sends; 0: those that ship.
     var entriesPerAppendMax = 0
     var inflightMessagesMax = 0
+    /// Bytes of a snapshot's manifest in one message: few, so that all manifests come in several.
+    var snapshotPieceSize = 512
     /// Entries between two checkpoints of the sessions.
     var checkpointInterval: UInt64 = 0
     var heartbeatInterval = Interval.milliseconds(100)

@@ -60,7 +60,7 @@ package struct SnapshotManifest: Hashable, Sendable {
     }
 
     /// A manifest of more bytes than this is refused unread.
-    package static let encodedSizeMax = 512 * 1_024 * 1_024
+    package static let encodedSizeMax = Limits.snapshotManifestSizeMax
 
     private static let magic: UInt64 = 0x5041_4E53_524F_5551  // "QUORSNAP"
     private static let version: UInt16 = 1

@@ -28,10 +28,12 @@ package enum PeerMessage: Hashable, Sendable {
     /// The sender's `changeDigest` at a multiple of `Limits.digestInterval`.
     case digestReport(index: LogIndex, digest: UInt64)
     case memberReport(MemberReport)
-    /// Asks for the manifest of the snapshot that ends at `last`.
-    case snapshotManifest(last: EntryID)
-    /// Payload: the manifest; empty when the sender does not have that snapshot.
-    case snapshotManifestReply
+    /// Asks for the manifest of the snapshot that ends at `last`, from `offset` on as much as one reply holds. Of term 0:
+    /// for that of any snapshot of at least that index.
+    case snapshotManifest(last: EntryID, offset: UInt32)
+    /// Payload: the manifest from `offset` on, of `size` bytes as a whole; empty when the sender does not have that
+    /// snapshot.
+    case snapshotManifestReply(last: EntryID, offset: UInt32, size: UInt32)
     /// Asks for one chunk of it.
     case snapshotChunk(last: EntryID, number: UInt32)
     /// Payload: the chunk; empty when the sender does not have it.

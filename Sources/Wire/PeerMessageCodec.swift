@@ -55,7 +55,9 @@ extension PeerMessage {
             let index = try reader.readLogIndex()
             return .digestReport(index: index, digest: try reader.readUInt64())
         case .memberReport: return .memberReport(try MemberReport(decoding: &reader))
-        case .snapshotManifest: return .snapshotManifest(last: try reader.readEntryID())
+        case .snapshotManifest:
+            let last = try reader.readEntryID()
+            return .snapshotManifest(last: last, offset: try reader.readUInt32())
         case .snapshotChunk:
             let last = try reader.readEntryID()
             return .snapshotChunk(last: last, number: try reader.readUInt32())
@@ -81,7 +83,15 @@ extension PeerMessage {
         case .sessionTouches:
             let isLeader = try reader.readBool()
             return .sessionTouchesReply(SessionTouchesReply(isLeader: isLeader, notOpen: try reader.readSessions()))
-        case .snapshotManifest: return .snapshotManifestReply
+        case .snapshotManifest:
+            let last = try reader.readEntryID()
+            let offset = try reader.readUInt32()
+            let size = try reader.readUInt32()
+            let count = reader.remaining
+            guard count == 0 || Int(offset) + count <= Int(size) else {
+                throw .invalid("a piece beyond the end of its manifest")
+            }
+            return .snapshotManifestReply(last: last, offset: offset, size: size)
         case .snapshotChunk: return .snapshotChunkReply(number: try reader.readUInt32())
         case .foundingProbe: return .foundingProbeReply(try FoundingProbeReply(decoding: &reader))
         case .foundingCommit:
@@ -108,7 +118,7 @@ extension PeerMessage {
 
     private func encodeFields(into writer: inout ByteWriter) {
         switch self {
-        case .ping, .pong, .forwardedMutationReply, .snapshotManifestReply, .foundingCommit, .promises: break
+        case .ping, .pong, .forwardedMutationReply, .foundingCommit, .promises: break
         case .hello(let hello): hello.encode(into: &writer)
         case .helloReply(let reply): reply.encode(into: &writer)
         case .raft(let message): RaftMessageCodec.encode(message, into: &writer)
@@ -121,7 +131,13 @@ extension PeerMessage {
             writer.write(index.rawValue)
             writer.write(digest)
         case .memberReport(let report): report.encode(into: &writer)
-        case .snapshotManifest(let last): writer.write(last)
+        case .snapshotManifest(let last, let offset):
+            writer.write(last)
+            writer.write(offset)
+        case .snapshotManifestReply(let last, let offset, let size):
+            writer.write(last)
+            writer.write(offset)
+            writer.write(size)
         case .snapshotChunk(let last, let number):
             writer.write(last)
             writer.write(number)

@@ -114,7 +114,8 @@ enum Examination {
         guard let newest else { return }
         var chunks: [[UInt8]] = []
         for number in newest.chunks.indices {
-            chunks.append(try keeper.load(SnapshotPiece(last: newest.head.revision, chunk: UInt32(number))))
+            let piece = SnapshotPiece(last: newest.head.revision, chunk: UInt32(number))
+            chunks.append(try keeper.load(piece, sizeMax: Limits.snapshotPieceSizeMax).bytes)
         }
         let installer = try SnapshotInstaller(newest, ranges: Keyspace.carried, into: MemoryEngine())
         for chunk in chunks { try installer.install(chunk.rawSpan) }

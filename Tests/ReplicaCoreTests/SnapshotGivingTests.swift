@@ -47,6 +47,51 @@ struct SnapshotGivingTests {
         #expect(giver == NodeID(2))
     }
 
+    @Test("a manifest is given from where it is asked for on, in pieces of bounded size that say whose they are")
+    func manifestPieces() throws {
+        var replica = replica()
+        replica.peerUp(NodeID(2))
+        replica.snapshotBuilt(Self.point)
+        // Any snapshot of at least this index.
+        let wanted = EntryID(term: .zero, index: LogIndex(2))
+        replica.loadPiece(SnapshotPiece(last: wanted, chunk: nil, offset: 7), for: NodeID(2))
+        var orders: [(piece: SnapshotPiece, sizeMax: Int)] = []
+        for case .loadPiece(let piece, let sizeMax, _) in replica.effects.snapshot { orders.append((piece, sizeMax)) }
+        let order = try #require(orders.first)
+        #expect(order.piece == SnapshotPiece(last: Self.point.last, chunk: nil, offset: 7))
+        #expect(order.sizeMax == Limits.snapshotPieceSizeMax)
+        replica.snapshotPieceLoaded(order.piece, bytes: [1, 2, 3], itemSize: 12, for: NodeID(2))
+        let effects = replica.endTurn()
+        var given: [(message: PeerMessage, payload: [UInt8])] = []
+        for (_, bytes) in effects.toPeers {
+            var offset = 0
+            while let frame = try FrameHeader.scan(bytes.rawSpan.extracting(offset..<bytes.count), sizeMax: 1 << 20) {
+                offset += frame.totalSize
+                let received = try PeerMessage.decode(frame.header, body: frame.body)
+                guard case .snapshotManifestReply = received.message else { continue }
+                given.append((received.message, [UInt8](received.payload)))
+            }
+        }
+        #expect(given.count == 1)
+        let reply = try #require(given.first)
+        #expect(reply.message == PeerMessage.snapshotManifestReply(last: Self.point.last, offset: 7, size: 12))
+        #expect(reply.payload == [1, 2, 3])
+    }
+
+    @Test("the newest is not made anew because somebody asks for an older one, which would go on for ever")
+    func olderIsGone() {
+        var replica = replica()
+        replica.snapshotBuilt(Self.point)
+        let older = EntryID(term: Term(1), index: LogIndex(3))
+        replica.loadPiece(SnapshotPiece(last: older, chunk: 0), for: NodeID(2))
+        let forOlder = builds(&replica)
+        #expect(forOlder == 0)
+        let newer = EntryID(term: Term(1), index: LogIndex(9))
+        replica.loadPiece(SnapshotPiece(last: newer, chunk: 0), for: NodeID(2))
+        let forNewer = builds(&replica)
+        #expect(forNewer == 1)
+    }
+
     @Test("one that is damaged on this node's disk is made anew, once, and is not offered any more")
     func damagedPiece() {
         var replica = replica()

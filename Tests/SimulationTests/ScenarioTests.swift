@@ -74,6 +74,7 @@ struct ScenarioTests {
         world.startAll()
         world.advance(.seconds(5))
         #expect(world.counters[.snapshotInstalled] > 0)
+        #expect(world.counters[.manifestInPieces] > 0)
         #expect(world.finish() == nil)
     }
 

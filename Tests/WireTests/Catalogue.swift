@@ -378,7 +378,9 @@ enum Catalogue {
                         clientAddress: "127.0.0.1:7400", softwareVersion: "0.1.0", featureLevel: 1,
                         lastApplied: LogIndex(99), state: .repairing, diskFree: 1_048_576)), []
             ),
-            (.snapshotManifest(last: last), []), (.snapshotManifestReply, [6, 7, 8]),
+            (.snapshotManifest(last: last, offset: 5), []),
+            (.snapshotManifestReply(last: last, offset: 5, size: 9), [6, 7, 8]),
+            (.snapshotManifestReply(last: last, offset: 5, size: 0), []),
             (.snapshotChunk(last: last, number: 3), []), (.snapshotChunkReply(number: 3), [9]),
             (.foundingProbe(members), []),
             (

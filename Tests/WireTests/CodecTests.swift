@@ -253,6 +253,16 @@ import Wire
         }
     }
 
+    @Test("a piece beyond the end of its manifest is refused")
+    func pieceBeyondManifest() throws {
+        let last = EntryID(term: Term(4), index: LogIndex(100))
+        for (offset, size) in [(5, 7), (8, 8), (.max, .max)] as [(UInt32, UInt32)] {
+            let message = PeerMessage.snapshotManifestReply(last: last, offset: offset, size: size)
+            let (header, body) = try scan(Catalogue.encoded(message, payload: [6, 7, 8]))
+            #expect(throws: DecodeError.self, "\(message)") { try check(header, body) }
+        }
+    }
+
     @Test("whoever knows more than the first feature level says so when asked who it is; silence means the first")
     func levelOfProbe() throws {
         for level in 1...3 as ClosedRange<UInt32> {

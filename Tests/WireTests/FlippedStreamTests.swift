@@ -25,7 +25,8 @@ import Wire
     static let snapshotStream: [[UInt8]] = {
         var random = SplitMix64(seed: 9)
         let piece = (0..<300).map { _ in UInt8(truncatingIfNeeded: random.next()) }
-        return [Catalogue.encoded(.snapshotManifestReply, payload: piece)]
+        let last = EntryID(term: Term(4), index: LogIndex(100))
+        return [Catalogue.encoded(.snapshotManifestReply(last: last, offset: 600, size: 900), payload: piece)]
             + (0..<4).map { Catalogue.encoded(.snapshotChunkReply(number: $0), payload: piece) }
     }()
 
