@@ -172,6 +172,10 @@ extension Machine {
         return page
     }
 
+    /// What was deleted since a revision before this one is not known any more. A function of the log: `applied` is the
+    /// entry before, while one is being applied.
+    var oldestKnown: LogIndex { max(deleteFloor, oldestOfGeneration) }
+
     /// A restored or recovered cluster goes on 2^32 revisions after the snapshot, and nobody in it knows what was deleted
     /// between that and the end of the one before. No revision of the same generation lies so far back and is asked for:
     /// the delete floor follows much closer.
@@ -193,7 +197,7 @@ extension Machine {
             Reply.writeSuccess(revision: revision, into: &writer)
             return page.encode(into: &writer)
         }
-        let oldest = max(deleteFloor, oldestOfGeneration)
+        let oldest = oldestKnown
         guard request.since >= oldest else {
             throw ReplyError(
                 .compacted,

@@ -125,10 +125,10 @@ extension Machine {
             return try Row.value(stored.rawSpan).hasSameBytes(as: expected.rawSpan)
         case .exists(let key, let expected): return (try stored(key.rawSpan) != nil) == expected
         case .unchanged(let prefix, let since):
-            guard since >= deleteFloor else {
+            let oldest = oldestKnown
+            guard since >= oldest else {
                 throw ReplyError(
-                    .compacted, "deletes before revision \(deleteFloor) are no longer known",
-                    currentRevision: deleteFloor)
+                    .compacted, "deletes before revision \(oldest) are no longer known", currentRevision: oldest)
             }
             for table in [Keyspace.rowTable, Keyspace.tombstoneTable]
             where try changed(in: Row.range(of: .prefix(prefix), in: table), after: since, &rowsLeft) {

@@ -21,7 +21,8 @@ package import Basics
 ///
 /// Apply refuses with `tooLarge`, and changes nothing, when comparisons look at more than `Limits.comparisonRowsMax`
 /// rows, prefix deletes together at more than `Limits.rangeDeleteRowsMax`, or several gets answer more than
-/// `Limits.transactionReadSizeMax` bytes; with `compacted` when "unchanged since" asks below the delete floor.
+/// `Limits.transactionReadSizeMax` bytes; with `compacted` when "unchanged since" asks below the delete floor, or about a
+/// revision of the generation before a restore.
 package struct Transaction: Hashable, Sendable {
     package enum Comparison: Hashable, Sendable {
         case revision(key: [UInt8], equals: LogIndex)

@@ -85,6 +85,16 @@ final class Rig {
         machine = try Machine(engine: engine, node: NodeID(1), levels: levels)
     }
 
+    /// Goes on from the rows of `old`, as a cluster does that was restored from its snapshot: 2^32 entries later.
+    init(restoring old: Rig) throws {
+        levels = old.levels
+        time = old.time
+        base = LogIndex(old.machine.applied.last.index.rawValue + (1 << 32))
+        let last = EntryID(term: Term(1), index: base)
+        engine = try Rig.install(old.machine.refounded(after: last, membership: .empty))
+        machine = try Machine(engine: engine, node: NodeID(1), levels: levels)
+    }
+
     static func emptyEngine(at base: LogIndex) throws -> MemoryEngine {
         let engine = MemoryEngine()
         guard base > .zero else { return engine }

@@ -101,6 +101,32 @@ struct TransactionTests {
         #expect(try run([.unchanged(prefix: [], since: .zero)]).code == .compacted)
     }
 
+    @Test("unchanged since a revision of before a restore is compacted: what was done after the snapshot is not known")
+    func unchangedBeforeRestore() throws {
+        for key in ["p/1", "p/2"] { try rig.mutate(MetadataMachineTests.put(key)) }
+        let restored = try Rig(restoring: rig)
+        func check(since: LogIndex) throws -> Answer {
+            let comparison = Transaction.Comparison.unchanged(prefix: Array("p/".utf8), since: since)
+            return try restored.mutate(
+                .transaction(Transaction(comparisons: [comparison], then: [put("x")], otherwise: [put("y")])))
+        }
+        // The last of the snapshot, and one that the cluster had come to before it was rolled back.
+        for since in [LogIndex(2), LogIndex(1_000)] { #expect(try check(since: since).code == .compacted) }
+        // Of which revision it is told is the same for whoever gets the state later.
+        try restored.moveToSnapshot()
+        let late = try check(since: LogIndex(1_000))
+        #expect(late.code == .compacted)
+        #expect(late.error?.currentRevision == LogIndex(late.revision.rawValue - 1 - (1 << 31)))
+        #expect(try restored.keys() == ["p/1", "p/2"])
+        // What the new generation did is known.
+        #expect(try check(since: restored.base).transaction().succeeded)
+        let deleted = try restored.mutate(delete("p/1")).revision
+        #expect(try !check(since: restored.base).transaction().succeeded)
+        #expect(try check(since: deleted).transaction().succeeded)
+        // The query says the same.
+        #expect(try restored.ask(.changes(DeltaRequest(span: prefix("p/"), since: LogIndex(2)))).code == .compacted)
+    }
+
     @Test("a get answers from the state before the operations, also when it stands after them")
     func getsSeeTheStateBefore() throws {
         try rig.mutate(MetadataMachineTests.put("a", "old"))
