@@ -51,6 +51,9 @@ package enum Limits {
     package static let historyPerEntryMax = 16 * mebibyte
     /// An apply group with this much to tell besides its rows is written before its end.
     package static let outcomeSizeMax = 8 * mebibyte
+    /// The same for one whose rows come to so much: an entry of a few bytes may remove thousands of them, and where a log is
+    /// read again a group has many such entries.
+    package static let applyBatchSizeMax = 16 * mebibyte
     /// A stretch of the change feed ends at this size, or with one revision if that is larger. More than a group's entries
     /// are, so only much history makes a stretch end early.
     package static let feedStretchSizeMax = 16 * mebibyte
@@ -127,6 +130,9 @@ package enum Limits {
     package static let sessionCheckpointInterval: UInt64 = 65_536
     /// Tombstones are kept for this many revisions.
     package static let tombstoneRevisionsMax: UInt64 = 1_000_000
+    /// Tombstones that one entry looks at when those below the delete floor go; the next entry goes on. A few milliseconds,
+    /// and 16 MiB of the longest keys.
+    package static let tombstonesPerSweepMax = 4_096
 
     // MARK: Times
 

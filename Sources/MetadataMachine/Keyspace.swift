@@ -10,6 +10,7 @@ package import StateEngine
 ///     03              feature level: u32
 ///     04              delete floor: u64
 ///     05 prefix       history is kept under the prefix: u64 since revision | u64 its cluster time
+///     06              tombstones below the floor are left: u64 floor when their removal began | key to go on from
 ///     10 key          a row of the keyspace: u64 revision of its last change, its top bit set when an owner
 ///                     follows | [16 B owner] | value
 ///     11 key          a tombstone: u64 revision of the delete
@@ -34,6 +35,7 @@ package enum Keyspace {
     static let featureLevel: [UInt8] = [0x03]
     static let deleteFloor: [UInt8] = [0x04]
     static let historyTable: UInt8 = 0x05
+    static let tombstoneSweep: [UInt8] = [0x06]
     static let rowTable: [UInt8] = [0x10]
     static let tombstoneTable: [UInt8] = [0x11]
     static let ownerTable: UInt8 = 0x12

@@ -286,20 +286,49 @@ extension Machine {
         report.digestFindings.append(.ownStateDiffers(index: verdict.index, own: own, majority: majority))
     }
 
-    /// Tombstones at or below the floor go; who asks for changes since before it is told `compacted`.
+    /// Raises the floor, or removes more of the tombstones below it. From the entry on that raises it, whoever asks for
+    /// changes since before it is told `compacted`, so the tombstones that are left tell nobody anything. They go in parts,
+    /// because a single revision may have left tens of thousands, and every replica applies an entry in one go.
     private func moveDeleteFloor(to floor: LogIndex) throws(MachineError) {
-        guard floor > deleteFloor else { return }
+        let isRaised = floor > deleteFloor
+        if isRaised {
+            stage.batch.put(Keyspace.deleteFloor, Keyspace.littleEndian(floor.rawValue))
+            deleteFloor = floor
+        }
+        let stored = tombstoneSweep
+        // A raise begins a sweep. One that is under way is gone on with by the leader's next entry, and begins anew for the
+        // higher floor when it has come to the end: so it gets there, however often the floor rises.
+        guard isRaised == (stored == nil) else { return }
+        tombstoneSweep = try sweepTombstones(stored ?? TombstoneSweep(floor: floor, next: []))
+        if let left = tombstoneSweep {
+            stage.batch.put(Keyspace.tombstoneSweep, Keyspace.littleEndian(left.floor.rawValue) + left.next)
+        } else if stored != nil {
+            stage.batch.delete(Keyspace.tombstoneSweep)
+        }
+    }
+
+    /// Looks at the next tombstones, and removes those at or below the floor.
+    /// - Returns: where to go on; nil: none are left.
+    private func sweepTombstones(_ sweep: TombstoneSweep) throws(MachineError) -> TombstoneSweep? {
+        let floor = deleteFloor
         var old: [[UInt8]] = []
+        var looked = 0
+        var next: [UInt8]?
         try onEngine { () throws(EngineError) in
-            let range = KeyRange(prefix: Keyspace.tombstoneTable)
-            try stage.scan(from: range.from, to: range.to, reversed: false) { (key, value) throws(EngineError) in
+            let (from, end) = (Keyspace.tombstoneTable + sweep.next, KeyRange.end(ofPrefix: Keyspace.tombstoneTable))
+            try stage.scan(from: from, to: end, reversed: false) { (key, value) throws(EngineError) in
+                guard looked < Limits.tombstonesPerSweepMax else {
+                    next = [UInt8](key.extracting(1..<key.byteCount))
+                    return .stop
+                }
+                looked += 1
                 if try Row.revision(value) <= floor { old.append([UInt8](key)) }
                 return .next
             }
         }
         for key in old { stage.batch.delete(key.rawSpan) }
-        stage.batch.put(Keyspace.deleteFloor, Keyspace.littleEndian(floor.rawValue))
-        deleteFloor = floor
+        if let next { return TombstoneSweep(floor: sweep.floor, next: next) }
+        return sweep.floor < floor ? TombstoneSweep(floor: floor, next: []) : nil
     }
 }
 

@@ -20,6 +20,8 @@ package final class Machine<E: Engine> {
     package internal(set) var featureLevel: UInt32
     let levels: FeatureLevels
     var deleteFloor = LogIndex.zero
+    /// Below the floor there are tombstones left.
+    package internal(set) var tombstoneSweep: TombstoneSweep?
     var history = KeptHistory()
     /// What entries after this one changed can be told; outcome rows of earlier ones were never here.
     package private(set) var feedFloor: LogIndex
@@ -92,8 +94,9 @@ package final class Machine<E: Engine> {
             var index = from
             while index <= through {
                 try apply(slab.record(at: index), &report)
-                // What is kept of each entry may be much more than the entry.
-                if outcome.size > Limits.outcomeSizeMax, index < range.upperBound { try commit(withCheckpoint: false) }
+                // What is kept of each entry, and what it changes, may be much more than the entry.
+                let isMuch = outcome.size > Limits.outcomeSizeMax || stage.batch.byteCount > Limits.applyBatchSizeMax
+                if isMuch, index < range.upperBound { try commit(withCheckpoint: false) }
                 index = index.next
             }
         }
@@ -105,6 +108,7 @@ package final class Machine<E: Engine> {
         report.time = applied.time
         report.featureLevel = featureLevel
         report.nextTimer = nextTimer
+        report.tombstoneSweep = tombstoneSweep
         return report
     }
 
@@ -283,10 +287,10 @@ package final class Machine<E: Engine> {
     }
 
     private func loadSystemRows() throws(MachineError) {
-        let (membershipRow, level, floor) = try onEngine { () throws(EngineError) in
+        let (membershipRow, level, floor, sweep) = try onEngine { () throws(EngineError) in
             (
                 try engine.row(Keyspace.membership), try engine.row(Keyspace.featureLevel),
-                try engine.row(Keyspace.deleteFloor)
+                try engine.row(Keyspace.deleteFloor), try engine.row(Keyspace.tombstoneSweep)
             )
         }
         var rows: [[UInt8]] = []
@@ -312,6 +316,11 @@ package final class Machine<E: Engine> {
             if let floor {
                 var reader = ByteReader(floor.rawSpan)
                 deleteFloor = try reader.readLogIndex()
+            }
+            if let sweep {
+                var reader = ByteReader(sweep.rawSpan)
+                let began = try reader.readLogIndex()
+                tombstoneSweep = TombstoneSweep(floor: began, next: [UInt8](reader.readRemaining()))
             }
             for row in historyRows {
                 var reader = ByteReader(row.value.rawSpan)

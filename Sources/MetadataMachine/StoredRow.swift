@@ -31,7 +31,8 @@ package enum StoredRow: Hashable, Sendable {
         case Keyspace.featureLevel[0]:
             _ = try reader.readUInt32()
             self = .system
-        case Keyspace.deleteFloor[0], Keyspace.feedFloor[0], Keyspace.historyTable, Keyspace.timeMarkTable:
+        case Keyspace.deleteFloor[0], Keyspace.tombstoneSweep[0], Keyspace.feedFloor[0], Keyspace.historyTable,
+            Keyspace.timeMarkTable:
             _ = try reader.readUInt64()
             self = .system
         case Keyspace.electionTable:

@@ -15,6 +15,8 @@ package struct ApplyReport: Sendable {
     package var sessionsKept: [SessionID] = []
     /// Cluster time at which something is due that nobody will ask for: the leader logs a tick then.
     package var nextTimer: ClusterTime?
+    /// After the last entry, below the delete floor there are tombstones left: the leader logs an entry for the next part.
+    package var tombstoneSweep: TombstoneSweep?
     /// The rolling digest at each multiple of `Limits.digestInterval` in the range.
     package var digests: [IndexedDigest] = []
     /// Verdicts that concern this node's state.
@@ -41,6 +43,7 @@ package struct ApplyReport: Sendable {
         sessionsEnded += next.sessionsEnded
         sessionsKept += next.sessionsKept
         nextTimer = next.nextTimer
+        tombstoneSweep = next.tombstoneSweep
         digests += next.digests
         digestFindings += next.digestFindings
         membership = next.membership ?? membership
@@ -54,6 +57,19 @@ package struct ApplyReport: Sendable {
         invariant(range.contains(index), "entry \(index) is not in \(range)")
         let position = index.distance(after: range.lowerBound)
         return (position == 0 ? 0 : replyEnds[position - 1])..<replyEnds[position]
+    }
+}
+
+/// How far the tombstones at or below the delete floor are removed.
+package struct TombstoneSweep: Hashable, Sendable {
+    /// The delete floor when it began with the first key; it may have risen since.
+    package var floor: LogIndex
+    /// The key with which the next part begins; empty: the first.
+    package var next: [UInt8]
+
+    package init(floor: LogIndex, next: [UInt8]) {
+        self.floor = floor
+        self.next = next
     }
 }
 

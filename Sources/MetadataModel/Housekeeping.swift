@@ -7,7 +7,8 @@ package enum Housekeeping: Hashable, Sendable {
     /// These sessions were silent for too long; at most `Limits.sessionsPerExpiryMax`.
     case expireSessions([SessionID])
     case digestVerdict(DigestVerdict)
-    /// Tombstones at or below this revision are not kept any longer.
+    /// Deletes at or below this revision are not known any longer, and the first of their tombstones go; where the floor is
+    /// as high already, the next ones.
     case deleteFloor(LogIndex)
     case memberInfo(MemberInfo)
     /// Every member knows this level from now on.

@@ -11,6 +11,7 @@ extension Replica {
         raft.step(.applied(through: group.range.upperBound), now: now)
         counters.applied(through: group.range.upperBound, at: now)
         nextTimer = group.nextTimer
+        tombstoneSweep = group.tombstoneSweep
         noteFeatureLevel(group.featureLevel)
         answerRequesters(of: group)
         if raft.isLeader {

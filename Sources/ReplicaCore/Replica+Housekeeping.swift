@@ -33,6 +33,7 @@ extension Replica {
         counters.reignEnded()
         leases.removeAll()
         tickedFor = nil
+        sweptFrom = nil
         raisedTo = 0
         decided.removeAll()
         ballots.removeAll()
@@ -47,6 +48,7 @@ extension Replica {
             let expired = leases.takeExpired(now: now)
             if !expired.isEmpty { log(.expireSessions(expired)) }
             tickForTimer()
+            sweepTombstones()
         }
         for waiting in touches.takeExpired(now: now) {
             let error = ReplyError(.unavailable, "the leader does not answer \(settings.name)")
@@ -78,12 +80,21 @@ extension Replica {
         return now + max(.milliseconds(1), due - clusterTime)
     }
 
-    /// Tombstones are kept for a bounded stretch of revisions; the floor moves in steps, because a move reads them all.
+    /// Tombstones are kept for a bounded stretch of revisions; the floor moves in steps, because after each of them all
+    /// tombstones are read, a part with an entry.
     mutating func moveDeleteFloor(after range: ClosedRange<LogIndex>) {
         let step = Limits.tombstoneRevisionsMax / 4
         let last = range.upperBound.rawValue
         guard last / step > range.lowerBound.previous.rawValue / step, last > Limits.tombstoneRevisionsMax else { return }
         log(.deleteFloor(LogIndex(last - Limits.tombstoneRevisionsMax)))
+    }
+
+    /// Logs the entry that removes the next part of the tombstones below the floor, once the one before it is applied. Only
+    /// what an entry of this leader's own term has left: an earlier leader's may still be on their way.
+    private mutating func sweepTombstones() {
+        guard let sweep = tombstoneSweep, sweep != sweptFrom, raft.term(at: appliedIndex) == raft.currentTerm else { return }
+        sweptFrom = sweep
+        log(.deleteFloor(sweep.floor))
     }
 
     /// What the leader decides is logged, now or when it can: while leadership is being handed over, which may fail, or

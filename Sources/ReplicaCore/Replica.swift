@@ -89,6 +89,9 @@ package struct Replica: ~Copyable {
     var nextTimer: ClusterTime?
     /// The leader has logged a tick for it.
     var tickedFor: ClusterTime?
+    /// Where the state goes on to remove tombstones, and where the leader has logged an entry to do so.
+    var tombstoneSweep: TombstoneSweep?
+    var sweptFrom: TombstoneSweep?
     /// What the leader has decided while it could log nothing; logged as soon as it can.
     var decided: [Housekeeping] = []
     var ballots = DigestBallots()

@@ -206,6 +206,19 @@ struct CommandTests {
         #expect(rig.machine.applied.time == rig.time)
     }
 
+    @Test("a group that changes much is written in parts; applied again after a crash it is the same")
+    func largeGroup() throws {
+        let value = [UInt8](repeating: 1, count: Limits.applyBatchSizeMax / 2)
+        _ = try rig.applyTogether(["a", "b", "c"].map { rig.next(.put(key: Array($0.utf8), value: value)) })
+        for _ in 0..<2 {
+            // The first two rows with what stands before them are more than a batch should be.
+            #expect(try rig.rows(of: 0xF1).count == 2)
+            #expect(try rig.revision("b") == LogIndex(2))
+            #expect(try rig.revision("c") == LogIndex(3))
+            try rig.crashAndReplay()
+        }
+    }
+
     @Test("an entry of an unknown kind stops the machine")
     func unknownKind() throws {
         #expect(throws: MachineError.self) { try rig.apply([77] + [UInt8](repeating: 0, count: 33)) }
@@ -220,7 +233,7 @@ struct CommandTests {
         #expect(try rig.machine.durableApplied() == LogIndex(1))
     }
 
-    @Test("a damaged checkpoint or applied row refuses to start", arguments: [UInt8(0xF0), 0xF2])
+    @Test("a damaged row of the machine's own refuses to start", arguments: [UInt8(0x06), 0xF0, 0xF2])
     func damagedHousekeeping(table: UInt8) throws {
         try rig.mutate(put("a"))
         var batch = WriteBatch()

@@ -44,6 +44,116 @@ struct HousekeepingTests {
         #expect(try tombstoneCount() == 1)
     }
 
+    // MARK: Tombstones in parts
+
+    /// Of the keys k100000, k100001 and so on, as many with one entry as a transaction may name.
+    private func leaveTombstones(_ count: Int, on rig: Rig) throws {
+        let most = Limits.transactionOperationsMax
+        for first in stride(from: 0, to: count, by: most) {
+            let keys = (first..<min(count, first + most)).map { Array("k\(100_000 + $0)".utf8) }
+            let answer = try rig.mutate(.transaction(Transaction(then: keys.map { .delete(key: $0) })))
+            #expect(answer.error == nil)
+        }
+    }
+
+    private static let many = Limits.tombstonesPerSweepMax * 2 + 10
+
+    private func unchanged(_ prefix: String, since: LogIndex) throws -> Answer {
+        let comparison = Transaction.Comparison.unchanged(prefix: Array(prefix.utf8), since: since)
+        return try rig.mutate(.transaction(Transaction(comparisons: [comparison], then: [])))
+    }
+
+    @Test("an entry removes so many tombstones and no more; from the first on, what is known of deletes begins at the floor")
+    func sweepInParts() throws {
+        try leaveTombstones(Self.many, on: rig)
+        let floor = try rig.mutate(delete("k")).revision
+        try rig.mutate(delete("z"))
+        #expect(try tombstoneCount() == Self.many + 2)
+
+        try rig.housekeep(.deleteFloor(floor))
+        #expect(try tombstoneCount() == Self.many + 2 - Limits.tombstonesPerSweepMax)
+        // "k" was the first of them.
+        let next = Array("k\(100_000 + Limits.tombstonesPerSweepMax - 1)".utf8)
+        #expect(rig.lastReport?.tombstoneSweep == TombstoneSweep(floor: floor, next: next))
+        var row = ByteWriter()
+        row.write(floor.rawValue)
+        let stored: [[UInt8]: [UInt8]] = [[]: row.takeBytes() + next]
+        #expect(try rig.rows(of: 0x06) == stored)
+        // Those that are left tell nobody anything.
+        let before = try unchanged("k", since: floor.previous)
+        #expect(before.code == .compacted)
+        #expect(before.error?.currentRevision == floor)
+        #expect(try unchanged("k", since: floor).transaction().succeeded)
+        #expect(try !unchanged("", since: floor).transaction().succeeded, "the last delete is known")
+        let answer = try rig.ask(.changes(DeltaRequest(span: prefix(""), since: floor)))
+        var reader = ByteReader(answer.rest.rawSpan)
+        let changed = try DeltaPage(decoding: &reader)
+        #expect(changed.items.map(\.key) == [Array("z".utf8)])
+
+        // Any such entry goes on, whatever floor it names.
+        try rig.housekeep(.deleteFloor(LogIndex(1)))
+        #expect(try tombstoneCount() == Self.many + 2 - 2 * Limits.tombstonesPerSweepMax)
+        try rig.housekeep(.deleteFloor(floor))
+        #expect(try tombstoneCount() == 1)
+        #expect(rig.lastReport?.tombstoneSweep == nil)
+        #expect(try rig.rows(of: 0x06).isEmpty)
+        let rows = try rig.replicatedRows()
+        try rig.housekeep(.deleteFloor(floor))
+        #expect(try rig.replicatedRows() == rows, "with nothing left it does nothing")
+    }
+
+    @Test("a floor that rises while tombstones are removed holds at once; those that were passed go too, in the end")
+    func floorRisesMeanwhile() throws {
+        try leaveTombstones(Self.many, on: rig)
+        try rig.housekeep(.deleteFloor(rig.machine.applied.last.index))
+        // At a key that was passed.
+        let later = try rig.mutate(delete("k100000")).revision
+        let left = try tombstoneCount()
+        let sweep = rig.machine.tombstoneSweep
+        try rig.housekeep(.deleteFloor(later))
+        #expect(try tombstoneCount() == left)
+        #expect(rig.machine.tombstoneSweep == sweep, "the leader's next entry goes on")
+        #expect(try unchanged("k", since: later.previous).error?.currentRevision == later)
+        var parts = 0
+        while let sweep = rig.machine.tombstoneSweep, parts < 10 {
+            try rig.housekeep(.deleteFloor(sweep.floor))
+            parts += 1
+        }
+        #expect(parts == 3, "two to the end, one from the beginning")
+        #expect(try tombstoneCount() == 0)
+    }
+
+    /// The state once all tombstones are gone, and how many entries that took after the first.
+    private func swept(_ between: (Rig) throws -> Void) throws -> (rig: Rig, parts: Int) {
+        let rig = try Rig(base: self.rig.base)
+        try leaveTombstones(Self.many, on: rig)
+        try rig.housekeep(.deleteFloor(rig.machine.applied.last.index))
+        var parts = 0
+        while let sweep = rig.machine.tombstoneSweep, parts < 10 {
+            try between(rig)
+            #expect(rig.machine.tombstoneSweep == sweep)
+            try rig.housekeep(.deleteFloor(sweep.floor))
+            parts += 1
+        }
+        return (rig, parts)
+    }
+
+    @Test("a restart, a crash or a snapshot between two parts changes nothing", arguments: ["restart", "crash", "snapshot"])
+    func sweepGoesOn(after event: String) throws {
+        let plain = try swept { _ in }
+        let other = try swept { rig in
+            switch event {
+            case "restart": try rig.restart()
+            case "crash": try rig.crashAndReplay()
+            default: try rig.moveToSnapshot()
+            }
+        }
+        #expect(other.parts == 2)
+        #expect(other.parts == plain.parts)
+        #expect(other.rig.machine.applied == plain.rig.machine.applied)
+        #expect(try other.rig.replicatedRows() == plain.rig.replicatedRows())
+    }
+
     // MARK: Digests
 
     /// The digest that the machine reports at the interval, after `keys` were put.

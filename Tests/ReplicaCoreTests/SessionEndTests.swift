@@ -20,6 +20,8 @@ struct Alone: ~Copyable {
     var nextTimer: ClusterTime?
     var kept: [SessionID] = []
     var orphans: (found: [SessionID], next: SessionID?) = ([], nil)
+    /// How far it has removed tombstones: each entry that removes a part takes the first of these away.
+    var sweeps: [TombstoneSweep] = []
 
     static let epoch: UInt64 = 1_700_000_000_000_000_000
 
@@ -35,9 +37,10 @@ struct Alone: ~Copyable {
     init(
         generation: UInt64 = 1, sessions: [OpenSession] = [], learner: Bool = false,
         featureLevel: UInt32 = FeatureLevel.known, known: UInt32 = FeatureLevel.known,
-        uncommittedMax: Int = 0, isLate: Bool = false
+        uncommittedMax: Int = 0, isLate: Bool = false, sweeps: [TombstoneSweep] = []
     ) {
         self.isLate = isLate
+        self.sweeps = sweeps
         var membership = Membership(
             members: [Member(id: NodeID(1), name: "n1", peerAddress: "p:1")], incoming: [NodeID(1)])
         if learner {
@@ -124,16 +127,20 @@ struct Alone: ~Copyable {
         if case .failure(let error, _)? = try? ReplyHead(decoding: &reader) { refusals.append(error) }
     }
 
-    private mutating func note(_ slab: Slab) {
-        for index in slab.indexes(of: .command) {
+    private mutating func note(_ slab: Slab) { logged += Self.housekeeping(in: slab, slab.indexes) }
+
+    private static func housekeeping(in slab: Slab, _ range: ClosedRange<LogIndex>) -> [Housekeeping] {
+        var found: [Housekeeping] = []
+        for index in slab.indexes(of: .command) where range.contains(index) {
             do throws(DecodeError) {
                 var reader = ByteReader(slab.record(at: index).payload)
                 let header = try CommandHeader(decoding: &reader)
-                if let command = try Housekeeping(kind: header.kind, decoding: &reader) { logged.append(command) }
+                if let command = try Housekeeping(kind: header.kind, decoding: &reader) { found.append(command) }
             } catch {
                 Issue.record("\(error)")
             }
         }
+        return found
     }
 
     private mutating func carryOut(_ work: ApplyWork) {
@@ -147,6 +154,9 @@ struct Alone: ~Copyable {
             if let slab = slabs.last { report.time = slab.record(at: slab.lastIndex).header.time }
             if let due = nextTimer, due <= report.time { nextTimer = nil }
             report.nextTimer = nextTimer
+            let parts = slabs.flatMap { Self.housekeeping(in: $0, range) }.count(where: Self.removesTombstones)
+            sweeps.removeFirst(min(parts, sweeps.count))
+            report.tombstoneSweep = sweeps.first
             for case .featureLevel(let level) in logged { featureLevel = max(featureLevel, level) }
             report.featureLevel = featureLevel
             report.sessionsKept = kept
@@ -165,6 +175,11 @@ struct Alone: ~Copyable {
         logged.compactMap { if case .expireSessions(let sessions) = $0 { sessions } else { nil } }
     }
     var ticks: Int { logged.count { $0 == .tick } }
+    var floors: [Housekeeping] { logged.filter(Self.removesTombstones) }
+
+    private static func removesTombstones(_ command: Housekeeping) -> Bool {
+        if case .deleteFloor = command { true } else { false }
+    }
 }
 
 @Suite("What ends without being asked for")
@@ -247,6 +262,36 @@ struct SessionEndTests {
         #expect(node.ticks == 1)
         // What one expiry left is ended by the next, as much at once as an entry may name.
         #expect(node.expiries.map(\.count) == [1_024, 476])
+    }
+
+    @Test("tombstones that are left below the floor are removed by one entry after the other, under the next leader too")
+    func tombstonesLeft() {
+        func left(_ keys: ClosedRange<UInt8>) -> [TombstoneSweep] {
+            keys.map { TombstoneSweep(floor: LogIndex(9), next: [$0]) }
+        }
+        var node = Alone(sweeps: left(1...3))
+        #expect(node.sweeps.isEmpty, "it has found them when it came to lead")
+        node.sweeps = left(4...8)
+        node.replica.log(.tick)
+        node.live(.milliseconds(100))
+        #expect(node.sweeps.isEmpty)
+        #expect(node.floors == [Housekeeping](repeating: .deleteFloor(LogIndex(9)), count: 5), "one for each part")
+        node.live(.seconds(3))
+        #expect(node.floors.count == 5)
+    }
+
+    @Test("a part of the tombstones is removed once the one before it is applied, and once there is room for an entry")
+    func tombstonesWait() {
+        var node = Alone(uncommittedMax: 1)
+        node.sweeps = [TombstoneSweep(floor: LogIndex(9), next: [1]), TombstoneSweep(floor: LogIndex(9), next: [2])]
+        node.isLate = true
+        node.replica.log(.tick)
+        node.live(.seconds(1))
+        #expect(node.floors.isEmpty, "the tick is not applied, so nobody has been told that some are left")
+        node.applyLate(opening: [])
+        node.live(.seconds(1))
+        #expect(node.floors.count == 2)
+        #expect(node.sweeps.isEmpty)
     }
 
     @Test("time in which the process was stopped is not a session's silence")
