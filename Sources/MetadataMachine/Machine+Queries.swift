@@ -117,6 +117,11 @@ extension Machine {
 }
 
 /// Pinned states of this node, each held for a listing that goes on.
+///
+/// The number of a view holds the revision that it shows. A client may ask for the next page of a view that this node had
+/// pinned before it started anew, or before a snapshot took the place of its state, while others have pinned views since.
+/// With numbers that only counted it could get a page of theirs, and a listing of two revisions without an error. So it
+/// finds none, or one of the same revision, in which the same rows are.
 struct ViewTable<View: EngineView> {
     private struct Entry {
         var id: UInt64
@@ -126,7 +131,8 @@ struct ViewTable<View: EngineView> {
         var usedAt: Instant
     }
     private var entries: [Entry] = []
-    private var lastID: UInt64 = 0
+    /// What the number of the last one holds besides its revision.
+    private var lastOrdinal: UInt64 = 0
 
     mutating func add(_ view: View, revision: LogIndex, now: Instant) throws(ReplyError) -> UInt64 {
         guard entries.count < Limits.viewsMax else {
@@ -134,10 +140,21 @@ struct ViewTable<View: EngineView> {
                 .overloaded, "\(Limits.viewsMax) listings are under way on this node", limit: UInt64(Limits.viewsMax),
                 retryAfter: .seconds(1))
         }
-        lastID += 1
-        entries.append(Entry(id: lastID, view: view, revision: revision, madeAt: now, usedAt: now))
-        return lastID
+        let id = newID(at: revision)
+        entries.append(Entry(id: id, view: view, revision: revision, madeAt: now, usedAt: now))
+        return id
     }
+
+    /// Never 0, which means no view. There are fewer views than ordinals, so one is free.
+    private mutating func newID(at revision: LogIndex) -> UInt64 {
+        while true {
+            lastOrdinal = lastOrdinal % Self.ordinalMax + 1
+            let id = revision.rawValue << 8 | lastOrdinal
+            if !entries.contains(where: { $0.id == id }) { return id }
+        }
+    }
+
+    private static var ordinalMax: UInt64 { 255 }
 
     mutating func use(_ id: UInt64, now: Instant) -> (View, LogIndex)? {
         guard let position = entries.firstIndex(where: { $0.id == id }) else { return nil }

@@ -128,6 +128,40 @@ struct QueryTests {
         #expect(try rig.ask(.page(view: first.view, prefix(""), request)).code == .viewReleased)
     }
 
+    @Test(
+        "a page of a view is never answered from another revision: not after a restart, and not in another state",
+        arguments: [false, true])
+    func viewOfBefore(movesToSnapshot: Bool) throws {
+        for key in ["a", "b", "c"] { try rig.mutate(put(key, "old")) }
+        var request = PageRequest(limit: 1, pinsView: true)
+        let first = try page(prefix(""), request)
+        if movesToSnapshot { try rig.moveToSnapshot() } else { try rig.restart() }
+        try rig.mutate(put("b", "new"))
+        // Somebody else's listing.
+        let other = try page(prefix(""), request)
+        #expect(other.view != 0)
+        #expect(other.view != first.view)
+        request.after = first.cursor
+        #expect(try rig.ask(.page(view: first.view, prefix(""), request)).code == .viewReleased)
+        let delta = DeltaRequest(view: first.view, span: prefix(""), since: .zero)
+        #expect(try rig.ask(.changes(delta)).code == .viewReleased)
+        #expect(try rig.ask(.page(view: other.view, prefix(""), request)).revision == LogIndex(4))
+    }
+
+    @Test("views that are pinned at the same time have different numbers, however many there were")
+    func viewNumbers() throws {
+        for key in ["a", "b"] { try rig.mutate(put(key)) }
+        let request = PageRequest(limit: 1, pinsView: true)
+        let kept = try page(prefix(""), request).view
+        for _ in 0..<1_000 {
+            let view = try page(prefix(""), request).view
+            #expect(view != 0)
+            #expect(view != kept)
+            #expect(try rig.ask(.releaseView(view)).error == nil)
+        }
+        #expect(try rig.ask(.page(view: kept, prefix(""), request)).error == nil)
+    }
+
     @Test("a listing that fits one page pins nothing")
     func noViewForOnePage() throws {
         try rig.mutate(put("a"))
