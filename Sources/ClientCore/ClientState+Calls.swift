@@ -304,11 +304,10 @@ extension ClientState {
             case .hello, .pong, .keepAlive, .initialized, .snapshot, .snapshotPiece, .membersChanged, .alarmCleared, .scrub:
                 throw .invalid("reply to another request")
             }
-        case .mutation(let sessionNumber, let sequence, let sentAt):
+        case .mutation(let sessionNumber, let sequence):
             let answer = try readAnswer(body)
             mutationAnswered(
-                sessionNumber: sessionNumber, sequence: sequence, sentAt: sentAt, requestID: requestID, answer: answer,
-                from: place)
+                sessionNumber: sessionNumber, sequence: sequence, requestID: requestID, answer: answer, from: place)
         case .watch: throw .invalid("reply to another request")
         case .call(let id):
             callAnswered(id, requestID: requestID, answer: try readAnswer(body), from: place)

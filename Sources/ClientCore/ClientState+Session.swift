@@ -49,14 +49,14 @@ extension ClientState {
         let sequence = current.firstSequence + UInt64(position)
         let requestID = takeRequestID()
         current.assigned[position].requestID = requestID
+        if current.assigned[position].copiesAlive == 0 { current.assigned[position].firstSentAt = now }
         current.assigned[position].copiesAlive += 1
         let content = current.assigned[position].content
         let header = CommandHeader(
             kind: content.kind, session: current.id, sequence: sequence,
             acknowledgedThrough: current.acknowledgedThrough, opening: current.isOpen ? nil : current.opening,
             guards: content.guards)
-        expectReply(
-            requestID, from: place, for: .mutation(sessionNumber: current.number, sequence: sequence, sentAt: now))
+        expectReply(requestID, from: place, for: .mutation(sessionNumber: current.number, sequence: sequence))
         ClientRequest.encodeMutation(requestID: requestID, mayForward: true, into: &nodes[place].outbox) { writer in
             header.encode(into: &writer)
             writer.write(content.body)
@@ -87,13 +87,15 @@ extension ClientState {
     // MARK: Answers
 
     mutating func mutationAnswered(
-        sessionNumber: UInt64, sequence: UInt64, sentAt: Instant, requestID: UInt64, answer: Answer, from place: Int
+        sessionNumber: UInt64, sequence: UInt64, requestID: UInt64, answer: Answer, from place: Int
     ) {
+        // The process may have stood still: what its caller is told now he would take for what holds now.
+        watchSession()
         guard session?.number == sessionNumber, let position = session?.place(of: sequence),
             let mutation = session?.assigned[position], !mutation.isAnswered
         else { return }
         guard let error = answer.error, !answer.isFinal else {
-            return mutationLogged(position, answer: answer, sentAt: sentAt, from: place)
+            return mutationLogged(position, answer: answer, from: place)
         }
         if error.code.provesNoEffect || error.code == .sessionExpired { session?.assigned[position].copiesAlive -= 1 }
         if error.code == .sessionExpired { return sessionExpired(at: position, error) }
@@ -121,26 +123,40 @@ extension ClientState {
     }
 
     /// The log has decided: this is the answer, now and for every copy.
-    private mutating func mutationLogged(_ position: Int, answer: Answer, sentAt: Instant, from place: Int) {
-        guard var current = session.take() else { return }
+    private mutating func mutationLogged(_ position: Int, answer: Answer, from place: Int) {
         nodes[place].hasTurnedUsAway = false
+        openingsRefused = 0
+        guard sessionIsHeard(since: position), var current = session.take() else { return }
         current.assigned[position].isAnswered = true
         current.failures = 0
         current.obstacle = nil
-        openingsRefused = 0
-        if !current.isOpen {
-            current.isOpen = true
-            current.heardAt = sentAt
-            current.nextKeepAlive = sentAt + settings.sessionTimeout / 3
-            current.state = .connected
-            effects.append(.session(SessionEvent(session: current.id, state: .connected)))
-        }
         let mutation = current.assigned[position]
         let sequence = current.firstSequence + UInt64(position)
         current.dropAnswered()
         session = current
         if let call = mutation.call { complete(call, outcome(of: answer, from: place)) }
         if mutation.content.kind == .endSession, answer.error == nil { abandonSession(appliedBefore: sequence) }
+    }
+
+    /// The first answer from the log: the session exists, and was heard of when the mutation was first sent, not when the
+    /// copy was that brought the answer:
+    ///
+    /// 1. A asks for a lock and gets it; the reply is lost, and A is cut off.
+    /// 2. The session expires, and the lock goes to B.
+    /// 3. A is connected again and sends the same sequence. The answer is the one that was kept: "you hold it".
+    ///
+    /// - Returns: false when the cluster may have ended it since. Then it is lost, and what was sent of unknown outcome:
+    ///   what the answer gave to the caller may be another's by now.
+    private mutating func sessionIsHeard(since position: Int) -> Bool {
+        guard session?.isOpen == false, let firstSentAt = session?.assigned[position].firstSentAt else { return true }
+        session?.isOpen = true
+        session?.state = .connected
+        session?.heardAt = firstSentAt
+        session?.nextKeepAlive = firstSentAt + settings.sessionTimeout / 3
+        watchSession()
+        guard let id = session?.id else { return false }
+        if session?.state == .connected { effects.append(.session(SessionEvent(session: id, state: .connected))) }
+        return true
     }
 
     /// Refused before it was logged, every copy of it: it has no effect, and its sequence is free. If no later one has

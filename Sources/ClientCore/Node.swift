@@ -106,5 +106,5 @@ enum RequestTarget: Sendable {
     /// A watch, for as long as it is at that node.
     case watch(WatchID)
     /// The mutation of that sequence, if the session is still that one.
-    case mutation(sessionNumber: UInt64, sequence: UInt64, sentAt: Instant)
+    case mutation(sessionNumber: UInt64, sequence: UInt64)
 }

@@ -108,5 +108,8 @@ struct SequencedMutation: Sendable {
     var requestID: UInt64 = 0
     /// Copies that were sent and have not been refused: each may take effect, now or later.
     var copiesAlive = 0
+    /// When the first of these was sent. An answer does not tell which of them it is of: one that is sent again is answered
+    /// from what is kept.
+    var firstSentAt = Instant.never
     var isAnswered = false
 }

@@ -146,6 +146,7 @@ extension World {
                 client.revisionSeen = max(client.revisionSeen, news.revision ?? .zero)
                 watchTold(id, news)
             case .session(let event):
+                checkOpened(event, client)
                 client.sessionState = event.state
                 if event.state == .lost { counters.add(.abandonSession) }
             }

@@ -188,6 +188,15 @@ extension World {
         }
     }
 
+    /// Whoever is told that his session has begun is told before the cluster can have expired it: what an answer gave him
+    /// may be another's after that. Later news are not looked at: a leader that has been overtaken vouches for it too.
+    func checkOpened(_ event: SessionEvent, _ client: SimClient) {
+        guard event.state != .lost, client.sessionState == nil || client.sessionState == .lost,
+            oracle.expiredSessions.contains(event.session)
+        else { return }
+        fail("client \(client.number) is told that session \(event.session) has begun, which has expired")
+    }
+
     /// What a session owns is there as long as the session is.
     private func checkOwners(_ node: SimNode) {
         guard let machine = node.process?.state.machine else { return }

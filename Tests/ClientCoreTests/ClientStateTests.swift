@@ -750,6 +750,76 @@ import Wire
         #expect(harness.sessions == [.connected, .suspended, .connected])
     }
 
+    /// A client whose first mutation was applied, without an answer; it is connected again after `pause`.
+    private func reconnected(after pause: Interval) throws -> (harness: Harness, call: CallID, copy: Harness.Sent) {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.put("a", within: .seconds(60))
+        harness.accept("n1:1", leader: "n1:1")
+        let first = try #require(harness.take(.mutate).first)
+        harness.cut("n1:1")
+        harness.wait(pause - .milliseconds(300))
+        harness.refuseAll()
+        harness.wait(.milliseconds(300))
+        harness.accept("n1:1", leader: "n1:1", time: Harness.startTime + pause)
+        let copy = try #require(harness.take(.mutate).first)
+        #expect(copy.body == first.body)
+        return (harness, call, copy)
+    }
+
+    @Test("the answer that was kept for a first mutation does not bring back a session that has ended since")
+    func firstAnswerTooLate() throws {
+        var (harness, call, copy) = try reconnected(after: .seconds(11))
+        harness.answer(copy, revision: 10)
+        // What it gave to the client, a lock for example, may be another's.
+        #expect(harness.failure(call)?.error.code == .unknown)
+        #expect(harness.failure(call)?.mayHaveTakenEffect == true)
+        #expect(harness.sessions == [.lost])
+        #expect(harness.core.sessionID == nil)
+        let next = harness.put("b")
+        let request = try #require(harness.take(.mutate).first)
+        #expect(request.command?.session != copy.command?.session)
+        harness.answer(request, revision: 11)
+        #expect(harness.isAnswered(next))
+        #expect(harness.sessions == [.lost, .connected])
+    }
+
+    @Test("a session whose first answer comes late is suspended until a keep-alive is answered")
+    func firstAnswerLate() throws {
+        var (harness, call, copy) = try reconnected(after: .seconds(8))
+        harness.answer(copy, revision: 10)
+        #expect(harness.isAnswered(call))
+        #expect(harness.sessions == [.suspended])
+        let request = try #require(harness.take(.keepAlive).first)
+        harness.answer(request, with: .keepAlive(KeepAliveReply(revision: LogIndex(10), notOpen: [], leader: nil)))
+        #expect(harness.sessions == [.suspended, .connected])
+    }
+
+    @Test("copies of a first mutation that were refused without effect do not age its session")
+    func refusedCopiesDoNotCount() throws {
+        var harness = Harness(endpoints: ["n1:1"])
+        let call = harness.put("a", within: .seconds(60))
+        harness.accept("n1:1", leader: "n1:1")
+        for _ in 0..<24 {
+            let copy = try #require(harness.take(.mutate).first)
+            harness.answer(copy, revision: 0, error: ReplyError(.overloaded, retryAfter: .milliseconds(500)))
+            harness.wait(.milliseconds(500))
+        }
+        harness.answer(try #require(harness.take(.mutate).first), revision: 10)
+        #expect(harness.isAnswered(call))
+        #expect(harness.sessions == [.connected])
+    }
+
+    @Test("answers that are read after the process has stood still for the session's timeout come too late")
+    func stoppedProcess() throws {
+        var harness = connected()
+        let call = harness.put("a", within: .seconds(60))
+        let request = try #require(harness.take(.mutate).first)
+        harness.now = harness.now + .seconds(11)
+        harness.answer(request, revision: 11)
+        #expect(harness.failure(call)?.error.code == .unknown)
+        #expect(harness.sessions == [.connected, .lost])
+    }
+
     @Test("sessionExpired: what was sent is of unknown outcome, the next mutation opens another session")
     func sessionExpired() throws {
         var harness = connected()

@@ -39,6 +39,8 @@ struct CommitOracle {
     var fences = FenceChecker()
     private(set) var leaders = LeaderHistory()
     private var expired: [(id: SessionID, term: Term)] = []
+    /// All that entries have expired. Only looked up in.
+    private(set) var expiredSessions: Set<SessionID> = []
 
     private struct MutationID: Hashable {
         var session: SessionID
@@ -150,6 +152,7 @@ struct CommitOracle {
                     leaders.end(ended, at: index)
                     let term = entries[entries.count - 1].id.term
                     expired += ended.map { ($0, term) }
+                    expiredSessions.formUnion(ended)
                 }
                 return nil
             }

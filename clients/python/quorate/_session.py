@@ -87,7 +87,7 @@ class Mutation:
         self.copies_out = 0
         #: The fate of a copy is not known.
         self.may_be_applied = False
-        #: When the first copy was sent.
+        #: When the first of the copies was sent that may have been applied.
         self.sent_at = 0.0
 
     @property
@@ -325,7 +325,6 @@ class Session:
                     self._wake_drained()
                     continue
                 mutation.sequence = self._next_sequence
-                mutation.sent_at = now()
                 self._outstanding[mutation.sequence] = mutation
                 self._next_sequence += 1
                 self._cursor = self._next_sequence
@@ -357,6 +356,8 @@ class Session:
         body = _HEADER.pack(mutation.kind, flags, self.id, mutation.sequence, acknowledged)
         if flags & _OPENS:
             body += _OPENING.pack(self._opened_at, int(self.timeout * 1000))
+        if mutation.has_no_effect:
+            mutation.sent_at = now()
         mutation.copies_out += 1
         sent_in = self._round
 
@@ -415,8 +416,10 @@ class Session:
     def _opened(self, mutation: Mutation) -> None:
         self._is_open = True
         if not self._one_shot:
+            # An answer may be one that was kept, of a session that has ended since.
             self._heard_of(mutation.sent_at)
-            self._keep_alive = self._loop.create_task(self._keep_alive_forever())
+            if self._lost is None:
+                self._keep_alive = self._loop.create_task(self._keep_alive_forever())
 
     def _expired(self, error: ServerError) -> None:
         if self._is_open or any(not mutation.has_no_effect for mutation in self._outstanding.values()):

@@ -207,6 +207,39 @@ class MachineryTests(unittest.TestCase):
             await states.aclose()
 
     @asynchronous
+    async def test_a_first_answer_that_comes_too_late_opens_no_session(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+
+        def script(mutation: Mutate) -> Optional[bytes]:
+            # Applied at once. The answer that was kept comes when the cluster may have ended the session.
+            answer = node.done(mutation)
+            return answer if loop.time() - begun > 2.2 else None
+
+        async with playing(script) as (node, client):
+            states: List[quorate.SessionState] = []
+            client.on_session_state(states.append)
+            with self.assertRaises(quorate.OutcomeUnknown):
+                await client.put("a", "")
+            self.assertEqual(states, [quorate.SessionState.LOST])
+            await client.put("b", "")
+            self.assertEqual(states, [quorate.SessionState.LOST, quorate.SessionState.CONNECTED])
+            self.assertNotEqual(node.mutations[-1].session, node.mutations[0].session)
+
+    @asynchronous
+    async def test_copies_that_were_refused_do_not_age_a_session(self) -> None:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+
+        def script(mutation: Mutate) -> bytes:
+            return node.done(mutation) if loop.time() - begun > 2.2 else refusal(12, tags=((4, wire.u32(200)),))
+
+        async with playing(script) as (node, client):
+            await client.put("a", "")
+            self.assertGreater(len(node.mutations), 5)
+            self.assertIs(client.session_state, quorate.SessionState.CONNECTED)
+
+    @asynchronous
     async def test_a_refusal_in_a_pipeline_is_filled_with_nothing(self) -> None:
         def script(mutation: Mutate) -> bytes:
             if mutation.kind == 1 and mutation.fields.endswith(b"bad"):
