@@ -36,6 +36,7 @@ extension MetadataClient {
     ) async throws -> UInt64 {
         var request = DeltaRequest(span: .prefix(prefix), since: LogIndex(revision))
         var address: String?
+        var first: UInt64?
         do {
             while true {
                 let level: ReadLevel = address == nil ? .linearizable : .stale
@@ -43,11 +44,17 @@ extension MetadataClient {
                     revision, reader, address throws(DecodeError) in
                     (try DeltaPage(decoding: &reader), revision, address)
                 }
+                if let first, first != shown {
+                    // Not to be released here: it is somebody else's.
+                    request.view = 0
+                    throw ClientError.viewIsGone(of: first)
+                }
                 let isFirst = address == nil
                 // From here on the node keeps a view, whatever the caller does.
                 request.view = page.view
                 request.cursor = page.cursor
                 address = answerer
+                first = shown
                 if isFirst { try begun(shown) }
                 for item in page.items {
                     try body(ChangedRow(key: item.key, revision: item.revision.rawValue, value: item.value))

@@ -33,7 +33,7 @@ public struct Listing: AsyncSequence, Sendable {
         private var rows: ArraySlice<KeyValue> = []
         private var cursor: [UInt8]
         private var rowsLeft: Int
-        private var view: (number: UInt64, address: String)?
+        private var view: (number: UInt64, address: String, revision: UInt64)?
         private var isAtEnd = false
 
         init(_ listing: Listing) {
@@ -57,17 +57,23 @@ public struct Listing: AsyncSequence, Sendable {
         }
 
         private func fetch() async throws(ClientError) {
-            let limit = UInt32(clamping: Swift.min(rowsLeft, Limits.listPageCountMax))
-            let request = PageRequest(
-                after: cursor, limit: limit, isKeysOnly: listing.keysOnly,
-                // A view is worth its price only if there is a second page.
-                pinsView: listing.isOneRevision && view == nil && rowsLeft > Limits.listPageCountMax)
-            let span = KeySpan.prefix(listing.prefix)
-            let query: Query =
-                if let view { .page(view: view.number, span, request) } else { .list(span, request) }
-            let (page, address) = try await listing.client.query(
-                query, view == nil ? listing.level : .stale, view?.address, listing.timeout
-            ) { _, reader, address throws(DecodeError) in (try Page(decoding: &reader, for: request), address) }
+            // A view is worth its price only if there is a second page.
+            let pinsView = listing.isOneRevision && view == nil && rowsLeft > Limits.listPageCountMax
+            var (page, revision, address) = try await read(pinsView: pinsView)
+            if listing.isOneRevision, view == nil, !pinsView, page.hasMore, page.rows.count < rowsLeft {
+                // There is one: large rows have cut this page short of the limit.
+                (page, revision, address) = try await read(pinsView: true)
+            }
+            if let view {
+                guard revision == view.revision else {
+                    // Not to be released here: it is somebody else's.
+                    self.view = nil
+                    isAtEnd = true
+                    throw ClientError.viewIsGone(of: view.revision)
+                }
+            } else if page.view != 0 {
+                view = (page.view, address, revision)
+            }
             let found = page.rows.map {
                 KeyValue(
                     key: $0.key, value: $0.value ?? [], revision: $0.revision.rawValue, owner: $0.owner?.description)
@@ -75,7 +81,20 @@ public struct Listing: AsyncSequence, Sendable {
             rows = found[...]
             isAtEnd = !page.hasMore || page.cursor.isEmpty
             cursor = page.cursor
-            if view == nil, page.view != 0 { view = (page.view, address) }
+        }
+
+        private func read(pinsView: Bool) async throws(ClientError) -> (Page, UInt64, String) {
+            let request = PageRequest(
+                after: cursor, limit: UInt32(clamping: Swift.min(rowsLeft, Limits.listPageCountMax)),
+                isKeysOnly: listing.keysOnly, pinsView: pinsView)
+            let span = KeySpan.prefix(listing.prefix)
+            let query: Query =
+                if let view { .page(view: view.number, span, request) } else { .list(span, request) }
+            return try await listing.client.query(
+                query, view == nil ? listing.level : .stale, view?.address, listing.timeout
+            ) { revision, reader, address throws(DecodeError) in
+                (try Page(decoding: &reader, for: request), revision, address)
+            }
         }
 
         private func releaseView() {
@@ -83,5 +102,14 @@ public struct Listing: AsyncSequence, Sendable {
             self.view = nil
             listing.client.release(view: view.number, at: view.address)
         }
+    }
+}
+
+extension ClientError {
+    /// A node that has started again, or has made its state anew, gives its views the same numbers once more. Their
+    /// revisions tell them apart.
+    static func viewIsGone(of revision: UInt64) -> ClientError {
+        ClientError(
+            code: .viewReleased, message: "the view of revision \(revision) is not kept any more: ask again from the start")
     }
 }

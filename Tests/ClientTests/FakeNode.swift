@@ -19,6 +19,7 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
     private var applied = 0
     /// The connection is cut instead of answering so many mutations, after applying them.
     private var cutsLeft = 0
+    private var rowsPerPage = Limits.listPageCountMax
 
     /// The line of a group, as queries show it; and where watches are told of changes.
     private var line: [Candidate] = []
@@ -30,12 +31,13 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
 
     private init(_ eventLoop: any EventLoop) { context = TransportContext(eventLoop: eventLoop) }
 
-    static func start(cutting cuts: Int = 0) async throws -> FakeNode {
+    static func start(cutting cuts: Int = 0, rowsPerPage: Int = Limits.listPageCountMax) async throws -> FakeNode {
         let eventLoop = MultiThreadedEventLoopGroup.singleton.next()
         let promise = eventLoop.makePromise(of: FakeNode.self)
         eventLoop.execute {
             let node = FakeNode(eventLoop)
             node.cutsLeft = cuts
+            node.rowsPerPage = rowsPerPage
             Listener.bind(
                 to: HostPort(host: "127.0.0.1", port: 0), context: node.context, delegate: node
             ) { result in
@@ -247,11 +249,13 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
     }
 
     private func answer(_ query: Query, into writer: inout ByteWriter) {
+        // What has changed is shown in parts without end, each of another view by the same number.
+        if case .changes(let request) = query, request.view != 0 { revision += 1 }
         Reply.writeSuccess(revision: LogIndex(revision), into: &writer)
         switch query {
         case .get(let key): writer.write(rows[key])
         case .list(.prefix(let prefix), let page), .page(_, .prefix(let prefix), let page):
-            let limit = min(Int(page.limit), Limits.listPageCountMax)
+            let limit = min(Int(page.limit), rowsPerPage)
             let keys = rows.keys.filter { $0.starts(with: prefix) && page.after.lexicographicallyPrecedes($0) }
                 .sorted { $0.lexicographicallyPrecedes($1) }
             let shown = keys.prefix(limit).map {

@@ -128,6 +128,61 @@ import Testing
         await node.stop()
     }
 
+    @Test("a page of another view that bears the same number ends the listing", .timeLimit(.minutes(1)))
+    func pageOfAnotherView() async throws {
+        let node = try await FakeNode.start(rowsPerPage: 3)
+        let client = client(of: node.address)
+        for number in 0..<5 { try await client.put("p/\(number)", "v") }
+        var rows = client.list(prefix: Array("p/".utf8)).makeAsyncIterator()
+        var seen = 0
+        do throws(ClientError) {
+            while try await rows.next() != nil {
+                // This node shows what is there now, as one does whose views are others by the same numbers.
+                if seen == 0 { try await client.put("x", "1") }
+                seen += 1
+            }
+            Issue.record("the listing has come to an end")
+        } catch {
+            #expect(error.code == .viewReleased)
+        }
+        #expect(seen == 3)
+        #expect(try await rows.next() == nil)
+        await client.shutdown()
+        await node.stop()
+    }
+
+    @Test("a part of what has changed that is of another view ends the reading", .timeLimit(.minutes(1)))
+    func partOfAnotherView() async throws {
+        let node = try await FakeNode.start()
+        let client = client(of: node.address)
+        var seen = 0
+        do {
+            try await client.changes(under: [], since: 1) { _ in seen += 1 }
+            Issue.record("the reading has come to an end")
+        } catch {
+            #expect((error as? ClientError)?.code == .viewReleased)
+        }
+        #expect(seen == 1)
+        await client.shutdown()
+        await node.stop()
+    }
+
+    @Test("a listing with a limit is of one revision too, where its rows fill several pages", .timeLimit(.minutes(1)))
+    func limitedListing() async throws {
+        let node = try await FakeNode.start(rowsPerPage: 2)
+        let client = client(of: node.address)
+        for number in 0..<5 { try await client.put("p/\(number)", "v") }
+        var keys: [String] = []
+        for try await row in client.list(prefix: Array("p/".utf8), limit: 4) {
+            keys.append(String(decoding: row.key, as: UTF8.self))
+        }
+        #expect(keys == ["p/0", "p/1", "p/2", "p/3"])
+        // The first page once more, with a view; then the second; then the view is let go.
+        #expect(try await node.asked(count: 5) == ["query", "query", "query", "query", "release 9"])
+        await client.shutdown()
+        await node.stop()
+    }
+
     @Test("another node takes over when the first one has gone")
     func secondNode() async throws {
         let first = try await FakeNode.start()

@@ -596,6 +596,11 @@ class Client:
                     self._nodes.refused(connection, error)
                     await asyncio.sleep(error.retry_after if error.retry_after is not None else 0.05)
                     raise NodeUnusable(str(error)) from None
+                if parts and reply.revision != parts[0].revision:
+                    # A node that has started again gives its views the same numbers once more. This one is not to be
+                    # released here: it is somebody else's.
+                    view = 0
+                    raise ViewReleased("the view that was read is not kept any more")
                 view, part = decode(reply)
                 parts.append(part)
                 if not part.more:

@@ -310,6 +310,22 @@ class MachineryTests(unittest.TestCase):
             self.assertEqual((last[10:18], last[29:35]), (wire.u64(5), wire.bytes16(b"at a")))
 
     @asynchronous
+    async def test_a_page_of_another_view_that_bears_the_same_number_is_not_taken(self) -> None:
+        def page(key: bytes, revision: int, *, more: bool) -> bytes:
+            head = wire.u16(0) + wire.u64(revision) + wire.u64(1 if more else 0) + wire.u8(more) + wire.bytes16(key)
+            return head + wire.u32(1) + wire.bytes16(key) + wire.u64(45) + wire.bytes32(b"")
+
+        # After the first page the node is another machine, whose first view is somebody else's.
+        answers = [page(b"a", 50, more=True), page(b"z", 60, more=True)]
+        answers += [page(b"b", 61, more=True), page(b"c", 61, more=False)]
+        async with playing(lambda mutation: node.done(mutation)) as (node, client):
+            node.answers = lambda query: answers.pop(0) if query[9] in (2, 3) else refusal(32)
+            listing = await client.list("")
+            self.assertEqual([row.key for row in listing.rows], [b"b", b"c"])
+            self.assertEqual(listing.revision, 61)
+            self.assertEqual([query for query in node.queries if query[9] == 4], [])
+
+    @asynchronous
     async def test_a_client_that_is_closed_while_it_connects_leaves_nothing(self) -> None:
         said: List[str] = []
         loop = asyncio.get_running_loop()
