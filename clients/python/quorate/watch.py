@@ -36,7 +36,7 @@ _CREATED = 1
 _CHANGES = 2
 _PROGRESS = 3
 
-#: What has been read is given back from so many bytes on.
+#: What has been read is given back from so many bytes on, or from a quarter of what may be under way where that is less.
 _CREDIT_FROM = 4096
 
 
@@ -135,11 +135,15 @@ class Watch(AsyncIterator[WatchEvent]):
         self._floor: Optional[int] = None
         self._events: Deque[Tuple[WatchEvent, int]] = deque()
         self._queued = 0
+        #: Of these, what came by an earlier request: no credit is given for it.
+        self._queued_of_before = 0
+        #: Read, and not given back yet.
         self._read = 0
         self._is_credit_due = False
         self._partial: Optional[Tuple[int, Optional[Origin], List[Change]]] = None
         self._partial_size = 0
         self._waiter: Optional["asyncio.Future[None]"] = None
+        self._room: Optional["asyncio.Future[None]"] = None
         self._started: Optional["asyncio.Future[None]"] = None
         self._error: Optional[QuorateError] = None
         self._is_closed = False
@@ -212,12 +216,24 @@ class Watch(AsyncIterator[WatchEvent]):
             await self._waiter
         event, size = self._events.popleft()
         self._queued -= size
+        before = min(size, self._queued_of_before)
+        self._queued_of_before -= before
+        self._has_read(size - before)
+        if self._room is not None and self._has_room and not self._room.done():
+            self._room.set_result(None)
+        return event
+
+    @property
+    def _has_room(self) -> bool:
+        """What is unread comes first: the next node may send all of the credit at once."""
+        return self._queued <= self._credit // 2
+
+    def _has_read(self, size: int) -> None:
         self._read += size
-        if self._read >= _CREDIT_FROM and not self._is_credit_due:
+        if self._read >= min(self._credit // 4, _CREDIT_FROM) and not self._is_credit_due:
             # Once for all events that are read in one turn of the loop.
             self._is_credit_due = True
             asyncio.get_running_loop().call_soon(self._give_credit)
-        return event
 
     def _give_credit(self) -> None:
         self._is_credit_due = False
@@ -244,6 +260,9 @@ class Watch(AsyncIterator[WatchEvent]):
         failures = 0
         try:
             while True:
+                if not self._has_room:
+                    self._room = loop.create_future()
+                    await self._room
                 self._client._check_usable()
                 connection = await nodes.borrow(compacted_at)
                 if connection is None:
@@ -289,16 +308,15 @@ class Watch(AsyncIterator[WatchEvent]):
         self._partial = None
         self._partial_size = 0
         self._read = 0
+        self._queued_of_before = self._queued
         head, filters, progress = self._request
-        # What waits here unread counts as under way.
-        credit = max(0, self._credit - self._queued)
         body = (
             head
             + wire.u64(self._next)
             + wire.u64(self._client.revision)
             + wire.u8(filters)
             + wire.u32(progress)
-            + wire.u32(credit)
+            + wire.u32(self._credit)
         )
 
         def answer(frame: Optional[wire.Frame]) -> None:
@@ -371,7 +389,7 @@ class Watch(AsyncIterator[WatchEvent]):
         if revisions:
             self._partial_size = 0
         elif not goes_on:
-            self._read += self._partial_size
+            self._has_read(self._partial_size)
             self._partial_size = 0
         if not goes_on:
             self._next = reply.revision + 1

@@ -35,6 +35,26 @@ def refusal(code: int, *, revision: int = 0, tags: Tuple[Tuple[int, bytes], ...]
     return wire.u16(code) + wire.u64(revision) + wire.text("as the test says") + wire.u8(len(tags)) + fields
 
 
+class Standing:
+    """A watch of all records as a node gives it: while there is credit, each revision whole."""
+
+    def __init__(self, body: bytes, write: Callable[[bytes], None]) -> None:
+        self.next, _, _, _, self.credit = unpack_from("<QQBII", body, 4 + int.from_bytes(body[2:4], "little"))
+        #: What may be under way.
+        self.window = self.credit
+        self.write = write
+        write(wire.u16(0) + wire.u64(self.next - 1) + wire.u8(1) + wire.u64(1))
+
+    def go_on(self, last: int) -> None:
+        while self.credit > 0 and self.next <= last:
+            put = wire.u8(1) + wire.bytes16(b"k") + wire.bytes32(bytes(300))
+            changes = wire.u64(self.next) + wire.u32(1) + put
+            body = wire.u16(0) + wire.u64(self.next) + wire.u8(2) + wire.u8(0) + changes
+            self.write(body)
+            self.credit -= 20 + len(body)
+            self.next += 1
+
+
 #: The body of the reply to a mutation; None: none, and the connection ends.
 Script = Callable[[Mutate], Optional[bytes]]
 
@@ -51,9 +71,13 @@ class PlayedNode:
         self.greetings = 0
         self.connections = 0
         self.not_open: List[bytes] = []
+        #: All watches that were asked for, and the last revision that they tell.
+        self.watches: List[Standing] = []
+        self.last_told = 0
         self.identity = wire.Identity(1, 1, 1)
         self._revision = 10
         self._rows: Dict[Tuple[bytes, int], bytes] = {}
+        self._writers: List[asyncio.StreamWriter] = []
 
     async def __aenter__(self) -> "PlayedNode":
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
@@ -62,6 +86,24 @@ class PlayedNode:
 
     async def __aexit__(self, *arguments: object) -> None:
         self._server.close()
+
+    def drop(self) -> None:
+        """Ends the connections that stand."""
+        for writer in self._writers:
+            writer.transport.abort()
+        self._writers.clear()
+
+    def _stand(self, request_id: int, body: bytes, writer: asyncio.StreamWriter) -> Optional[Standing]:
+        def write(body: bytes) -> None:
+            writer.write(wire.encode_frame(wire.WATCH, wire.FLAG_REPLY | wire.FLAG_MORE, request_id, body))
+
+        watch = Standing(body, write)
+        self.watches.append(watch)
+        if watch.credit == 0:
+            writer.write(wire.encode_frame(wire.WATCH, wire.FLAG_REPLY, request_id, refusal(1)))
+            return None
+        watch.go_on(self.last_told)
+        return watch
 
     def done(self, mutation: Mutate) -> bytes:
         """What a node answers that has done it, now or before."""
@@ -81,6 +123,8 @@ class PlayedNode:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         scanner = wire.FrameScanner()
         none = wire.u16(0) + wire.u64(self._revision)
+        standing: Dict[int, Optional[Standing]] = {}
+        self._writers.append(writer)
         self.connections += 1
         try:
             while True:
@@ -102,6 +146,20 @@ class PlayedNode:
                     elif frame.kind == wire.QUERY:
                         self.queries.append(frame.body)
                         body = none + b"\0" if self.answers is None else self.answers(frame.body)
+                    elif frame.kind == wire.WATCH:
+                        standing[frame.request_id] = self._stand(frame.request_id, frame.body, writer)
+                        continue
+                    elif frame.kind == wire.WATCH_CREDIT:
+                        watch = standing.get(frame.request_id)
+                        if watch is not None:
+                            watch.credit += int.from_bytes(frame.body, "little")
+                            # Nobody can have read what was not sent.
+                            assert watch.credit <= watch.window
+                            watch.go_on(self.last_told)
+                        continue
+                    elif frame.kind == wire.WATCH_CANCEL:
+                        standing[frame.request_id] = None
+                        continue
                     elif frame.kind == wire.MUTATE:
                         mutation = mutate_of(frame.body)
                         self.mutations.append(mutation)
@@ -324,6 +382,32 @@ class MachineryTests(unittest.TestCase):
             self.assertEqual([row.key for row in listing.rows], [b"b", b"c"])
             self.assertEqual(listing.revision, 61)
             self.assertEqual([query for query in node.queries if query[9] == 4], [])
+
+    @asynchronous
+    async def test_a_watch_with_little_credit_goes_on(self) -> None:
+        async with playing(lambda mutation: None) as (node, client):
+            node.last_told = 30
+            async with client.watch(since=1, credit=1000) as watch:
+                told = [(await asyncio.wait_for(watch.__anext__(), 5)).revision for _ in range(30)]
+            self.assertEqual(told, list(range(1, 31)))
+            self.assertEqual([each.window for each in node.watches], [1000])
+
+    @asynchronous
+    async def test_a_watch_that_moves_with_a_backlog_reads_it_first_and_asks_with_all_of_its_credit(self) -> None:
+        async with playing(lambda mutation: None) as (node, client):
+            node.last_told = 30
+            async with client.watch(since=1, credit=1000) as watch:
+
+                async def is_full() -> bool:
+                    return watch.unread >= 1000
+
+                await eventually("all of the credit is used up", is_full)
+                node.drop()
+                await asyncio.sleep(0.3)
+                self.assertEqual(len(node.watches), 1)
+                told = [(await asyncio.wait_for(watch.__anext__(), 5)).revision for _ in range(30)]
+            self.assertEqual(told, list(range(1, 31)))
+            self.assertEqual([each.window for each in node.watches], [1000, 1000])
 
     @asynchronous
     async def test_a_client_that_is_closed_while_it_connects_leaves_nothing(self) -> None:
