@@ -110,6 +110,9 @@ class _Local:
         self.holders = 0
         self.shared = False
         self.waiting: Deque[Tuple[bool, "asyncio.Future[None]"]] = deque()
+        #: How many tasks share the place of each session in the cluster's line. Who holds the lock in a session that was
+        #: lost may not have left yet when others hold it in the next one.
+        self.places: Dict[Session, int] = {}
 
     def is_free(self, shared: bool) -> bool:
         return self.holders == 0 or shared and self.shared
@@ -120,6 +123,10 @@ class _Local:
 
     def leave(self) -> None:
         self.holders -= 1
+        self.wake()
+
+    def wake(self) -> None:
+        """Gives the turn to those who can have it."""
         while self.waiting:
             shared, waiter = self.waiting[0]
             if waiter.done():
@@ -130,6 +137,16 @@ class _Local:
                 waiter.set_result(None)
             else:
                 return
+
+    def share_place(self, session: Session) -> None:
+        self.places[session] = self.places.get(session, 0) + 1
+
+    def leave_place(self, session: Session) -> bool:
+        """Returns: whether nobody shares the place any more."""
+        left = self.places.pop(session) - 1
+        if left:
+            self.places[session] = left
+        return left == 0
 
 
 class Lock:
@@ -177,11 +194,12 @@ class Lock:
         loop = asyncio.get_running_loop()
         deadline = None if self._wait is None else loop.time() + self._wait
         local = self._client.locks._local.setdefault(self._name, _Local())
+        self._session = None
         await self._take_locally(local, deadline)
         try:
-            await self._take(deadline)
+            await self._take(local, deadline)
         except BaseException:
-            self._leave_locally(local, self._session)
+            self._leave_locally(local)
             raise
         return self
 
@@ -192,7 +210,7 @@ class Lock:
         trace: Optional[TracebackType],
     ) -> None:
         self._fence = 0
-        released = self._leave_locally(self._client.locks._local[self._name], self._session)
+        released = self._leave_locally(self._client.locks._local[self._name])
         if released is not None:
             # If that takes longer, it happens as soon as the cluster is reached again, or with the session's end.
             await asyncio.wait([released], timeout=self._client.timeout)
@@ -203,24 +221,33 @@ class Lock:
             return
         waiter: "asyncio.Future[None]" = asyncio.get_running_loop().create_future()
         local.waiting.append((self._shared, waiter))
+
+        def time_is_up() -> None:
+            if not waiter.done():
+                error = LockHeld if self._wait == 0 else DeadlineExceeded
+                waiter.set_exception(error("another task of this client holds the lock"))
+
         timer = None
         if deadline is not None:
-            timer = asyncio.get_running_loop().call_at(deadline, waiter.cancel)
+            timer = asyncio.get_running_loop().call_at(deadline, time_is_up)
         try:
             await waiter
-        except asyncio.CancelledError:
-            if deadline is not None and asyncio.get_running_loop().time() >= deadline:
-                if self._wait == 0:
-                    raise LockHeld("another task of this client holds the lock") from None
-                raise DeadlineExceeded("another task of this client holds the lock") from None
+        except BaseException:
+            if not waiter.cancel() and not waiter.cancelled() and waiter.exception() is None:
+                # It was this task's turn already when it was cancelled.
+                self._leave_locally(local)
+            else:
+                # Who waits behind it may share the lock with those who hold it.
+                local.wake()
             raise
         finally:
             if timer is not None:
                 timer.cancel()
 
-    async def _take(self, deadline: Optional[float]) -> None:
+    async def _take(self, local: _Local, deadline: Optional[float]) -> None:
         client = self._client
         self._session = client._current_session()
+        local.share_place(self._session)
         only_if_free = self._wait == 0
         ticket = await client.locks._acquire(
             self._session, self._name, self._shared, only_if_free, self._delay, (), None
@@ -242,11 +269,12 @@ class Lock:
         except asyncio.TimeoutError:
             raise DeadlineExceeded("others hold the lock") from None
 
-    def _leave_locally(self, local: _Local, session: Optional[Session]) -> "Optional[asyncio.Future[None]]":
-        """Gives up the place in the cluster too, unless another task shares it. That goes out before anything that a
-        task which comes next sends, and until it is answered or the session ends."""
+    def _leave_locally(self, local: _Local) -> "Optional[asyncio.Future[None]]":
+        """Gives up the place in the cluster too, if there is one, unless another task shares it. That goes out before
+        anything that a task which comes next sends, and until it is answered or the session ends."""
         released = None
-        if local.holders == 1 and session is not None and not session.is_lost:
+        session, self._session = self._session, None
+        if session is not None and local.leave_place(session) and not session.is_lost:
             released = session.submit_unattended(_RELEASE, wire.bytes16(self._name))
         local.leave()
         if not local.holders and not local.waiting:

@@ -186,6 +186,11 @@ def _frames(scanner: wire.FrameScanner, data: bytes) -> List[wire.Frame]:
     return frames
 
 
+def locking(mutation: Mutate) -> bytes:
+    """A node at which every lock is free."""
+    return wire.u16(0) + wire.u64(mutation.sequence + 10) + (wire.u64(5) + wire.u64(7) if mutation.kind == 19 else b"\1")
+
+
 @contextlib.asynccontextmanager
 async def playing(script: Script) -> AsyncIterator[Tuple[PlayedNode, quorate.Client]]:
     async with PlayedNode(script) as node:
@@ -408,6 +413,57 @@ class MachineryTests(unittest.TestCase):
                 told = [(await asyncio.wait_for(watch.__anext__(), 5)).revision for _ in range(30)]
             self.assertEqual(told, list(range(1, 31)))
             self.assertEqual([each.window for each in node.watches], [1000, 1000])
+
+    @asynchronous
+    async def test_a_task_that_is_cancelled_when_its_turn_for_a_lock_comes_leaves_it_to_others(self) -> None:
+        async with playing(locking) as (_, client):
+            holder = client.locks.lock("l")
+            await holder.__aenter__()
+            waiting = asyncio.ensure_future(client.locks.lock("l").__aenter__())
+            await asyncio.sleep(0.01)
+            leaving = asyncio.ensure_future(holder.__aexit__(None, None, None))
+            # Before the task goes on that has the turn since the line above.
+            asyncio.get_running_loop().call_soon(waiting.cancel)
+            with self.assertRaises(asyncio.CancelledError):
+                await waiting
+            await leaving
+            async with client.locks.lock("l", wait=0) as lock:
+                self.assertTrue(lock.is_held)
+            self.assertEqual(client.locks._local, {})
+
+    @asynchronous
+    async def test_who_gives_up_waiting_for_a_lock_does_not_hold_up_those_behind(self) -> None:
+        async with playing(locking) as (_, client):
+            async with client.locks.lock("l", shared=True):
+                alone = asyncio.ensure_future(client.locks.lock("l", wait=0.1).__aenter__())
+                await asyncio.sleep(0.01)
+                behind = client.locks.lock("l", shared=True)
+                await asyncio.wait_for(behind.__aenter__(), 2)
+                with self.assertRaises(quorate.DeadlineExceeded):
+                    await alone
+                await behind.__aexit__(None, None, None)
+            self.assertEqual(client.locks._local, {})
+
+    @asynchronous
+    async def test_a_lock_is_released_in_each_session_that_it_is_held_in(self) -> None:
+        async with playing(locking) as (node, client):
+            first = client.locks.lock("l", shared=True)
+            await first.__aenter__()
+            session = node.mutations[0].session
+            node.not_open = [session]
+
+            async def is_lost() -> bool:
+                return client.session_state is quorate.SessionState.LOST
+
+            await eventually("the session is lost", is_lost)
+            node.not_open = []
+            async with client.locks.lock("l", shared=True) as second, client.locks.lock("l", shared=True):
+                self.assertTrue(second.is_held)
+                self.assertFalse(first.is_held)
+            await first.__aexit__(None, None, None)
+            self.assertEqual([each.kind for each in node.mutations], [19, 19, 19, 20])
+            self.assertNotIn(session, [each.session for each in node.mutations[1:]])
+            self.assertEqual(client.locks._local, {})
 
     @asynchronous
     async def test_a_client_that_is_closed_while_it_connects_leaves_nothing(self) -> None:
