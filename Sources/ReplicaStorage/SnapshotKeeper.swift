@@ -174,7 +174,11 @@ package final class SnapshotKeeper {
             throw .snapshot(.damaged("chunk \(number) without a manifest"))
         }
         try snapshot { () throws(SnapshotError) in try assembler?.accept(bytes.rawSpan, number: Int(number)) }
-        try write(bytes, to: "\(directory)/\(Self.incoming)\(Self.name(of: revision))/chunk-\(number)")
+        // It gets its name when it is synced: a later attempt takes what has one for durable. What a process that was killed
+        // before that has left may be in memory only, and where the sync has failed no other makes it durable.
+        let path = "\(directory)/\(Self.incoming)\(Self.name(of: revision))/chunk-\(number)"
+        try write(bytes, to: "\(path).tmp")
+        try disk { () throws(DiskError) in try fileSystem.rename("\(path).tmp", to: path) }
     }
 
     /// Writes the rows of the snapshot that was taken into `engine`, which is empty, and flushes it. After an error the

@@ -79,6 +79,31 @@ import Testing
         }
     }
 
+    @Test("a piece whose sync has failed is fetched again, although it can be read")
+    func unsyncedPiece() throws {
+        let taken = try taken(rows: 30, valueSize: 20_000)
+        try withDirectory { (directory: String) throws in
+            let disk = BrokenFileSystem()
+            func keeper() throws -> SnapshotKeeper {
+                try SnapshotKeeper(fileSystem: disk, dataDirectory: directory, cluster: TestNode.cluster)
+            }
+            let first = try keeper()
+            _ = try first.begin(taken.manifest.encoded())
+            try first.store(taken.chunks[0].bytes, number: 0)
+            disk.faults.withLock { $0.failingSync = "/chunk-1" }
+            #expect(throws: SnapshotKeeperError.self) { try first.store(taken.chunks[1].bytes, number: 1) }
+            disk.faults.withLock { $0.failingSync = nil }
+            // Each byte of it is there, for as long as the machine has power.
+            let again = try keeper()
+            #expect(try again.begin(taken.manifest.encoded()).firstMissing == 1)
+            for chunk in taken.chunks[1...] { try again.store(chunk.bytes, number: UInt32(chunk.number)) }
+            try again.keepTaken()
+            #expect(try again.newest(damaged: { _ in }) == taken.manifest)
+            let names = try FileManager.default.contentsOfDirectory(atPath: "\(directory)/snapshots/200-1")
+            #expect(names.sorted() == (taken.chunks.map { "chunk-\($0.number)" } + ["manifest"]).sorted())
+        }
+    }
+
     @Test("what a transfer that was cut off has left, with any bit flipped, is fetched again and never installed")
     func takenPieces() throws {
         let taken = try taken(rows: 30, valueSize: 20_000)
