@@ -29,6 +29,15 @@ package final class SegmentedLog: @unchecked Sendable {
         var table: LogTable
         /// In order of sequence; the last is the one that is written.
         var segments: [Segment]
+
+        /// How many of the oldest segments hold nothing behind `floor`; the one that is being written always stays.
+        func droppableCount(through floor: LogIndex) -> Int {
+            let keep = segments.indices.dropFirst().last { position in
+                guard let last = table.lastEntry(below: segments[position].sequence) else { return true }
+                return last.index <= floor
+            }
+            return keep ?? 0
+        }
     }
 
     let fileSystem: any FileSystem
@@ -326,11 +335,8 @@ package final class SegmentedLog: @unchecked Sendable {
     package func compact(through floor: LogIndex) throws(DiskError) {
         if let failure { throw failure }
         let dropped = shared.withLock { state -> [Segment] in
-            let keep = state.segments.indices.dropFirst().last { position in
-                guard let last = state.table.lastEntry(below: state.segments[position].sequence) else { return true }
-                return last.index <= floor
-            }
-            guard let keep else { return [] }
+            let keep = state.droppableCount(through: floor)
+            guard keep > 0 else { return [] }
             state.table.dropSegments(below: state.segments[keep].sequence)
             let dropped = Array(state.segments[..<keep])
             state.segments.removeFirst(keep)
@@ -343,6 +349,9 @@ package final class SegmentedLog: @unchecked Sendable {
             throw error
         }
     }
+
+    /// How many segments `compact(through:)` would drop.
+    package func droppableCount(through floor: LogIndex) -> Int { shared.withLock { $0.droppableCount(through: floor) } }
 
     /// How far whole segments may go when the newest `bytes` bytes of the log are to stay unless they are older than
     /// `oldest`; for the caller to bound by what has been made durable elsewhere.

@@ -77,10 +77,19 @@ extension Replica {
     /// How far the log may be cut: what a flush has made durable here and, while the log is within its bound, what no live
     /// follower still needs. Above the bound a late follower gets a snapshot instead.
     package func compactionFloor(isLogFull: Bool) -> LogIndex {
+        compactionFloor(isLogFull: isLogFull, durable: durableApplied)
+    }
+
+    /// How far it could be cut if all that is applied were durable. Where that is no further, a flush would be for nothing.
+    package func compactionFloorAfterFlush(isLogFull: Bool) -> LogIndex {
+        compactionFloor(isLogFull: isLogFull, durable: appliedIndex)
+    }
+
+    private func compactionFloor(isLogFull: Bool, durable: LogIndex) -> LogIndex {
         // What a rebuilt state has to go on from stays.
         guard !isQuarantined else { return .zero }
         // A state that was taken from a peer is durable a moment before the log is reset to go on from it.
-        let floor = Mutant.compactPastFlush.isOn ? raft.lastApplied : min(durableApplied, raft.lastApplied)
+        let floor = Mutant.compactPastFlush.isOn ? raft.lastApplied : min(durable, raft.lastApplied)
         guard raft.isLeader, !isLogFull else { return floor }
         let needed = raft.peers.filter(\.isActive).map(\.matchIndex).min() ?? floor
         return min(floor, needed)

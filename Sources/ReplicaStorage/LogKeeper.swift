@@ -42,10 +42,22 @@ package struct LogKeeper: Sendable {
             if floor >= log.firstIndex { try log.compact(through: floor) }
             return log.firstIndex
         }
-        let kept = log.floor(keepingBytes: retention.bytes, youngerThan: retention.oldest(at: time))
-        let target = min(floor, kept)
+        let target = min(floor, retained(retention, time))
         if target >= log.firstIndex { try log.compact(through: target) }
         return log.firstIndex
+    }
+
+    /// Whether segments could go through `floor` that stay only because the state is not durable beyond `durable`.
+    package func waitsForFlush(
+        beyond durable: LogIndex, through floor: LogIndex, _ retention: LogRetention, time: ClusterTime
+    ) -> Bool {
+        let target = min(floor, retained(retention, time))
+        return target > durable && log.droppableCount(through: target) > log.droppableCount(through: durable)
+    }
+
+    /// The end of what is not retained.
+    private func retained(_ retention: LogRetention, _ time: ClusterTime) -> LogIndex {
+        log.floor(keepingBytes: retention.bytes, youngerThan: retention.oldest(at: time))
     }
 }
 

@@ -203,10 +203,12 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
             storage.keep(replica.latchedAlarms)
         }
         let isLogFull = storage.logSize > configuration.logSizeMax
-        storage.maintain(
-            compactThrough: replica.compactionFloor(isLogFull: isLogFull), time: wallClock(),
-            reserve: configuration.diskReserveSize, lastApplied: replica.appliedThrough, flushes: replica.wantsFlush,
-            letGo: replica.letGoThrough)
+        let due = Maintenance(
+            time: wallClock(), lastApplied: replica.appliedThrough,
+            floor: replica.compactionFloor(isLogFull: isLogFull),
+            floorAfterFlush: replica.compactionFloorAfterFlush(isLogFull: isLogFull), letGo: replica.letGoThrough,
+            wantsFlush: replica.wantsFlush)
+        storage.maintain(due, reserve: configuration.diskReserveSize)
         if now >= scrubNotBefore, scrubTimer.isDue(at: wallClock()) { turn { $0.scrubIsDue() } }
     }
 

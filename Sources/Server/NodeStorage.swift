@@ -41,6 +41,19 @@ enum StorageReport: Sendable {
     case failed(NodeFailure)
 }
 
+/// What the loop knows of the work that is due twice a second.
+struct Maintenance: Sendable {
+    var time: ClusterTime
+    var lastApplied: LogIndex
+    /// How far the log may be cut, and how far it could be if all that is applied were durable.
+    var floor: LogIndex
+    var floorAfterFlush: LogIndex
+    /// Damaged entries through here are done without.
+    var letGo = LogIndex.zero
+    /// The state is to be made durable, however long the log is.
+    var wantsFlush = false
+}
+
 /// The threads behind a node. Log thread: appends, syncs, seals. Apply thread: the state machine. Read thread: log entries
 /// that are no longer in memory. Snapshot thread: everything that takes long. None of them decides anything.
 final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
@@ -78,7 +91,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     }
     private enum StateJob: Sendable {
         case work(ApplyWork)
-        case checkFlush(isWanted: Bool)
+        case checkFlush(Maintenance)
         case scrubRows(LogIndex, Handover<Result<UncheckedBox<any StoredRows>?, EngineError>>)
         case scrubEngine(Handover<UncheckedBox<Home.StateEngineType>>)
         case endScrubPause
@@ -199,16 +212,13 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     var figures: StorageFigures { StorageFigures(logBytes: logSize, meter: meter.withLock { $0 }) }
 
     /// Called twice a second: how far the state is durable, how much space is left, what of the log can go.
-    func maintain(
-        compactThrough floor: LogIndex, time: ClusterTime, reserve: Int, lastApplied: LogIndex, flushes: Bool,
-        letGo: LogIndex
-    ) {
-        stateThread?.add(.checkFlush(isWanted: flushes))
+    func maintain(_ due: Maintenance, reserve: Int) {
+        stateThread?.add(.checkFlush(due))
         exportThread?.expire()
         snapshotThread?.add(.checkDisk(reserve: reserve))
         // A volatile state is kept by snapshots, so that the log need not hold everything for ever.
         if state.home.isVolatile, log.log.byteCount > retention.bytes,
-            lastApplied.distance(after: snapshotThrough.withLock { $0 }) > Self.volatileSnapshotEntries
+            due.lastApplied.distance(after: snapshotThrough.withLock { $0 }) > Self.volatileSnapshotEntries
         {
             stateThread?.add(.snapshotSource)
         }
@@ -216,7 +226,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             defer { isWaiting = true }
             return isWaiting
         }
-        if !isWaiting { logThread?.add(.compact(through: floor, time: time, letGo: letGo)) }
+        if !isWaiting { logThread?.add(.compact(through: due.floor, time: due.time, letGo: due.letGo)) }
     }
 
     func deliver(_ report: StorageReport, to replica: inout Replica) {
@@ -338,9 +348,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             state.pause(at: index) { [self] in handover.give(openRows()) }
         case .scrubEngine(let handover): handover.give(UncheckedBox(state.machine.engine))
         case .endScrubPause: state.endPause()
-        case .checkFlush(let isWanted):
+        case .checkFlush(let due):
             guard !state.isBroken else { return }
-            try flushIfLogIsLong(isWanted: isWanted)
+            try flushIfLogIsLong(due)
             let figures = state.machine.engine.statistics
             let sessions = state.machine.openSessionCount
             stateSize.withLock { $0 = figures.diskBytes }
@@ -366,10 +376,14 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     }
 
     /// The log is cut only to what is flushed. RocksDB flushes by itself when enough has gathered; where the bound on the
-    /// log is smaller than that, it is told to.
-    private func flushIfLogIsLong(isWanted: Bool) throws(MachineError) {
-        guard !state.home.isVolatile, isWanted || log.log.byteCount > logSizeMax / 2,
-            try state.machine.durableApplied() < state.machine.applied.last.index
+    /// log is smaller than that, it is told to, once that lets segments go. While they stay all the same, for watches or for
+    /// a late follower, it would be told so at each look, and write small files without end.
+    private func flushIfLogIsLong(_ due: Maintenance) throws(MachineError) {
+        guard !state.home.isVolatile, due.wantsFlush || log.log.byteCount > logSizeMax / 2 else { return }
+        let durable = try state.machine.durableApplied()
+        guard durable < state.machine.applied.last.index,
+            due.wantsFlush
+                || log.waitsForFlush(beyond: durable, through: due.floorAfterFlush, retention, time: due.time)
         else { return }
         do throws(EngineError) {
             try state.machine.engine.flush()

@@ -77,8 +77,9 @@ struct HandOverTests {
                 let now = first + Int(round)
                 storage.read(LogRead(purpose: .apply, range: first...now, byteCountMax: 4_096))
                 storage.maintain(
-                    compactThrough: now, time: time(of: now), reserve: 0, lastApplied: now, flushes: true,
-                    letGo: .zero)
+                    Maintenance(
+                        time: time(of: now), lastApplied: now, floor: now, floorAfterFlush: now, wantsFlush: true),
+                    reserve: 0)
                 storage.remember([NodeID(1): now])
             }
             let progress = loop.wait { $0.durable + 64 > round && $0.applied + 64 > first + Int(round) }
