@@ -73,8 +73,11 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     /// Where the newest snapshot that is whole on disk ends.
     private let snapshotThrough = Mutex(LogIndex.zero)
 
-    /// The log thread has not come to the last one yet. A disk may be stuck for long, and one does for all.
+    /// What of the log can go, as the loop has seen it last.
+    private let newestMaintenance = Mutex<Maintenance?>(nil)
+    /// The log thread has not come to it yet. A disk may be stuck for long, and one compaction does for all.
     private let isCompactionWaiting = Mutex(false)
+    private let isStopping = Mutex(false)
 
     /// As it is on disk, for the snapshot thread.
     private var memory = PeerMemory()
@@ -85,7 +88,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     private enum LogJob: Sendable {
         case work(LogWork)
-        case compact(through: LogIndex, time: ClusterTime, letGo: LogIndex)
+        case compact
         case reset(EntryID, then: @Sendable () -> Void)
         case repair(Slab)
     }
@@ -157,8 +160,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         scrubThread = ScrubThread(rate: scrubRate, source: scrubSource) { report(.scrub($0)) }
     }
 
-    /// Waits for everything handed over, and seals the log.
+    /// Waits for everything handed over, and seals the log. Entries for which there is no space are not waited for: nobody
+    /// was told that they are kept.
     func stop() {
+        isStopping.withLock { $0 = true }
         // First, because it waits for the others.
         scrubThread?.stop()
         readThread?.stop()
@@ -222,11 +227,12 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         {
             stateThread?.add(.snapshotSource)
         }
+        newestMaintenance.withLock { $0 = due }
         let isWaiting = isCompactionWaiting.withLock { isWaiting in
             defer { isWaiting = true }
             return isWaiting
         }
-        if !isWaiting { logThread?.add(.compact(through: due.floor, time: due.time, letGo: due.letGo)) }
+        if !isWaiting { logThread?.add(.compact) }
     }
 
     func deliver(_ report: StorageReport, to replica: inout Replica) {
@@ -268,13 +274,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         do throws(DiskError) {
             switch job {
             case .work(let work):
-                try write(work)
-                report(.logWritten(work.ticket))
-            case .compact(let floor, let time, let letGo):
+                if try write(work) { report(.logWritten(work.ticket)) }
+            case .compact:
                 isCompactionWaiting.withLock { $0 = false }
-                let before = log.log.firstIndex
-                let first = try log.compact(through: floor, retention, time: time, letGo: letGo)
-                if first > before { report(.compacted(through: first.previous)) }
+                try compact()
             case .reset(let entry, let then):
                 try log.log.reset(to: entry)
                 then()
@@ -285,18 +288,34 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         }
     }
 
-    /// No space was found before anything was promised: the entries wait, unacknowledged, until there is some.
-    private func write(_ work: LogWork) throws(DiskError) {
+    /// No space was found before anything was promised: the entries wait, unacknowledged, until there is some. What is
+    /// queued behind them waits too, so segments that are not needed any more are let go from here: they may be the space.
+    /// - Returns: false when the node stops before there was any. The replica hands over nothing more until it hears of
+    ///   this work.
+    private func write(_ work: LogWork) throws(DiskError) -> Bool {
         meter.withLock { $0.syncBegan(at: Self.now()) }
         defer { meter.withLock { $0.syncEnded(at: Self.now()) } }
         while true {
             do throws(DiskError) {
-                return try log.perform(work)
+                try log.perform(work)
+                return true
             } catch where error.kind == .noSpace {
                 report(.diskChecked(diskUsage(), .exhausted))
-                Thread.sleep(forTimeInterval: 0.25)
             }
+            if try compact() { continue }
+            guard !isStopping.withLock({ $0 }) else { return false }
+            Thread.sleep(forTimeInterval: 0.25)
         }
+    }
+
+    /// - Returns: whether the log takes less than before.
+    @discardableResult
+    private func compact() throws(DiskError) -> Bool {
+        guard let due = newestMaintenance.withLock({ $0 }) else { return false }
+        let (first, size) = (log.log.firstIndex, log.log.byteCount)
+        let left = try log.compact(through: due.floor, retention, time: due.time, letGo: due.letGo)
+        if left > first { report(.compacted(through: left.previous)) }
+        return log.log.byteCount < size
     }
 
     /// Without space it is tried again with the next answer of a peer.

@@ -35,12 +35,13 @@ enum Examination {
     }
 
     static func open<Home: EngineHome>(
-        _ path: String, _ record: FoundingRecord, _ home: Home, _ demand: LogDemand = .whole(isVerified: false)
+        _ path: String, _ record: FoundingRecord, _ home: Home, _ demand: LogDemand = .whole(isVerified: false),
+        on disk: any FileSystem = PosixFileSystem()
     ) throws -> OpenedNode<Home> {
         var settings = LogSettings()
         settings.segmentSize = 16_384
         return try OpenedNode(
-            fileSystem: PosixFileSystem(), directory: path, identity: record.identity, node: TestNode.id,
+            fileSystem: disk, directory: path, identity: record.identity, node: TestNode.id,
             founding: record, home: home, logSettings: settings, demand: demand)
     }
 

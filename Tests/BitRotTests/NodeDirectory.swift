@@ -48,12 +48,14 @@ final class NodeDirectory<Home: EngineHome> {
     }
 
     /// It itself, opened as a node does.
-    func open(_ demand: LogDemand = .whole(isVerified: false)) throws -> OpenedNode<Home> {
+    func open(
+        _ demand: LogDemand = .whole(isVerified: false), on disk: any FileSystem = PosixFileSystem()
+    ) throws -> OpenedNode<Home> {
         guard let identity = try NodeIdentity.load(from: path, on: PosixFileSystem()) else {
             throw Unexpected(description: "\(path) is taken for a new directory")
         }
         let record = try FoundingRecord(decoding: identity.foundingRecord.rawSpan)
-        return try Examination.open(path, record, makeHome(path), demand)
+        return try Examination.open(path, record, makeHome(path), demand, on: disk)
     }
 
     /// Every file in it, from its root, sorted.

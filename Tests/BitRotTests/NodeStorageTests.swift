@@ -84,4 +84,76 @@ import Testing
         }
         storage.stop()
     }
+
+    // MARK: - A full disk
+
+    /// Hands over entries until the log finds no space for them.
+    /// - Returns: the last that was written, and the ticket of those that wait.
+    private func fillLog<Home: EngineHome>(
+        _ storage: NodeStorage<Home>, after last: LogIndex, _ reports: StorageReports
+    ) throws -> (last: LogIndex, waiting: PersistTicket) {
+        var last = last
+        for number in 1...10_000 as ClosedRange<UInt64> {
+            let ticket = PersistTicket(number)
+            let write = LogWrite(hardState: hardState, slab: try tick(at: last.next))
+            storage.log(LogWork(ticket: ticket, writes: [write]))
+            try #require(reports.wait { isWritten($0, ticket) || isFull($0) })
+            if reports.all.contains(where: isFull) { return (last, ticket) }
+            last = last.next
+        }
+        throw Unexpected(description: "there is always space")
+    }
+
+    private func isFull(_ report: StorageReport) -> Bool {
+        if case .diskChecked(_, .exhausted) = report { true } else { false }
+    }
+
+    private func isWritten(_ report: StorageReport, _ ticket: PersistTicket) -> Bool {
+        if case .logWritten(ticket) = report { true } else { false }
+    }
+
+    @Test("entries that wait for space get that of segments which are needed no more")
+    func compactsWhileWaiting() throws {
+        let directory = try NodeDirectory { _ in MemoryHome() }
+        let disk = BrokenFileSystem()
+        let opened = try directory.open(on: disk)
+        let first = opened.log.log.firstIndex
+        let storage = storage(opened, directory, on: disk)
+        let reports = StorageReports()
+        storage.start { reports.take($0) }
+        disk.faults.withLock { $0.noRoomFor = "/log/spare-" }
+        let (last, ticket) = try fillLog(storage, after: opened.log.log.lastIndex, reports)
+        storage.maintain(
+            Maintenance(time: time(of: last), lastApplied: .zero, floor: last, floorAfterFlush: last), reserve: 0)
+        #expect(reports.wait { isWritten($0, ticket) })
+        #expect(opened.log.log.lastIndex == last.next)
+        #expect(opened.log.log.firstIndex > first)
+        disk.faults.withLock { $0.noRoomFor = nil }
+        storage.stop()
+    }
+
+    @Test("a node whose entries wait for space stops all the same")
+    func stopsWhileWaiting() throws {
+        let directory = try NodeDirectory { _ in MemoryHome() }
+        let disk = BrokenFileSystem()
+        let opened = try directory.open(on: disk)
+        let storage = storage(opened, directory, on: disk)
+        let reports = StorageReports()
+        storage.start { reports.take($0) }
+        disk.faults.withLock { $0.noRoomFor = "/log/spare-" }
+        let (last, ticket) = try fillLog(storage, after: opened.log.log.lastIndex, reports)
+        let stopped = DispatchSemaphore(value: 0)
+        Thread.detachNewThread {
+            storage.stop()
+            stopped.signal()
+        }
+        let hasStopped = stopped.wait(timeout: .now() + .seconds(10)) == .success
+        #expect(hasStopped)
+        // What was not written was not acknowledged.
+        #expect(opened.log.log.lastIndex == last)
+        #expect(!reports.all.contains { isWritten($0, ticket) })
+        guard !hasStopped else { return }
+        disk.faults.withLock { $0.noRoomFor = nil }
+        stopped.wait()
+    }
 }
