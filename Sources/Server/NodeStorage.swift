@@ -73,6 +73,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     /// Where the newest snapshot that is whole on disk ends.
     private let snapshotThrough = Mutex(LogIndex.zero)
 
+    /// Snapshots of the state that are ordered and have not ended.
+    private let buildsUnderWay = Mutex(0)
+
     /// What of the log can go, as the loop has seen it last.
     private let newestMaintenance = Mutex<Maintenance?>(nil)
     /// The log thread has not come to it yet. A disk may be stuck for long, and one compaction does for all.
@@ -190,7 +193,12 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     }
 
     func snapshot(_ work: SnapshotWork) {
-        if case .build = work { stateThread?.add(.snapshotSource) } else { snapshotThread?.add(.work(work)) }
+        if case .build = work { orderBuild() } else { snapshotThread?.add(.work(work)) }
+    }
+
+    private func orderBuild() {
+        buildsUnderWay.withLock { $0 += 1 }
+        stateThread?.add(.snapshotSource)
     }
 
     /// `end` takes the way of `begin`, so that it cannot overtake it.
@@ -221,11 +229,13 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         stateThread?.add(.checkFlush(due))
         exportThread?.expire()
         snapshotThread?.add(.checkDisk(reserve: reserve))
-        // A volatile state is kept by snapshots, so that the log need not hold everything for ever.
+        // A volatile state is kept by snapshots, so that the log need not hold everything for ever. One takes longer than it
+        // is to the next look.
         if state.home.isVolatile, log.log.byteCount > retention.bytes,
-            due.lastApplied.distance(after: snapshotThrough.withLock { $0 }) > Self.volatileSnapshotEntries
+            due.lastApplied.distance(after: snapshotThrough.withLock { $0 }) > Self.volatileSnapshotEntries,
+            buildsUnderWay.withLock({ $0 }) == 0
         {
-            stateThread?.add(.snapshotSource)
+            orderBuild()
         }
         newestMaintenance.withLock { $0 = due }
         let isWaiting = isCompactionWaiting.withLock { isWaiting in
@@ -378,8 +388,13 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             }
             report(.flushed(through: try durableApplied()))
         case .snapshotSource:
-            guard !state.isBroken else { return report(.snapshotBuildFailed("the state is damaged")) }
-            snapshotThread?.add(.build(try state.snapshotSource()))
+            guard !state.isBroken else { return buildFailed("the state is damaged") }
+            do throws(MachineError) {
+                snapshotThread?.add(.build(try state.snapshotSource()))
+            } catch {
+                buildFailed("\(error)")
+                throw error
+            }
         case .exportSource(let slot, let requestID):
             exportThread?.begin(slot, requestID: requestID, try state.snapshotSource())
         case .exportEnd(let slot): exportThread?.end(slot)
@@ -414,6 +429,11 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     /// A volatile state is as durable as the newest snapshot of it.
     private func durableApplied() throws(MachineError) -> LogIndex {
         state.home.isVolatile ? snapshotThrough.withLock { $0 } : try state.machine.durableApplied()
+    }
+
+    private func buildFailed(_ reason: String) {
+        buildsUnderWay.withLock { $0 -= 1 }
+        report(.snapshotBuildFailed(reason))
     }
 
     private func finishInstall(_ point: SnapshotPoint, _ membership: Membership, _ time: ClusterTime, resetsLog: Bool) {
@@ -457,9 +477,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             do throws(SnapshotKeeperError) {
                 let point = try snapshots.build(source, founding: founding)
                 snapshotThrough.withLock { $0 = point.last.index }
+                buildsUnderWay.withLock { $0 -= 1 }
                 report(.snapshotBuilt(point))
             } catch {
-                report(.snapshotBuildFailed("\(error)"))
+                buildFailed("\(error)")
                 if case .snapshot(.engine(.corrupt(let reason))) = error {
                     report(.outcomes([.damaged(reason, isUsable: true)]))
                 }

@@ -107,6 +107,8 @@ final class SimProcess {
     var incoming: [SimConnection?]
     /// What the newest snapshot on this disk holds.
     var snapshotThrough = LogIndex.zero
+    /// Snapshots of the state that are ordered and have not ended.
+    var buildsUnderWay = 0
     /// By slot position.
     var clients: [SimConnection?] = []
     var slots: [ConnectionSlot?] = []

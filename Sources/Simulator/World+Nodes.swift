@@ -152,6 +152,7 @@ extension World {
         for order in effects.scrubs { carryOut(order, of: node, process) }
         for work in effects.snapshot {
             if case .build = work {
+                process.buildsUnderWay += 1
                 process.stateThread.add(.snapshotSource)
                 goOn(node, state: process)
             } else {
@@ -383,13 +384,20 @@ extension World {
                 guard !dies(node, at: .flush) else { return }
             case .checkFlush where process.state.isBroken: break
             case .snapshotSource where process.state.isBroken:
+                process.buildsUnderWay -= 1
                 turn(node) { $0.snapshotBuildFailed(reason: "the state is damaged") }
             case .checkFlush:
                 let index = try durableApplied(process)
                 checkDurable(index, of: node, process)
                 turn(node) { $0.flushed(through: index) }
             case .snapshotSource:
-                process.snapshotThread.add(.build(try process.state.snapshotSource()))
+                do {
+                    process.snapshotThread.add(.build(try process.state.snapshotSource()))
+                } catch {
+                    process.buildsUnderWay -= 1
+                    turn(node) { $0.snapshotBuildFailed(reason: "\(error)") }
+                    throw error
+                }
                 goOn(node, snapshots: process)
             case .adopt(let engine, let point, let membership, let time, let resetsLog):
                 guard !dies(node, at: .snapshotInstall) else { return }
@@ -456,6 +464,7 @@ extension World {
         process.snapshotThread.isBusy = false
         switch job {
         case .build(let source):
+            process.buildsUnderWay -= 1
             do throws(SnapshotKeeperError) {
                 let point = try during(.snapshotBuild, node) { () throws(SnapshotKeeperError) in
                     try process.snapshots.build(source, founding: (node.record ?? founding).membership)
@@ -565,8 +574,10 @@ extension World {
         if nodeChance.happens(percent: 60) { process.stateThread.add(.flush) }
         process.stateThread.add(.checkFlush)
         if node.home.isVolatile, process.log.log.byteCount > settings.logRetention,
-            process.state.machine.applied.last.index.distance(after: process.snapshotThrough) > 100
+            process.state.machine.applied.last.index.distance(after: process.snapshotThrough) > 100,
+            process.buildsUnderWay == 0
         {
+            process.buildsUnderWay += 1
             process.stateThread.add(.snapshotSource)
         }
         goOn(node, state: process)

@@ -85,6 +85,42 @@ import Testing
         storage.stop()
     }
 
+    // MARK: - Snapshots
+
+    @Test("while a snapshot of a volatile state is being made no further one is ordered")
+    func oneSnapshotAtATime() throws {
+        let directory = try NodeDirectory { _ in MemoryHome() }
+        let opened = try directory.open()
+        _ = try Examination.replay(opened, through: opened.log.log.lastIndex)
+        let storage = storage(opened, directory)
+        let reports = StorageReports()
+        // The apply thread takes its next job when it is let: meanwhile it is looked at what is due again and again.
+        let mayGoOn = DispatchSemaphore(value: 0)
+        storage.start { report in
+            if case .flushed = report { mayGoOn.wait() }
+            reports.take(report)
+        }
+        let last = opened.log.log.lastIndex
+        var due = Maintenance(
+            time: time(of: last), lastApplied: last + 1_000_000, floor: .zero, floorAfterFlush: .zero)
+        for _ in 0..<10 { storage.maintain(due, reserve: 0) }
+        for _ in 0..<10 { mayGoOn.signal() }
+        #expect(reports.wait(for: 10, isFlushed))
+        #expect(reports.wait(isBuilt))
+        // The next one is not forgotten. What was ordered before is handed on when this look is over.
+        storage.maintain(due, reserve: 0)
+        mayGoOn.signal()
+        #expect(reports.wait(for: 2, isBuilt))
+        due.lastApplied = last
+        storage.maintain(due, reserve: 0)
+        mayGoOn.signal()
+        #expect(reports.wait(for: 12, isFlushed))
+        storage.stop()
+        #expect(reports.all.filter(isBuilt).count == 2)
+    }
+
+    private func isBuilt(_ report: StorageReport) -> Bool { if case .snapshotBuilt = report { true } else { false } }
+
     // MARK: - A full disk
 
     /// Hands over entries until the log finds no space for them.
