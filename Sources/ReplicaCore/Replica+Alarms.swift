@@ -22,7 +22,9 @@ extension Replica {
     mutating func reviewAlarms() {
         var found: [AlarmBook.Condition] = []
         switch diskLevel {
-        case .ample: break
+        case .ample:
+            forgetLackOfSpace()
+            if let lack = snapshots.lackOfSpace { found.append(.init(.diskLow, detail: lack)) }
         case .low:
             found.append(.init(.diskLow, detail: "\(freeText) free, less than the reserve: it leads only if all others are so"))
         case .exhausted:
@@ -39,6 +41,13 @@ extension Replica {
             found.append(.init(.rebuilding, detail: "its state is missing and is taken from another member"))
         }
         alarms.update(found + shellConditions, at: wall)
+    }
+
+    /// Whoever needed a snapshot has asked again since, or needs none any more.
+    private mutating func forgetLackOfSpace() {
+        guard !snapshots.isBuilding, snapshots.fetch == nil else { return }
+        let pauseEnd = max(snapshots.buildPause.end, snapshots.fetchPause.end)
+        if now > pauseEnd + SnapshotTransfer.retryInterval * 2 { snapshots.lackOfSpace = nil }
     }
 
     mutating func clearAlarm(_ name: String, slot: ConnectionSlot, requestID: UInt64) {

@@ -10,7 +10,7 @@ extension Replica {
     // MARK: - Giving
 
     mutating func offerSnapshot() {
-        guard !snapshots.isBuilding else { return }
+        guard !snapshots.isBuilding, now >= snapshots.buildPause.end else { return }
         snapshots.isBuilding = true
         effects.snapshot.append(.build)
     }
@@ -18,14 +18,18 @@ extension Replica {
     /// A snapshot of the applied state is at hand, all its pieces on disk.
     package mutating func snapshotBuilt(_ point: SnapshotPoint) {
         snapshots.isBuilding = false
+        snapshots.buildPause.reset()
+        snapshots.lackOfSpace = nil
         snapshots.built = point
         snapshotsBuilt += 1
         raft.step(.snapshotAvailable(point), now: now)
         drainReady()
     }
 
-    package mutating func snapshotBuildFailed(reason: String) {
+    package mutating func snapshotBuildFailed(reason: String, lacksSpace: Bool = false) {
         snapshots.isBuilding = false
+        snapshots.buildPause.begin(at: now)
+        if lacksSpace { snapshots.lackOfSpace = reason }
         effects.notices.append(.snapshotFailed(reason: reason))
     }
 
@@ -80,7 +84,7 @@ extension Replica {
             snapshots.postponed = fetch
             return
         }
-        guard diskLevel != .exhausted else {
+        guard diskLevel != .exhausted, now >= snapshots.fetchPause.end else {
             raft.step(.snapshotFailed(fetch.snapshot), now: now)
             return
         }
@@ -256,6 +260,10 @@ extension Replica {
                 .snapshotFailed(reason: "the log begins behind the snapshot at \(point.last) that was installed"))
             return
         }
+        snapshots.fetchPause.reset()
+        // Why this node's state could not be written, if it was not for the space, is gone with that state.
+        snapshots.buildPause.reset()
+        snapshots.lackOfSpace = nil
         effects.notices.append(.snapshotInstalled(last: point.last))
         if fetch.resetsLog { mending.forgetAll() }
         stateReplaced(at: point.last.index)
@@ -292,8 +300,23 @@ extension Replica {
         fetchPostponed()
     }
 
-    package mutating func snapshotInstallFailed(reason: String) {
+    package mutating func snapshotInstallFailed(reason: String, lacksSpace: Bool = false) {
         snapshots.fetch?.isInstalling = false
+        if lacksSpace { snapshots.lackOfSpace = reason }
+        pauseFetching()
         fetchFailed(reason)
+    }
+
+    /// There is no space here for the snapshot that is being fetched; what had come of it is gone again.
+    package mutating func snapshotLacksSpace(reason: String) {
+        guard let fetch = snapshots.fetch, fetch.isStoring else { return }
+        snapshots.lackOfSpace = reason
+        pauseFetching()
+        fetchFailed(reason)
+    }
+
+    private mutating func pauseFetching() {
+        snapshots.fetchPause.begin(at: now)
+        if isQuarantined { snapshots.askForStateAt = snapshots.fetchPause.end }
     }
 }

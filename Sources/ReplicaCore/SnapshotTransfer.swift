@@ -31,6 +31,12 @@ struct SnapshotTransfer: ~Copyable {
     /// A snapshot is being written, or its pieces are at hand.
     var isBuilding = false
     var built: SnapshotPoint?
+    /// No snapshot is made, and none is fetched, before these are over: the last one has failed at this node, and the core
+    /// asks again with each heartbeat.
+    var buildPause = RetryPause()
+    var fetchPause = RetryPause()
+    /// Why there was no space for the last one; nil when there was, or when none is asked for any more.
+    var lackOfSpace: String?
     /// A quarantined node asks for a snapshot of the leader's state, or of another member's, at this time.
     var askForStateAt = Instant.never
     /// How often, where nobody led.

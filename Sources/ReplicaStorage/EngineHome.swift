@@ -11,6 +11,8 @@ package protocol EngineHome: AnyObject, Sendable {
     func makeSuccessor() throws(EngineError) -> StateEngineType
     /// What was made by `makeSuccessor` is the live state from now on, durably. The old one may still be open.
     func adoptSuccessor() throws(EngineError)
+    /// What was made by `makeSuccessor` is not needed after all, and its engine is closed: removes it.
+    func discardSuccessor()
     /// Removes what is not live any more. The engines concerned are closed.
     func removeOthers() throws(EngineError)
     /// Makes most of `engine` durable on a thread that has time, so that `openStored` finds little to flush. From any

@@ -101,6 +101,11 @@ package struct OpenedNode<Home: EngineHome> {
         let needsState = applied.index < log.previous.index
         // Until a peer has given a state, a damaged one is all there is of it; the installed one takes its place.
         if !needsState { try home.removeOthers() }
+        do throws(SnapshotKeeperError) {
+            try snapshots.removeRemains(appliedThrough: needsState ? .zero : applied.index)
+        } catch {
+            notes.append("what is left of a snapshot cannot be removed: \(error)")
+        }
         // The header that named the entry before the first one may have rotted; what the state ends with is that entry.
         if log.previous.index == applied.index, log.previous.term == .zero { log.forget(through: applied) }
         if !needsState, log.term(at: applied.index) != applied.term, log.previous != applied {

@@ -15,6 +15,9 @@ package final class SnapshotKeeper {
     package let cluster: ClusterIdentity
     private let ranges = Keyspace.carried
     private var assembler: SnapshotAssembler?
+    /// Bytes on the volume that stay free while a snapshot is made, and while one is taken; zero: whatever there is may be
+    /// used. Set before the first of them.
+    package var spaceKept = (making: 0, taking: 0)
 
     /// - Parameter dataDirectory: `snapshots` below it is made when it is not there.
     package init(fileSystem: any FileSystem, dataDirectory: String, cluster: ClusterIdentity) throws(DiskError) {
@@ -40,14 +43,14 @@ package final class SnapshotKeeper {
         // Asked for again before anything else was applied. A volatile state has nothing else to come back from, so it is
         // not taken away to be written anew: a crash meanwhile would leave nothing.
         if try !isWhole(name, head) {
+            try removeUnfinished()
             try removeDirectory(name)
-            try disk { () throws(DiskError) in try fileSystem.createDirectory(path) }
-            let builder = SnapshotBuilder(source.view, ranges: ranges, head: head)
-            while let chunk = try snapshot({ () throws(SnapshotError) in try builder.nextChunk() }) {
-                try write(chunk.bytes, to: "\(path)/chunk-\(chunk.number)")
-            }
-            try disk { () throws(DiskError) in
-                try fileSystem.replaceFile("manifest", in: path, with: builder.manifest().encoded())
+            do throws(SnapshotKeeperError) {
+                try write(source.view, head, to: path)
+            } catch {
+                // The next one has another name, and may lack the very space that this one holds.
+                try? removeDirectory(name)
+                throw error
             }
         }
         // Of one that was there, whoever wrote it may have ended before this.
@@ -57,6 +60,20 @@ package final class SnapshotKeeper {
         }
         for other in try names() where other != name && !other.hasPrefix(Self.incoming) { try removeDirectory(other) }
         return point
+    }
+
+    private func write<View: EngineView>(
+        _ view: View, _ head: SnapshotHead, to path: String
+    ) throws(SnapshotKeeperError) {
+        try disk { () throws(DiskError) in try fileSystem.createDirectory(path) }
+        let builder = SnapshotBuilder(view, ranges: ranges, head: head)
+        while let chunk = try snapshot({ () throws(SnapshotError) in try builder.nextChunk() }) {
+            try checkSpace(for: chunk.bytes.count, leaving: spaceKept.making)
+            try write(chunk.bytes, to: "\(path)/chunk-\(chunk.number)")
+        }
+        try disk { () throws(DiskError) in
+            try fileSystem.replaceFile("manifest", in: path, with: builder.manifest().encoded())
+        }
     }
 
     /// Whether this very snapshot is there, and each of its files is sound.
@@ -177,19 +194,31 @@ package final class SnapshotKeeper {
         // It gets its name when it is synced: a later attempt takes what has one for durable. What a process that was killed
         // before that has left may be in memory only, and where the sync has failed no other makes it durable.
         let path = "\(directory)/\(Self.incoming)\(Self.name(of: revision))/chunk-\(number)"
-        try write(bytes, to: "\(path).tmp")
-        try disk { () throws(DiskError) in try fileSystem.rename("\(path).tmp", to: path) }
+        do throws(SnapshotKeeperError) {
+            try checkSpace(for: bytes.count, leaving: spaceKept.taking)
+            try write(bytes, to: "\(path).tmp")
+            try disk { () throws(DiskError) in try fileSystem.rename("\(path).tmp", to: path) }
+        } catch {
+            // What has come would hold the space that it lacks, and that others may need more.
+            if error.isLackOfSpace { try? discardTaken() }
+            throw error
+        }
     }
 
     /// Writes the rows of the snapshot that was taken into `engine`, which is empty, and flushes it. After an error the
-    /// engine is to be thrown away; the live state never knew.
+    /// engine is to be thrown away, and the snapshot to be fetched again; the live state never knew.
     /// - Returns: the membership at the snapshot, and its cluster time.
     package func install<Target: Engine>(
         into engine: Target
     ) throws(SnapshotKeeperError) -> (Membership, ClusterTime) {
         guard let manifest = assembler?.manifest else { throw .snapshot(.damaged("no snapshot was taken")) }
         assembler = nil
-        try install(manifest, from: Self.incoming + Self.name(of: manifest.head.revision), into: engine)
+        do throws(SnapshotKeeperError) {
+            try install(manifest, from: Self.incoming + Self.name(of: manifest.head.revision), into: engine)
+        } catch {
+            try? discardTaken()
+            throw error
+        }
         return (try manifest.members().stored.membership, manifest.head.time)
     }
 
@@ -212,6 +241,8 @@ package final class SnapshotKeeper {
                 guard try fileSystem.exists(file) else { return [] }
                 return try readWhole(file)
             }
+            // The rows take about as much as they do here.
+            try checkSpace(for: stored.count, leaving: spaceKept.taking)
             try checked(file) { () throws(SnapshotError) in try installer.install(stored.rawSpan) }
         }
         try snapshot { () throws(SnapshotError) in try installer.finish() }
@@ -285,12 +316,50 @@ package final class SnapshotKeeper {
         }
     }
 
+    // MARK: - What was left
+
+    /// Removes what attempts have left that nobody goes on with: to make a snapshot, and to take one that ends at or before
+    /// `index`, where the state is already. For the opening.
+    package func removeRemains(appliedThrough index: LogIndex) throws(SnapshotKeeperError) {
+        try removeUnfinished()
+        for name in try names() where name.hasPrefix(Self.incoming) {
+            guard let last = Self.lastIndex(in: name.dropFirst(Self.incoming.count)), last <= index else { continue }
+            try removeDirectory(name)
+        }
+    }
+
+    /// Without a manifest it is no snapshot. One that is being taken may still be.
+    private func removeUnfinished() throws(SnapshotKeeperError) {
+        for name in try names() where Self.lastIndex(in: name[...]) != nil {
+            let manifest = "\(directory)/\(name)/manifest"
+            let isSnapshot = try disk { () throws(DiskError) in try fileSystem.exists(manifest) }
+            if !isSnapshot { try removeDirectory(name) }
+        }
+    }
+
+    // MARK: - Space
+
+    /// Before anything is written: what a snapshot takes from the reserve would be missing for what the node has promised.
+    private func checkSpace(for size: Int, leaving kept: Int) throws(SnapshotKeeperError) {
+        guard kept > 0 else { return }
+        let free = try disk { () throws(DiskError) in try fileSystem.freeSpace(directory) }
+        guard free - kept >= size else { throw .noSpace(free: free, kept: kept) }
+    }
+
     // MARK: - Files
 
     /// Begins the name of a directory whose snapshot is still being taken.
     private static let incoming = "incoming-"
 
     private static func name(of last: EntryID) -> String { "\(last.index)-\(last.term)" }
+
+    /// Where the snapshot of this name ends; nil when it is not the name of one.
+    private static func lastIndex(in name: Substring) -> LogIndex? {
+        let numbers = name.split(separator: "-", omittingEmptySubsequences: false).map { UInt64($0) }
+        guard numbers.count == 2, let index = numbers[0], numbers[1] != nil else { return nil }
+        return LogIndex(index)
+    }
+
     private static func fileName(of chunk: UInt32?) -> String { chunk.map { "chunk-\($0)" } ?? "manifest" }
 
     private func names() throws(SnapshotKeeperError) -> [String] {
@@ -402,6 +471,17 @@ package enum SnapshotKeeperError: Error, Sendable, CustomStringConvertible {
     case damaged(file: String, SnapshotError)
     case machine(MachineError)
     case foreign(ClusterIdentity)
+    /// Of the bytes that are free on the volume, `kept` are not for snapshots.
+    case noSpace(free: Int, kept: Int)
+
+    /// It is no use to try again before there is more space.
+    package var isLackOfSpace: Bool {
+        switch self {
+        case .noSpace, .snapshot(.engine(.noSpace)), .machine(.engine(.noSpace)): true
+        case .disk(let error): error.kind == .noSpace
+        case .snapshot, .damaged, .machine, .foreign: false
+        }
+    }
 
     package var description: String {
         switch self {
@@ -410,6 +490,8 @@ package enum SnapshotKeeperError: Error, Sendable, CustomStringConvertible {
         case .damaged(let file, let error): "\(file): \(error)"
         case .machine(let error): error.description
         case .foreign(let identity): "a snapshot of another cluster or generation: \(identity)"
+        case .noSpace(let free, let kept):
+            "no room for a snapshot: \(free >> 20) MiB are free, and it has to leave \(kept >> 20) MiB (the disk's reserve)"
         }
     }
 }

@@ -56,6 +56,14 @@ package final class RocksHome: EngineHome {
         successor.withLock { $0 = nil }
     }
 
+    package func discardSuccessor() {
+        let number = successor.withLock { number in
+            defer { number = nil }
+            return number
+        }
+        if let number { removeTree(path(of: number)) }
+    }
+
     package func removeOthers() throws(EngineError) {
         let live = try liveNumber()
         for number in try stateNumbers() where number != live { removeTree(path(of: number)) }
@@ -199,6 +207,7 @@ package final class MemoryHome: EngineHome {
     package func openLive() -> MemoryEngine { MemoryEngine() }
     package func makeSuccessor() -> MemoryEngine { MemoryEngine() }
     package func adoptSuccessor() {}
+    package func discardSuccessor() {}
     package func removeOthers() {}
     package func flushAhead(_ engine: MemoryEngine) {}
     package func openStored(_ engine: MemoryEngine) -> any StoredRows { MemoryStoredRows(engine.makeView()) }

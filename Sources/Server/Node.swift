@@ -63,12 +63,14 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
     }
 
     func start() {
-        storage.start { [self] report in loop.execute { self.storageReported(report) } }
+        storage.start(diskReserve: configuration.diskReserveSize) { [self] report in
+            loop.execute { self.storageReported(report) }
+        }
         peers.handler = self
         peers.setMembers(replica.linkedMembers)
         compareAddress()
         // What the disk has is known before anybody can ask, and before there is an election.
-        let (usage, level) = storage.measureDisk(reserve: configuration.diskReserveSize)
+        let (usage, level) = storage.measureDisk()
         turn { $0.diskChanged(usage, level) }
         reviewCertificate()
         maintenance = loop.scheduleRepeatedTask(initialDelay: .milliseconds(500), delay: .milliseconds(500)) { [self] _ in
@@ -208,7 +210,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
             floor: replica.compactionFloor(isLogFull: isLogFull),
             floorAfterFlush: replica.compactionFloorAfterFlush(isLogFull: isLogFull), letGo: replica.letGoThrough,
             wantsFlush: replica.wantsFlush)
-        storage.maintain(due, reserve: configuration.diskReserveSize)
+        storage.maintain(due)
         if now >= scrubNotBefore, scrubTimer.isDue(at: wallClock()) { turn { $0.scrubIsDue() } }
     }
 

@@ -28,14 +28,16 @@ enum StorageReport: Sendable {
     case compacted(through: LogIndex)
     case diskChecked(DiskUsage, DiskLevel)
     case snapshotBuilt(SnapshotPoint)
-    case snapshotBuildFailed(String)
+    case snapshotBuildFailed(String, lacksSpace: Bool)
     case snapshotPieceLoaded(SnapshotPiece, [UInt8], itemSize: Int, for: NodeID)
     case snapshotPieceDamaged(SnapshotPiece, String, for: NodeID)
     case snapshotManifestStored(SnapshotPoint, chunkCount: UInt32, firstMissing: UInt32)
     case snapshotChunkStored(UInt32)
     case snapshotPieceRefused(String)
+    /// For a piece, and so for the snapshot.
+    case snapshotLacksSpace(String)
     case snapshotInstalled(SnapshotPoint, Membership, ClusterTime, featureLevel: UInt32)
-    case snapshotInstallFailed(String)
+    case snapshotInstallFailed(String, lacksSpace: Bool)
     case export(ExportReport)
     /// The disk has failed: nothing may be acknowledged any more, and nothing is tried again.
     case failed(NodeFailure)
@@ -55,7 +57,8 @@ struct Maintenance: Sendable {
 }
 
 /// The threads behind a node. Log thread: appends, syncs, seals. Apply thread: the state machine. Read thread: log entries
-/// that are no longer in memory. Snapshot thread: everything that takes long. None of them decides anything.
+/// that are no longer in memory, and how much of the disk is free. Snapshot thread: everything that takes long. None of them
+/// decides anything.
 final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     // `@unchecked`: `state` belongs to the apply thread and `snapshots` to the snapshot thread, once `start` was called.
 
@@ -67,6 +70,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private let founding: Membership
     private let retention: LogRetention
     private let logSizeMax: Int
+    /// Bytes of the volume that are for what the node has promised, and for itself to go on.
+    private var diskReserve = 0
     /// Bytes of the state on disk, as the apply thread last saw it.
     private let stateSize = Mutex<UInt64>(0)
     private let meter = Mutex(StorageMeter())
@@ -75,6 +80,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     /// Snapshots of the state that are ordered and have not ended.
     private let buildsUnderWay = Mutex(0)
+    /// Of those that a volatile state is kept by.
+    private let buildPause = Mutex(RetryPause())
 
     /// What of the log can go, as the loop has seen it last.
     private let newestMaintenance = Mutex<Maintenance?>(nil)
@@ -106,10 +113,14 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case exportEnd(ConnectionSlot)
         case adopt(UncheckedBox<Home.StateEngineType>, SnapshotPoint, Membership, ClusterTime, resetsLog: Bool)
     }
+    private enum ReadJob: Sendable {
+        case read(LogRead)
+        /// Here, because it is soon done with what it has to do.
+        case checkDisk
+    }
     private enum SnapshotJob: Sendable {
         case work(SnapshotWork)
         case build(SnapshotSource<Home.StateEngineType.View>)
-        case checkDisk(reserve: Int)
         case remember(PeerMemory)
         case keepAlarms([LatchedAlarm], then: (@Sendable () -> Void)?)
         /// The snapshot that was taken is installed.
@@ -119,7 +130,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     }
     private var logThread: WorkThread<LogJob>?
     private var stateThread: WorkThread<StateJob>?
-    private var readThread: WorkThread<LogRead>?
+    private var readThread: WorkThread<ReadJob>?
     private var snapshotThread: WorkThread<SnapshotJob>?
     private var exportThread: ExportThread<Home.StateEngineType.View>?
     private var scrubThread: ScrubThread?
@@ -151,13 +162,18 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         stateSize.withLock { $0 = state.machine.engine.statistics.diskBytes }
     }
 
-    func start(report: @escaping @Sendable (StorageReport) -> Void) {
+    func start(diskReserve: Int, report: @escaping @Sendable (StorageReport) -> Void) {
         self.report = report
+        self.diskReserve = diskReserve
+        // No node gets low on space because it makes a snapshot for another. But without one the log of a volatile state
+        // gets no shorter, and without the one that it takes a node is of no use: these may have half of the reserve, as
+        // entries may.
+        snapshots.spaceKept = (making: state.home.isVolatile ? diskReserve / 2 : diskReserve, taking: diskReserve / 2)
         logThread = WorkThread(
             name: "log", idleAfter: .milliseconds(2), idle: { [self] in logIsIdle() }
         ) { [self] jobs in for job in jobs { perform(job) } }
         stateThread = WorkThread(name: "apply") { [self] jobs in perform(jobs) }
-        readThread = WorkThread(name: "log-read") { [self] reads in for read in reads { perform(read) } }
+        readThread = WorkThread(name: "log-read") { [self] jobs in for job in jobs { perform(job) } }
         snapshotThread = WorkThread(name: "snapshot") { [self] jobs in for job in jobs { perform(job) } }
         exportThread = ExportThread(cluster: snapshots.cluster, founding: founding) { report(.export($0)) }
         scrubThread = ScrubThread(rate: scrubRate, source: scrubSource) { report(.scrub($0)) }
@@ -182,7 +198,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
 
     func log(_ work: LogWork) { logThread?.add(.work(work)) }
     func apply(_ work: [ApplyWork]) { stateThread?.add(work.map { .work($0) }) }
-    func read(_ read: LogRead) { readThread?.add(read) }
+    func read(_ read: LogRead) { readThread?.add(.read(read)) }
     func repairLog(_ slabs: [Slab]) { for slab in slabs { logThread?.add(.repair(slab)) } }
 
     func scrub(_ order: ScrubOrder) {
@@ -225,15 +241,15 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     var figures: StorageFigures { StorageFigures(logBytes: logSize, meter: meter.withLock { $0 }) }
 
     /// Called twice a second: how far the state is durable, how much space is left, what of the log can go.
-    func maintain(_ due: Maintenance, reserve: Int) {
+    func maintain(_ due: Maintenance) {
         stateThread?.add(.checkFlush(due))
         exportThread?.expire()
-        snapshotThread?.add(.checkDisk(reserve: reserve))
+        readThread?.add(.checkDisk)
         // A volatile state is kept by snapshots, so that the log need not hold everything for ever. One takes longer than it
         // is to the next look.
         if state.home.isVolatile, log.log.byteCount > retention.bytes,
             due.lastApplied.distance(after: snapshotThrough.withLock { $0 }) > Self.volatileSnapshotEntries,
-            buildsUnderWay.withLock({ $0 }) == 0
+            buildsUnderWay.withLock({ $0 }) == 0, Self.now() >= buildPause.withLock({ $0.end })
         {
             orderBuild()
         }
@@ -258,7 +274,8 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case .compacted(let index): replica.compacted(through: index)
         case .diskChecked(let usage, let level): replica.diskChanged(usage, level)
         case .snapshotBuilt(let point): replica.snapshotBuilt(point)
-        case .snapshotBuildFailed(let reason): replica.snapshotBuildFailed(reason: reason)
+        case .snapshotBuildFailed(let reason, let lacksSpace):
+            replica.snapshotBuildFailed(reason: reason, lacksSpace: lacksSpace)
         case .snapshotPieceLoaded(let piece, let bytes, let itemSize, let peer):
             replica.snapshotPieceLoaded(piece, bytes: bytes, itemSize: itemSize, for: peer)
         case .snapshotPieceDamaged(let piece, let reason, let peer):
@@ -267,9 +284,11 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             replica.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing)
         case .snapshotChunkStored(let number): replica.snapshotChunkStored(number)
         case .snapshotPieceRefused(let reason): replica.snapshotPieceRefused(reason: reason)
+        case .snapshotLacksSpace(let reason): replica.snapshotLacksSpace(reason: reason)
         case .snapshotInstalled(let point, let membership, let time, let level):
             replica.snapshotInstalled(point, membership: membership, time: time, featureLevel: level)
-        case .snapshotInstallFailed(let reason): replica.snapshotInstallFailed(reason: reason)
+        case .snapshotInstallFailed(let reason, let lacksSpace):
+            replica.snapshotInstallFailed(reason: reason, lacksSpace: lacksSpace)
         case .export(.answered(let slot, let requestID, let reply, let isOver)):
             replica.exportAnswered(slot, requestID: requestID, reply, isOver: isOver)
         case .export(.ended(let slot)): replica.exportEnded(slot)
@@ -431,9 +450,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         state.home.isVolatile ? snapshotThrough.withLock { $0 } : try state.machine.durableApplied()
     }
 
-    private func buildFailed(_ reason: String) {
+    private func buildFailed(_ reason: String, lacksSpace: Bool = false) {
         buildsUnderWay.withLock { $0 -= 1 }
-        report(.snapshotBuildFailed(reason))
+        buildPause.withLock { $0.begin(at: Self.now()) }
+        report(.snapshotBuildFailed(reason, lacksSpace: lacksSpace))
     }
 
     private func finishInstall(_ point: SnapshotPoint, _ membership: Membership, _ time: ClusterTime, resetsLog: Bool) {
@@ -452,6 +472,15 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     }
 
     // MARK: - Read thread
+
+    private func perform(_ job: ReadJob) {
+        switch job {
+        case .read(let read): perform(read)
+        case .checkDisk:
+            let (usage, level) = measureDisk()
+            report(.diskChecked(usage, level))
+        }
+    }
 
     private func perform(_ read: LogRead) {
         do throws(LogReadError) {
@@ -478,16 +507,14 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 let point = try snapshots.build(source, founding: founding)
                 snapshotThrough.withLock { $0 = point.last.index }
                 buildsUnderWay.withLock { $0 -= 1 }
+                buildPause.withLock { $0.reset() }
                 report(.snapshotBuilt(point))
             } catch {
-                buildFailed("\(error)")
+                buildFailed("\(error)", lacksSpace: error.isLackOfSpace)
                 if case .snapshot(.engine(.corrupt(let reason))) = error {
                     report(.outcomes([.damaged(reason, isUsable: true)]))
                 }
             }
-        case .checkDisk(let reserve):
-            let (usage, level) = measureDisk(reserve: reserve)
-            report(.diskChecked(usage, level))
         case .remember(let news):
             // A failure costs nothing but this memory, and the log will meet the same disk.
             guard news != memory, (try? news.store(in: directory, on: fileSystem)) != nil else { return }
@@ -542,7 +569,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                     report(.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing))
                 }
             } catch {
-                report(.snapshotPieceRefused("\(error)"))
+                report(error.isLackOfSpace ? .snapshotLacksSpace("\(error)") : .snapshotPieceRefused("\(error)"))
             }
         case .install(let point, let resetsLog):
             do {
@@ -550,8 +577,17 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 let (membership, time) = try snapshots.install(into: engine)
                 stateThread?.add(.adopt(UncheckedBox(engine), point, membership, time, resetsLog: resetsLog))
             } catch {
-                report(.snapshotInstallFailed("\(error)"))
+                state.home.discardSuccessor()
+                report(.snapshotInstallFailed("\(error)", lacksSpace: Self.isLackOfSpace(error)))
             }
+        }
+    }
+
+    private static func isLackOfSpace(_ error: any Error) -> Bool {
+        switch error {
+        case let error as SnapshotKeeperError: error.isLackOfSpace
+        case EngineError.noSpace: true
+        default: false
         }
     }
 
@@ -596,9 +632,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     }
 
     /// From any thread.
-    func measureDisk(reserve: Int) -> (DiskUsage, DiskLevel) {
+    func measureDisk() -> (DiskUsage, DiskLevel) {
         let usage = diskUsage()
-        return (usage, DiskLevel(free: usage.free, reserve: UInt64(reserve)))
+        return (usage, DiskLevel(free: usage.free, reserve: UInt64(diskReserve)))
     }
 
     private func diskUsage() -> DiskUsage {

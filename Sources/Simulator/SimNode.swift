@@ -33,6 +33,7 @@ final class SimEngineHome: EngineHome, @unchecked Sendable {
         self.successor = nil
     }
 
+    func discardSuccessor() { successor = nil }
     func removeOthers() { successor = nil }
     func flushAhead(_ engine: MemoryEngine) {}
     func openStored(_ engine: MemoryEngine) -> any StoredRows { MemoryStoredRows(engine.makeView()) }
@@ -109,6 +110,8 @@ final class SimProcess {
     var snapshotThrough = LogIndex.zero
     /// Snapshots of the state that are ordered and have not ended.
     var buildsUnderWay = 0
+    /// Of those that a volatile state is kept by.
+    var buildPause = RetryPause()
     /// By slot position.
     var clients: [SimConnection?] = []
     var slots: [ConnectionSlot?] = []

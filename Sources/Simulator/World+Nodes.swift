@@ -60,6 +60,9 @@ extension World {
                 exports: SnapshotExports(cluster: identity, founding: (node.record ?? founding).membership),
                 nodeCount: nodes.count)
             opened.state.machine.checkpointInterval = settings.checkpointInterval
+            opened.snapshots.spaceKept = (
+                making: node.home.isVolatile ? diskReserve / 2 : diskReserve, taking: diskReserve / 2
+            )
             node.process?.snapshotThrough = opened.state.machine.applied.last.index
             node.commitChecked = .zero
             if opened.damages.isEmpty {
@@ -470,12 +473,14 @@ extension World {
                     try process.snapshots.build(source, founding: (node.record ?? founding).membership)
                 }
                 process.snapshotThrough = point.last.index
+                process.buildPause.reset()
                 process.hasDamagedSnapshot = false
                 node.hasSnapshotDamage = false
                 turn(node) { $0.snapshotBuilt(point) }
             } catch {
+                process.buildPause.begin(at: now)
                 turn(node) { replica in
-                    replica.snapshotBuildFailed(reason: "\(error)")
+                    replica.snapshotBuildFailed(reason: "\(error)", lacksSpace: error.isLackOfSpace)
                     if case .snapshot(.engine(.corrupt(let reason))) = error {
                         replica.stateDamaged(reason: reason, isUsable: true)
                     }
@@ -527,34 +532,46 @@ extension World {
                 turn(node) { $0.snapshotPieceDamaged(piece, reason: "\(error)", for: peer) }
             }
         case .storePiece(let piece, let bytes):
-            do {
+            do throws(SnapshotKeeperError) {
                 if let number = piece.chunk {
-                    try during(.snapshotReceive, node) { try process.snapshots.store(bytes, number: number) }
+                    try during(.snapshotReceive, node) { () throws(SnapshotKeeperError) in
+                        try process.snapshots.store(bytes, number: number)
+                    }
                     turn(node) { $0.snapshotChunkStored(number) }
                 } else {
-                    let (point, count, firstMissing) = try during(.snapshotReceive, node) {
-                        try process.snapshots.begin(bytes)
-                    }
+                    let (point, count, firstMissing) =
+                        try during(.snapshotReceive, node) { () throws(SnapshotKeeperError) in
+                            try process.snapshots.begin(bytes)
+                        }
                     turn(node) { $0.snapshotManifestStored(point, chunkCount: count, firstMissing: firstMissing) }
                 }
             } catch {
-                turn(node) { $0.snapshotPieceRefused(reason: "\(error)") }
+                turn(node) { replica in
+                    if error.isLackOfSpace {
+                        replica.snapshotLacksSpace(reason: "\(error)")
+                    } else {
+                        replica.snapshotPieceRefused(reason: "\(error)")
+                    }
+                }
             }
         case .install(let point, let resetsLog):
-            do {
+            do throws(SnapshotKeeperError) {
                 let engine = process.state.home.makeSuccessor()
-                let (membership, time) = try during(.snapshotInstall, node) {
+                let (membership, time) = try during(.snapshotInstall, node) { () throws(SnapshotKeeperError) in
                     try process.snapshots.install(into: engine)
                 }
                 process.stateThread.add(.adopt(engine, point, membership, time, resetsLog: resetsLog))
                 goOn(node, state: process)
             } catch {
-                turn(node) { $0.snapshotInstallFailed(reason: "\(error)") }
+                process.state.home.discardSuccessor()
+                turn(node) { $0.snapshotInstallFailed(reason: "\(error)", lacksSpace: error.isLackOfSpace) }
             }
         }
     }
 
     // MARK: - Maintenance
+
+    private var diskReserve: Int { 4 * settings.segmentSize }
 
     func maintain(_ node: SimNode) {
         guard let process = node.process else { return }
@@ -575,7 +592,7 @@ extension World {
         process.stateThread.add(.checkFlush)
         if node.home.isVolatile, process.log.log.byteCount > settings.logRetention,
             process.state.machine.applied.last.index.distance(after: process.snapshotThrough) > 100,
-            process.buildsUnderWay == 0
+            process.buildsUnderWay == 0, now >= process.buildPause.end
         {
             process.buildsUnderWay += 1
             process.stateThread.add(.snapshotSource)
@@ -584,7 +601,7 @@ extension World {
         let isWaiting = process.logThread.jobs.contains { if case .compact = $0 { true } else { false } }
         if !isWaiting { process.logThread.add(.compact(through: floor, time: node.clock.wall(at: now))) }
         goOn(node, log: process)
-        turn(node) { $0.diskChanged(usage, DiskLevel(free: usage.free, reserve: UInt64(4 * settings.segmentSize))) }
+        turn(node) { $0.diskChanged(usage, DiskLevel(free: usage.free, reserve: UInt64(diskReserve))) }
     }
 
     // MARK: - The end of a process

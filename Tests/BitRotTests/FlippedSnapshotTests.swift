@@ -17,7 +17,8 @@ import Testing
     private static let members = Membership(
         members: [Member(id: TestNode.id, name: TestNode.name, peerAddress: "127.0.0.1:7501")], incoming: [TestNode.id])
 
-    private func taken(rows: Int, valueSize: Int) throws -> (manifest: SnapshotManifest, chunks: [SnapshotChunk]) {
+    /// A snapshot of another member, at 200-1.
+    static func taken(rows: Int, valueSize: Int) throws -> (manifest: SnapshotManifest, chunks: [SnapshotChunk]) {
         let engine = MemoryEngine()
         var batch = WriteBatch()
         var random = SplitMix64(seed: 4)
@@ -49,7 +50,7 @@ import Testing
 
     @Test("a saved file with any bit flipped is refused, with its name and an offset", arguments: [1, 3])
     func savedFile(_ rows: Int) throws {
-        let taken = try taken(rows: rows, valueSize: 10)
+        let taken = try Self.taken(rows: rows, valueSize: 10)
         var writer = SnapshotFileWriter()
         var bytes = writer.header
         for chunk in taken.chunks {
@@ -81,7 +82,7 @@ import Testing
 
     @Test("a piece whose sync has failed is fetched again, although it can be read")
     func unsyncedPiece() throws {
-        let taken = try taken(rows: 30, valueSize: 20_000)
+        let taken = try Self.taken(rows: 30, valueSize: 20_000)
         try withDirectory { (directory: String) throws in
             let disk = BrokenFileSystem()
             func keeper() throws -> SnapshotKeeper {
@@ -106,7 +107,7 @@ import Testing
 
     @Test("what a transfer that was cut off has left, with any bit flipped, is fetched again and never installed")
     func takenPieces() throws {
-        let taken = try taken(rows: 30, valueSize: 20_000)
+        let taken = try Self.taken(rows: 30, valueSize: 20_000)
         #expect(taken.chunks.count > 1)
         let digest = taken.manifest.contentDigest
         try withDirectory { (directory: String) throws in

@@ -66,7 +66,7 @@ struct HandOverTests {
             logSizeMax: 1 << 30, feed: LogRetention(bytes: 1 << 18, age: .zero), alarmsOnDisk: nil, fileSystem: PosixFileSystem(),
             directory: directory.path, scrubRate: 0, knownFiles: [])
         let loop = Loop()
-        storage.start { loop.take($0) }
+        storage.start(diskReserve: 0) { loop.take($0) }
         for round in 0..<rounds {
             let slab = try #require(self.slab(at: first + Int(round)))
             let write = LogWrite(hardState: HardState(currentTerm: Term(1), votedFor: TestNode.id), slab: slab)
@@ -78,8 +78,7 @@ struct HandOverTests {
                 storage.read(LogRead(purpose: .apply, range: first...now, byteCountMax: 4_096))
                 storage.maintain(
                     Maintenance(
-                        time: time(of: now), lastApplied: now, floor: now, floorAfterFlush: now, wantsFlush: true),
-                    reserve: 0)
+                        time: time(of: now), lastApplied: now, floor: now, floorAfterFlush: now, wantsFlush: true))
                 storage.remember([NodeID(1): now])
             }
             let progress = loop.wait { $0.durable + 64 > round && $0.applied + 64 > first + Int(round) }

@@ -7,6 +7,7 @@ import MetadataMachine
 import MetadataModel
 import RaftCore
 import ReplicaStorage
+import Snapshots
 import StateEngine
 import Testing
 
@@ -67,18 +68,18 @@ import Testing
             opened, directory, logSizeMax: isRetained ? 2 * (size - 1) : 2,
             feed: LogRetention(bytes: size, age: .seconds(3_600)))
         let reports = StorageReports()
-        storage.start { reports.take($0) }
+        storage.start(diskReserve: 0) { reports.take($0) }
         // A follower needs all that the state does not hold durably, unless everything is retained anyway.
         var due = Maintenance(
             time: time(of: applied), lastApplied: applied, floor: flushed,
             floorAfterFlush: isRetained ? applied : flushed)
-        storage.maintain(due, reserve: 0)
+        storage.maintain(due)
         #expect(reports.wait(isFlushed))
         #expect(durable(reports) == [flushed])
         if !isRetained {
             // It has come after.
             due.floorAfterFlush = applied
-            storage.maintain(due, reserve: 0)
+            storage.maintain(due)
             #expect(reports.wait(for: 2, isFlushed))
             #expect(durable(reports) == [flushed, applied])
         }
@@ -96,27 +97,81 @@ import Testing
         let reports = StorageReports()
         // The apply thread takes its next job when it is let: meanwhile it is looked at what is due again and again.
         let mayGoOn = DispatchSemaphore(value: 0)
-        storage.start { report in
+        storage.start(diskReserve: 0) { report in
             if case .flushed = report { mayGoOn.wait() }
             reports.take(report)
         }
         let last = opened.log.log.lastIndex
         var due = Maintenance(
             time: time(of: last), lastApplied: last + 1_000_000, floor: .zero, floorAfterFlush: .zero)
-        for _ in 0..<10 { storage.maintain(due, reserve: 0) }
+        for _ in 0..<10 { storage.maintain(due) }
         for _ in 0..<10 { mayGoOn.signal() }
         #expect(reports.wait(for: 10, isFlushed))
         #expect(reports.wait(isBuilt))
         // The next one is not forgotten. What was ordered before is handed on when this look is over.
-        storage.maintain(due, reserve: 0)
+        storage.maintain(due)
         mayGoOn.signal()
         #expect(reports.wait(for: 2, isBuilt))
         due.lastApplied = last
-        storage.maintain(due, reserve: 0)
+        storage.maintain(due)
         mayGoOn.signal()
         #expect(reports.wait(for: 12, isFlushed))
         storage.stop()
         #expect(reports.all.filter(isBuilt).count == 2)
+    }
+
+    @Test("how much of the disk is free is told while a snapshot is being made")
+    func measuresMeanwhile() throws {
+        let directory = try NodeDirectory { _ in MemoryHome() }
+        let disk = BrokenFileSystem()
+        let opened = try directory.open(on: disk)
+        _ = try Examination.replay(opened, through: opened.log.log.lastIndex)
+        let storage = storage(opened, directory, on: disk)
+        let reports = StorageReports()
+        storage.start(diskReserve: 0) { reports.take($0) }
+        let held = BrokenFileSystem.HeldSync(path: "/chunk-0")
+        disk.faults.withLock { $0.heldSync = held }
+        storage.snapshot(.build)
+        let hasBegun = held.hasBegun.wait(timeout: .now() + .seconds(10)) == .success
+        #expect(hasBegun)
+        let last = opened.log.log.lastIndex
+        storage.maintain(Maintenance(time: time(of: last), lastApplied: last, floor: .zero, floorAfterFlush: .zero))
+        #expect(reports.wait { if case .diskChecked = $0 { true } else { false } })
+        #expect(!reports.all.contains(where: isBuilt))
+        held.mayGoOn.signal()
+        #expect(reports.wait(isBuilt))
+        storage.stop()
+    }
+
+    @Test("a snapshot that cannot be installed leaves neither its pieces nor a state behind")
+    func failedInstall() throws {
+        let directory = try NodeDirectory { RocksHome(directory: $0, fileSystem: PosixFileSystem()) }
+        let opened = try directory.open()
+        let taken = try FlippedSnapshotTests.taken(rows: 30, valueSize: 20_000)
+        let point = try taken.manifest.point()
+        let states = try names(in: directory.path, with: "state-")
+        let storage = storage(opened, directory)
+        let reports = StorageReports()
+        storage.start(diskReserve: 0) { reports.take($0) }
+        let manifest = SnapshotPiece(last: point.last, chunk: nil)
+        storage.snapshot(.storePiece(manifest, bytes: taken.manifest.encoded()))
+        for chunk in taken.chunks {
+            let piece = SnapshotPiece(last: point.last, chunk: UInt32(chunk.number))
+            storage.snapshot(.storePiece(piece, bytes: chunk.bytes))
+        }
+        let count = taken.chunks.count
+        #expect(reports.wait(for: count) { if case .snapshotChunkStored = $0 { true } else { false } })
+        let snapshots = "\(directory.path)/snapshots"
+        try FileManager.default.removeItem(atPath: "\(snapshots)/incoming-200-1/chunk-1")
+        storage.snapshot(.install(point, resetsLog: true))
+        #expect(reports.wait { if case .snapshotInstallFailed = $0 { true } else { false } })
+        #expect(try names(in: directory.path, with: "state-") == states)
+        #expect(try names(in: snapshots, with: "incoming-") == [])
+        storage.stop()
+    }
+
+    private func names(in directory: String, with prefix: String) throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: directory).filter { $0.hasPrefix(prefix) }.sorted()
     }
 
     private func isBuilt(_ report: StorageReport) -> Bool { if case .snapshotBuilt = report { true } else { false } }
@@ -156,11 +211,11 @@ import Testing
         let first = opened.log.log.firstIndex
         let storage = storage(opened, directory, on: disk)
         let reports = StorageReports()
-        storage.start { reports.take($0) }
+        storage.start(diskReserve: 0) { reports.take($0) }
         disk.faults.withLock { $0.noRoomFor = "/log/spare-" }
         let (last, ticket) = try fillLog(storage, after: opened.log.log.lastIndex, reports)
         storage.maintain(
-            Maintenance(time: time(of: last), lastApplied: .zero, floor: last, floorAfterFlush: last), reserve: 0)
+            Maintenance(time: time(of: last), lastApplied: .zero, floor: last, floorAfterFlush: last))
         #expect(reports.wait { isWritten($0, ticket) })
         #expect(opened.log.log.lastIndex == last.next)
         #expect(opened.log.log.firstIndex > first)
@@ -175,7 +230,7 @@ import Testing
         let opened = try directory.open(on: disk)
         let storage = storage(opened, directory, on: disk)
         let reports = StorageReports()
-        storage.start { reports.take($0) }
+        storage.start(diskReserve: 0) { reports.take($0) }
         disk.faults.withLock { $0.noRoomFor = "/log/spare-" }
         let (last, ticket) = try fillLog(storage, after: opened.log.log.lastIndex, reports)
         let stopped = DispatchSemaphore(value: 0)

@@ -36,6 +36,63 @@ struct SnapshotGivingTests {
         replica.effects.snapshot.count { if case .build = $0 { true } else { false } }
     }
 
+    private func alarms(_ replica: inout Replica) -> [String] {
+        replica.reviewAlarms()
+        return replica.alarms.alarms(active: []).map(\.name)
+    }
+
+    private func pass(_ time: Interval, _ replica: inout Replica) {
+        replica.beginTurn(now: replica.now + time, wall: ClusterTime(nanoseconds: 1))
+    }
+
+    @Test("after one that could not be made the next is begun when a pause is over, not whenever somebody asks")
+    func pausesBetweenBuilds() {
+        var replica = replica()
+        let wanted = SnapshotPiece(last: EntryID(term: .zero, index: LogIndex(1)), chunk: nil)
+        replica.loadPiece(wanted, for: NodeID(2))
+        var count = 1
+        // Each pause is twice as long as the one before it.
+        for seconds: Int64 in [1, 2, 4] {
+            #expect(builds(&replica) == count)
+            replica.snapshotBuildFailed(reason: "no room for it", lacksSpace: true)
+            #expect(alarms(&replica) == ["diskLow"])
+            pass(Interval.seconds(seconds) - .milliseconds(1), &replica)
+            replica.loadPiece(wanted, for: NodeID(2))
+            #expect(builds(&replica) == count)
+            pass(.milliseconds(1), &replica)
+            replica.loadPiece(wanted, for: NodeID(2))
+            count += 1
+        }
+        #expect(builds(&replica) == count)
+        replica.snapshotBuilt(Self.point)
+        #expect(alarms(&replica) == [])
+    }
+
+    @Test("nobody is asked again at once for a snapshot that found no space, and the alarm ends when none is needed")
+    func pausesBetweenFetches() {
+        var replica = replica()
+        let offer = SnapshotFetch(from: NodeID(2), snapshot: Self.point)
+        replica.fetchSnapshot(offer)
+        let giver = replica.snapshots.fetch?.from
+        #expect(giver == NodeID(2))
+        replica.snapshots.fetch?.isStoring = true
+        replica.snapshotLacksSpace(reason: "no room for it")
+        replica.fetchSnapshot(offer)
+        let giverAtOnce = replica.snapshots.fetch?.from
+        #expect(giverAtOnce == nil)
+        #expect(alarms(&replica) == ["diskLow"])
+        pass(.seconds(1), &replica)
+        replica.fetchSnapshot(offer)
+        let giverLater = replica.snapshots.fetch?.from
+        #expect(giverLater == NodeID(2))
+        replica.snapshots.fetch?.isInstalling = true
+        replica.snapshotInstallFailed(reason: "no room for its rows", lacksSpace: true)
+        #expect(alarms(&replica) == ["diskLow"])
+        // It has caught up from another's log, say.
+        pass(.seconds(10), &replica)
+        #expect(alarms(&replica) == [])
+    }
+
     @Test("where nobody leads, a node without a state asks whoever is there: perhaps nobody can lead before it has one")
     func asksWithoutLeader() {
         var replica = replica(needsState: true)
