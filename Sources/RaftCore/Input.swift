@@ -27,6 +27,8 @@ package enum Input: Sendable {
     case transferRequested(to: NodeID?)
     /// The shell has this snapshot to offer to followers that are behind the log.
     case snapshotAvailable(SnapshotPoint)
+    /// What it had to offer was of a state that is wrong.
+    case snapshotWithdrawn
     /// A snapshot that this follower was offered (`Ready.fetchSnapshot`) is installed and durable.
     case snapshotInstalled(SnapshotPoint)
     /// That snapshot could not be fetched.

@@ -17,6 +17,16 @@ extension Raft {
         if isLeader { sendSnapshotOffers() }
     }
 
+    /// Whoever was offered it is offered the next one, also while it is being taken.
+    mutating func withdrawSnapshot() {
+        availableSnapshot = nil
+        guard isLeader else { return }
+        for position in leading.peers.indices {
+            guard case .snapshot = leading.peers[position].state else { continue }
+            leading.peers[position].setOffer(.init(point: nil, nextOffer: clock))
+        }
+    }
+
     /// Offers anew where an offer is due; called with each heartbeat, so that a lost one is repeated.
     mutating func sendSnapshotOffers() {
         for position in leading.peers.indices { offerSnapshot(to: position) }

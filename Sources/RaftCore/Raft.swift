@@ -114,6 +114,7 @@ package struct Raft: Sendable {
         case .linkRestored(let peer): linkRestored(peer)
         case .transferRequested(let target): requestTransfer(to: target)
         case .snapshotAvailable(let point): snapshotAvailable(point)
+        case .snapshotWithdrawn: withdrawSnapshot()
         case .snapshotInstalled(let point): snapshotInstalled(point)
         case .snapshotFailed(let point): snapshotFailed(point)
         case .stateReplaced(let point): stateReplaced(by: point)

@@ -130,6 +130,9 @@ package enum SnapshotWork: Sendable {
     /// All pieces are there: build the new state beside the live one, swap, reset the log; answer `snapshotInstalled`
     /// or `snapshotInstallFailed`. `resetsLog` is false where only the state is rebuilt.
     case install(SnapshotPoint, resetsLog: Bool)
+    /// Remove every snapshot that was made here, also those whose making was ordered before this; answer
+    /// `snapshotsDiscarded`.
+    case discard
 }
 
 /// The manifest of a snapshot (`chunk` nil) or one of its chunks.

@@ -220,6 +220,8 @@ extension Replica {
             refuse(batch, ReplyError(.quarantined, "this node does not trust its state any more: read at another one"))
         }
         snapshots.askForStateAt = now
+        // Damaged rows do not get into a snapshot, so that one that was made before may be the last sound copy.
+        if cause == .diverged { discardSnapshots() }
         reviewCampaigning()
     }
 

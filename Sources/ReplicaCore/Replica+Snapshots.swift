@@ -10,7 +10,8 @@ extension Replica {
     // MARK: - Giving
 
     mutating func offerSnapshot() {
-        guard !snapshots.isBuilding, now >= snapshots.buildPause.end else { return }
+        // Nobody is helped by a snapshot of a state that is not the others'.
+        guard !snapshots.isBuilding, quarantineCause != .diverged, now >= snapshots.buildPause.end else { return }
         snapshots.isBuilding = true
         effects.snapshot.append(.build)
     }
@@ -18,6 +19,7 @@ extension Replica {
     /// A snapshot of the applied state is at hand, all its pieces on disk.
     package mutating func snapshotBuilt(_ point: SnapshotPoint) {
         snapshots.isBuilding = false
+        guard !snapshots.isDiscarding else { return }
         snapshots.buildPause.reset()
         snapshots.lackOfSpace = nil
         snapshots.built = point
@@ -31,6 +33,25 @@ extension Replica {
         snapshots.buildPause.begin(at: now)
         if lacksSpace { snapshots.lackOfSpace = reason }
         effects.notices.append(.snapshotFailed(reason: reason))
+    }
+
+    /// Neither this node's state nor what was made of it is to be trusted: no snapshot is given to anybody, or is what a
+    /// state in memory comes back from.
+    mutating func discardSnapshots() {
+        snapshots.isDiscarding = true
+        effects.snapshot.append(.discard)
+        withdrawSnapshot()
+    }
+
+    /// - Parameter failure: why some may have been left; they go when the next one is made or taken.
+    package mutating func snapshotsDiscarded(failure: String?) {
+        snapshots.isDiscarding = false
+        if let failure { effects.notices.append(.snapshotFailed(reason: failure)) }
+    }
+
+    private mutating func withdrawSnapshot() {
+        snapshots.built = nil
+        raft.step(.snapshotWithdrawn, now: now)
     }
 
     /// A `piece.last` of term 0 asks for any snapshot of at least that index: a node rebuilds its state.
@@ -285,6 +306,14 @@ extension Replica {
             // Entries after the snapshot are applied again, from the log that was kept; those before it never.
             for requester in pending.take(through: point.last.index) { answer(requester, outcomeUnknownError) }
             applyTarget = max(applyTarget, point.last.index)
+            // Nobody knows since when the state was wrong. The one that was taken may be at hand already: a state in memory
+            // is kept by it.
+            let taken = snapshots.built.flatMap { $0.last == point.last ? $0 : nil }
+            withdrawSnapshot()
+            if let taken {
+                snapshots.built = taken
+                raft.step(.snapshotAvailable(taken), now: now)
+            }
             isQuarantined = false
             quarantineCause = nil
             servesDamagedRows = false

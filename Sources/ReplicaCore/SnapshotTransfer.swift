@@ -31,6 +31,9 @@ struct SnapshotTransfer: ~Copyable {
     /// A snapshot is being written, or its pieces are at hand.
     var isBuilding = false
     var built: SnapshotPoint?
+    /// Those that were made of a state that turned out to be wrong are being removed. One that is finished meanwhile is one
+    /// of them.
+    var isDiscarding = false
     /// No snapshot is made, and none is fetched, before these are over: the last one has failed at this node, and the core
     /// asks again with each heartbeat.
     var buildPause = RetryPause()

@@ -318,6 +318,11 @@ package final class SnapshotKeeper {
 
     // MARK: - What was left
 
+    /// Removes those that were made here, whole or not.
+    package func discardMade() throws(SnapshotKeeperError) {
+        for name in try names() where !name.hasPrefix(Self.incoming) { try removeDirectory(name) }
+    }
+
     /// Removes what attempts have left that nobody goes on with: to make a snapshot, and to take one that ends at or before
     /// `index`, where the state is already. For the opening.
     package func removeRemains(appliedThrough index: LogIndex) throws(SnapshotKeeperError) {

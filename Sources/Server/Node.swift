@@ -209,7 +209,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
             time: wallClock(), lastApplied: replica.appliedThrough,
             floor: replica.compactionFloor(isLogFull: isLogFull),
             floorAfterFlush: replica.compactionFloorAfterFlush(isLogFull: isLogFull), letGo: replica.letGoThrough,
-            wantsFlush: replica.wantsFlush)
+            wantsFlush: replica.wantsFlush, isQuarantined: replica.isQuarantined)
         storage.maintain(due)
         if now >= scrubNotBefore, scrubTimer.isDue(at: wallClock()) { turn { $0.scrubIsDue() } }
     }

@@ -38,6 +38,7 @@ enum StorageReport: Sendable {
     case snapshotLacksSpace(String)
     case snapshotInstalled(SnapshotPoint, Membership, ClusterTime, featureLevel: UInt32)
     case snapshotInstallFailed(String, lacksSpace: Bool)
+    case snapshotsDiscarded(failure: String?)
     case export(ExportReport)
     /// The disk has failed: nothing may be acknowledged any more, and nothing is tried again.
     case failed(NodeFailure)
@@ -54,6 +55,8 @@ struct Maintenance: Sendable {
     var letGo = LogIndex.zero
     /// The state is to be made durable, however long the log is.
     var wantsFlush = false
+    /// It is to be replaced: no snapshot is made of it.
+    var isQuarantined = false
 }
 
 /// The threads behind a node. Log thread: appends, syncs, seals. Apply thread: the state machine. Read thread: log entries
@@ -109,6 +112,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case scrubEngine(Handover<UncheckedBox<Home.StateEngineType>>)
         case endScrubPause
         case snapshotSource
+        case discardSnapshots
         case exportSource(ConnectionSlot, requestID: UInt64)
         case exportEnd(ConnectionSlot)
         case adopt(UncheckedBox<Home.StateEngineType>, SnapshotPoint, Membership, ClusterTime, resetsLog: Bool)
@@ -209,7 +213,12 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     }
 
     func snapshot(_ work: SnapshotWork) {
-        if case .build = work { orderBuild() } else { snapshotThread?.add(.work(work)) }
+        switch work {
+        case .build: orderBuild()
+        // It takes the way of those whose making was ordered before, so that it cannot overtake one.
+        case .discard: stateThread?.add(.discardSnapshots)
+        case .loadPiece, .storePiece, .install: snapshotThread?.add(.work(work))
+        }
     }
 
     private func orderBuild() {
@@ -247,7 +256,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         readThread?.add(.checkDisk)
         // A volatile state is kept by snapshots, so that the log need not hold everything for ever. One takes longer than it
         // is to the next look.
-        if state.home.isVolatile, log.log.byteCount > retention.bytes,
+        if state.home.isVolatile, !due.isQuarantined, log.log.byteCount > retention.bytes,
             due.lastApplied.distance(after: snapshotThrough.withLock { $0 }) > Self.volatileSnapshotEntries,
             buildsUnderWay.withLock({ $0 }) == 0, Self.now() >= buildPause.withLock({ $0.end })
         {
@@ -289,6 +298,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             replica.snapshotInstalled(point, membership: membership, time: time, featureLevel: level)
         case .snapshotInstallFailed(let reason, let lacksSpace):
             replica.snapshotInstallFailed(reason: reason, lacksSpace: lacksSpace)
+        case .snapshotsDiscarded(let failure): replica.snapshotsDiscarded(failure: failure)
         case .export(.answered(let slot, let requestID, let reply, let isOver)):
             replica.exportAnswered(slot, requestID: requestID, reply, isOver: isOver)
         case .export(.ended(let slot)): replica.exportEnded(slot)
@@ -414,6 +424,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
                 buildFailed("\(error)")
                 throw error
             }
+        case .discardSnapshots: snapshotThread?.add(.work(.discard))
         case .exportSource(let slot, let requestID):
             exportThread?.begin(slot, requestID: requestID, try state.snapshotSource())
         case .exportEnd(let slot): exportThread?.end(slot)
@@ -552,6 +563,14 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private func perform(_ work: SnapshotWork) {
         switch work {
         case .build: break
+        case .discard:
+            snapshotThrough.withLock { $0 = .zero }
+            do throws(SnapshotKeeperError) {
+                try snapshots.discardMade()
+                report(.snapshotsDiscarded(failure: nil))
+            } catch {
+                report(.snapshotsDiscarded(failure: "\(error)"))
+            }
         case .loadPiece(let piece, let sizeMax, let peer):
             do throws(SnapshotKeeperError) {
                 let (bytes, itemSize) = try snapshots.load(piece, sizeMax: sizeMax)

@@ -44,6 +44,17 @@ extension World {
         diverged.insert(number)
         schedule(.start(node: number), after: .zero)
     }
+    /// Has a node make a snapshot of its state, as it does for a follower that its log no longer reaches.
+    package func makeSnapshot(node number: Int) {
+        guard let process = nodes[number].process else { return }
+        orderBuild(of: nodes[number], process)
+    }
+    /// The snapshots on a node's disk that it has made, by the paths of their manifests.
+    package func snapshots(madeBy number: Int) -> [String] {
+        nodes[number].disk.paths.filter {
+            $0.hasPrefix("/data/snapshots/") && $0.hasSuffix("/manifest") && !$0.contains("/incoming-")
+        }
+    }
     package func startAll() { for node in nodes { schedule(.start(node: node.number), after: .zero) } }
 
     /// Nothing gets to the node or comes from it, not from clients either.

@@ -74,6 +74,7 @@ enum StateJob {
     case flush
     case checkFlush
     case snapshotSource
+    case discardSnapshots
     case adopt(MemoryEngine, SnapshotPoint, Membership, ClusterTime, resetsLog: Bool)
 }
 

@@ -154,11 +154,12 @@ extension World {
         }
         for order in effects.scrubs { carryOut(order, of: node, process) }
         for work in effects.snapshot {
-            if case .build = work {
-                process.buildsUnderWay += 1
-                process.stateThread.add(.snapshotSource)
+            switch work {
+            case .build: orderBuild(of: node, process)
+            case .discard:
+                process.stateThread.add(.discardSnapshots)
                 goOn(node, state: process)
-            } else {
+            case .loadPiece, .storePiece, .install:
                 process.snapshotThread.add(.work(work))
                 goOn(node, snapshots: process)
             }
@@ -367,6 +368,12 @@ extension World {
 
     // MARK: - Apply thread
 
+    func orderBuild(of node: SimNode, _ process: SimProcess) {
+        process.buildsUnderWay += 1
+        process.stateThread.add(.snapshotSource)
+        goOn(node, state: process)
+    }
+
     private func goOn(_ node: SimNode, state process: SimProcess) {
         guard !process.stateThread.isBusy, process.stateThread.first != nil else { return }
         process.stateThread.isBusy = true
@@ -401,6 +408,9 @@ extension World {
                     turn(node) { $0.snapshotBuildFailed(reason: "\(error)") }
                     throw error
                 }
+                goOn(node, snapshots: process)
+            case .discardSnapshots:
+                process.snapshotThread.add(.work(.discard))
                 goOn(node, snapshots: process)
             case .adopt(let engine, let point, let membership, let time, let resetsLog):
                 guard !dies(node, at: .snapshotInstall) else { return }
@@ -517,6 +527,18 @@ extension World {
     private func perform(_ work: SnapshotWork, _ node: SimNode, _ process: SimProcess) {
         switch work {
         case .build: break
+        case .discard:
+            process.snapshotThrough = .zero
+            do throws(SnapshotKeeperError) {
+                try during(.snapshotInstall, node) { () throws(SnapshotKeeperError) in
+                    try process.snapshots.discardMade()
+                }
+                process.hasDamagedSnapshot = false
+                node.hasSnapshotDamage = false
+                turn(node) { $0.snapshotsDiscarded(failure: nil) }
+            } catch {
+                turn(node) { $0.snapshotsDiscarded(failure: "\(error)") }
+            }
         case .loadPiece(let piece, let sizeMax, let peer):
             do throws(SnapshotKeeperError) {
                 let (loaded, itemSize) = try process.snapshots.load(piece, sizeMax: sizeMax)
@@ -590,12 +612,11 @@ extension World {
         schedule(.maintain(node: node.number, life: node.life), after: .milliseconds(500))
         if nodeChance.happens(percent: 60) { process.stateThread.add(.flush) }
         process.stateThread.add(.checkFlush)
-        if node.home.isVolatile, process.log.log.byteCount > settings.logRetention,
+        if node.home.isVolatile, !process.replica.isQuarantined, process.log.log.byteCount > settings.logRetention,
             process.state.machine.applied.last.index.distance(after: process.snapshotThrough) > 100,
             process.buildsUnderWay == 0, now >= process.buildPause.end
         {
-            process.buildsUnderWay += 1
-            process.stateThread.add(.snapshotSource)
+            orderBuild(of: node, process)
         }
         goOn(node, state: process)
         let isWaiting = process.logThread.jobs.contains { if case .compact = $0 { true } else { false } }

@@ -120,6 +120,29 @@ import Testing
         #expect(reports.all.filter(isBuilt).count == 2)
     }
 
+    @Test("none is left of a state that is not trusted, not even one that was ordered just before, and none is made of it")
+    func discarded() throws {
+        let directory = try NodeDirectory { _ in MemoryHome() }
+        let opened = try directory.open()
+        _ = try Examination.replay(opened, through: opened.log.log.lastIndex)
+        let storage = storage(opened, directory)
+        let reports = StorageReports()
+        storage.start(diskReserve: 0) { reports.take($0) }
+        storage.snapshot(.build)
+        storage.snapshot(.discard)
+        #expect(reports.wait { if case .snapshotsDiscarded(failure: nil) = $0 { true } else { false } })
+        #expect(reports.all.filter(isBuilt).count == 1)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: "\(directory.path)/snapshots") == [])
+        let last = opened.log.log.lastIndex
+        storage.maintain(
+            Maintenance(
+                time: time(of: last), lastApplied: last + 1_000_000, floor: .zero, floorAfterFlush: .zero,
+                isQuarantined: true))
+        #expect(reports.wait(isFlushed))
+        storage.stop()
+        #expect(reports.all.filter(isBuilt).count == 1)
+    }
+
     @Test("how much of the disk is free is told while a snapshot is being made")
     func measuresMeanwhile() throws {
         let directory = try NodeDirectory { _ in MemoryHome() }

@@ -519,6 +519,35 @@ import Testing
         #expect(cluster[3].applied == cluster[1].applied)
     }
 
+    @Test("a snapshot that is withdrawn is not offered any more; the next one is, also to whoever was taking the old one")
+    func withdrawnSnapshot() {
+        var cluster = TestCluster(3)
+        cluster.campaign(1)
+        cluster.isolate(3)
+        cluster.propose(1, count: 20)
+        cluster.settle()
+        cluster.compact(1, through: 15)
+        cluster.step(1, .snapshotAvailable(cluster.snapshotPoint(1)))
+        cluster.heal()
+        cluster.advance(milliseconds: 300)
+        #expect(cluster[3].fetch != nil)
+        cluster[1].snapshotsWanted = 0
+        cluster.step(1, .snapshotWithdrawn)
+        cluster.trace = []
+        cluster.advance(milliseconds: 2_000)
+        #expect(!cluster.trace.contains { $0.contains("snapshot term") })
+        #expect(cluster[1].snapshotsWanted > 0)
+        cluster.propose(1)
+        cluster.settle()
+        let next = cluster.snapshotPoint(1)
+        cluster.step(1, .snapshotAvailable(next))
+        cluster.advance(milliseconds: 300)
+        #expect(cluster[3].fetch?.snapshot == next)
+        cluster.installSnapshot(3)
+        cluster.settle()
+        #expect(cluster[3].applied == cluster[1].applied)
+    }
+
     @Test("a node that waits for a snapshot falls back to follower, votes, and takes the new leader's offer")
     func snapshotWaiterFallsBack() {
         var cluster = TestCluster(3)

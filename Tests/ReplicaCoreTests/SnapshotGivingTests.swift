@@ -18,6 +18,9 @@ struct SnapshotGivingTests {
     private static let point = SnapshotPoint(
         last: EntryID(term: Term(1), index: LogIndex(5)), configuration: configuration)
 
+    private static let newer = SnapshotPoint(
+        last: EntryID(term: Term(1), index: LogIndex(9)), configuration: configuration)
+
     private func replica(needsState: Bool = false) -> Replica {
         let restored = RestoredReplica(
             identity: ClusterIdentity(id: 7, generation: 1, generationTag: 0), id: NodeID(1),
@@ -93,6 +96,46 @@ struct SnapshotGivingTests {
         #expect(alarms(&replica) == [])
     }
 
+    @Test("what was made of a state that is not the others' is neither given away nor kept")
+    func diverged() {
+        var replica = replica()
+        replica.snapshotBuilt(Self.point)
+        // Another is on its way when the others' verdict comes.
+        replica.offerSnapshot()
+        replica.act(on: .ownStateDiffers(index: LogIndex(4), own: 1, majority: 2))
+        let built = replica.snapshots.built
+        #expect(built == nil)
+        let discards = replica.effects.snapshot.count { if case .discard = $0 { true } else { false } }
+        #expect(discards == 1)
+        replica.snapshotBuilt(Self.newer)
+        let builtBefore = replica.snapshots.built
+        #expect(builtBefore == nil)
+        replica.snapshotsDiscarded(failure: nil)
+        // None is made before the state is another one.
+        pass(.seconds(100), &replica)
+        replica.offerSnapshot()
+        #expect(builds(&replica) == 1)
+    }
+
+    @Test("a state that was replaced takes what was made of it with it")
+    func replaced() {
+        var replica = replica()
+        replica.snapshotBuilt(Self.point)
+        replica.stateDamaged(reason: "a row", isUsable: true)
+        let kept = replica.snapshots.built
+        #expect(kept == Self.point)
+        replica.peerUp(NodeID(2))
+        _ = replica.endTurn()
+        let giver = replica.snapshots.fetch?.from
+        #expect(giver == NodeID(2))
+        let taken = SnapshotPoint(last: .zero, configuration: Self.configuration)
+        replica.snapshotInstalled(
+            taken, membership: Self.membership, time: .zero, featureLevel: FeatureLevel.first)
+        let isQuarantined = replica.isQuarantined
+        let built = replica.snapshots.built
+        #expect(!isQuarantined && built == nil)
+    }
+
     @Test("where nobody leads, a node without a state asks whoever is there: perhaps nobody can lead before it has one")
     func asksWithoutLeader() {
         var replica = replica(needsState: true)
@@ -162,13 +205,11 @@ struct SnapshotGivingTests {
         }
         #expect(builds(&replica) == 1)
         #expect(replica.snapshots.built == nil)
-        let newer = SnapshotPoint(
-            last: EntryID(term: Term(1), index: LogIndex(9)), configuration: Self.configuration)
-        replica.snapshotBuilt(newer)
+        replica.snapshotBuilt(Self.newer)
         // Late news of the old one says nothing of the new.
         replica.snapshotPieceDamaged(
             SnapshotPiece(last: Self.point.last, chunk: 5), reason: "chunk-5: checksum", for: NodeID(2))
-        #expect(replica.snapshots.built == newer)
+        #expect(replica.snapshots.built == Self.newer)
         #expect(builds(&replica) == 1)
     }
 
