@@ -31,6 +31,21 @@ package enum Limits {
     package static let storedReplySizeMax = 4 * kibibyte
     /// A page of a listing, in bytes of keys and values.
     package static let listPageSizeMax = 1 * mebibyte
+    /// Answers to queries that are made in one go; the queries after it wait for the next. One answer is always made,
+    /// however large.
+    package static let answerBatchSizeMax = 4 * mebibyte
+    /// Replies of one apply group. Behind so much, one that is not kept for a retry is not given the first time either.
+    package static let groupReplySizeMax = 32 * mebibyte
+    /// Log bytes in a leader's memory: what is not applied yet, and what `tailSizeMax` keeps behind it.
+    package static let logInMemorySizeMax = 4 * valueSizeMaxCeiling
+    /// Commands that a follower has passed on and that are not answered, unless there is only one. Less than may wait for
+    /// one connection (`TransportSettings.pendingWriteSizeMax`), or clients could end that to the leader.
+    package static let forwardedSizeMax = 64 * mebibyte
+    /// Queries of one node without an answer. None that is well-formed comes near a thousandth of it.
+    package static let queriesSizeMax = 64 * mebibyte
+    /// What waits for all connections of a node together whose peers do not read it. Each may wait for a reply of the
+    /// largest size.
+    package static let unsentSizeMax = 8 * valueSizeMaxCeiling
     /// Chunk of a snapshot, in bytes of rows.
     package static let snapshotChunkSize = 1 * mebibyte
 

@@ -59,6 +59,12 @@ extension Machine {
             id: header.session, opening: opening, acknowledgedThrough: header.acknowledgedThrough,
             ends: isOver, time: entry.time,
             reply: keptReply(from: start, succeeded: succeeded, entry))
+        // Small transactions can read much, and a group holds many of them: behind so much, each is told what a retry would
+        // be. Replies are no part of the state, so it does not matter that groups begin elsewhere on other nodes.
+        if start > Limits.groupReplySizeMax, replies.count - start > Limits.storedReplySizeMax {
+            replies.removeAll(after: start)
+            change.reply.write(into: &replies)
+        }
         sessions.record(change, in: slot)
         outcome.add(change)
         switch (opening, change.ends) {

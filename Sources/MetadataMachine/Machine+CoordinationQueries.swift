@@ -46,6 +46,7 @@ extension Machine {
             part.part.encode(into: &writer)
         case .sessions(let after, let limit):
             var part = sessions.open(after: after, limit: PartCollector<SessionInfo>.bounded(limit))
+            rowsLookedAt += sessions.openCount
             for position in part.items.indices {
                 let count = try ownedCount(of: part.items[position].id, in: engine)
                 part.items[position].ownedCount = UInt32(clamping: count)

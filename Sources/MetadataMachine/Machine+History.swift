@@ -168,6 +168,7 @@ extension Machine {
             }
             if page.hasMore { break }
         }
+        rowsLookedAt += looked
         if !page.hasMore { page.cursor = [] }
         return page
     }

@@ -98,6 +98,7 @@ extension Machine {
                     value: request.isKeysOnly ? nil : [UInt8](value), owner: owner))
             return .next
         }
+        rowsLookedAt += Int(page.count)
         if !page.hasMore {
             page.cursor = []
         } else if let last = page.rows.last {

@@ -45,6 +45,8 @@ package final class Machine<E: Engine> {
     var views = ViewTable<E.View>()
     /// What a query has found to be damaged, and where. What was answered before and after is sound.
     package internal(set) var damage: String?
+    /// Rows and sessions that queries have looked through since the start: the size of an answer does not show them.
+    package internal(set) var rowsLookedAt = 0
 
     /// Goes on from what `engine` holds.
     package init(engine: E, node: NodeID, levels: FeatureLevels = FeatureLevels()) throws(MachineError) {

@@ -21,6 +21,10 @@ struct ClientConnection {
     var export = ExportState.none
     /// Reply frames of this turn; written to the socket once, at its end.
     var output = ByteWriter()
+    /// What it was sent before is on its way: the socket's buffer is below its high-water mark.
+    var isWritable = true
+    /// Queries that are answered when it is.
+    var held = QueryBatch()
 }
 
 /// All client connections of this node, by slot.
@@ -52,9 +56,34 @@ struct ClientTable: ~Copyable {
     }
 
     func isOpen(_ slot: ConnectionSlot) -> Bool {
-        let connection = connections[Int(slot.position)]
-        return connection.generation == slot.generation && connection.isOpen
+        // Field by field: a copy of the connection would count references to all that it holds.
+        let position = Int(slot.position)
+        return connections[position].generation == slot.generation && connections[position].isOpen
     }
+
+    // MARK: Clients that do not read
+
+    /// Answers may be made for it. Also true of one that is gone.
+    func takesAnswers(_ slot: ConnectionSlot) -> Bool { !isOpen(slot) || connections[Int(slot.position)].isWritable }
+
+    mutating func hold(_ item: QueryBatch.Item, of batch: QueryBatch) {
+        connections[Int(item.slot.position)].held.append(item, of: batch)
+    }
+
+    mutating func setWritable(_ slot: ConnectionSlot, _ isWritable: Bool) {
+        guard isOpen(slot) else { return }
+        connections[Int(slot.position)].isWritable = isWritable
+    }
+
+    mutating func takeHeld(_ slot: ConnectionSlot) -> QueryBatch {
+        guard isOpen(slot) else { return QueryBatch() }
+        var taken = QueryBatch()
+        swap(&taken, &connections[Int(slot.position)].held)
+        return taken
+    }
+
+    /// Bytes for it in this turn so far.
+    func outputSize(_ slot: ConnectionSlot) -> Int { connections[Int(slot.position)].output.count }
 
     func hasSaidHello(_ slot: ConnectionSlot) -> Bool { isOpen(slot) && connections[Int(slot.position)].hasSaidHello }
 

@@ -68,7 +68,8 @@ package struct LogRead: Sendable {
 package enum ApplyWork: Sendable {
     /// Committed and durable here. Answer `applied`.
     case entries([Slab], range: ClosedRange<LogIndex>)
-    /// Reads, bounded by what was handed over before them. Answer `answered`.
+    /// Reads, bounded by what was handed over before them. Answer `answered`, also where none of them is answered because
+    /// the batch before was not answered to its end.
     case queries(QueryBatch)
     /// A new leader wants to know the sessions. Answer `sessionsListed(term)`.
     case listSessions(term: Term)
@@ -89,17 +90,34 @@ package struct QueryBatch: Sendable {
     }
     package var items: [Item] = []
     package var bytes: [UInt8] = []
+    /// The first of them have been answered, in an earlier go.
+    package private(set) var answeredCount = 0
+    /// No other reads are with the apply thread.
+    package var isAlone = false
 
     package init() {}
+
+    /// Those without an answer.
+    package var waiting: ArraySlice<Item> { items[answeredCount...] }
+
+    static func size(of items: ArraySlice<Item>) -> Int { items.reduce(0) { $0 + $1.bytes.count } }
 
     mutating func append(_ query: RawSpan, slot: ConnectionSlot, requestID: UInt64) {
         let start = bytes.count
         bytes.append(contentsOf: query)
         items.append(Item(slot: slot, requestID: requestID, bytes: start..<bytes.count))
     }
+
+    mutating func append(_ item: Item, of other: QueryBatch) {
+        append(other.bytes.rawSpan.extracting(item.bytes), slot: item.slot, requestID: item.requestID)
+    }
+
+    /// What is left shares the storage: nothing is moved, however often it goes on.
+    mutating func answered(_ count: Int) { answeredCount = min(answeredCount + count, items.count) }
 }
 
-/// Their answers: reply bodies back to back, in the order of the items.
+/// Answers to the first of a batch of queries, as many as one go makes: reply bodies back to back, in the order of the
+/// items. The others come again.
 package struct AnswerBatch: Sendable {
     package struct Item: Sendable {
         package var slot: ConnectionSlot

@@ -51,6 +51,7 @@ extension Replica {
 
     package mutating func answered(_ answers: AnswerBatch) {
         counters.readsAnswered(answers.items.count)
+        reads.answered(answers.items.count)
         for item in answers.items {
             answer(item.slot, item.requestID, .query, body: answers.bytes.rawSpan.extracting(item.bytes))
         }

@@ -12,7 +12,15 @@ extension Replica {
         requestCount -= clients.pendingCount(slot)
         if clients.export(slot) != .none { effects.exports.append(.end(slot)) }
         if hub.isActive { hub.removeAll(of: slot) }
+        reads.forget(clients.takeHeld(slot))
         clients.close(slot)
+    }
+
+    /// The socket to the client is above or again below its high-water mark. Above it nothing follows at once: this may be
+    /// said outside of a turn.
+    package mutating func clientWritable(_ slot: ConnectionSlot, _ isWritable: Bool) {
+        clients.setWritable(slot, isWritable)
+        if isWritable { reads.addFirst(clients.takeHeld(slot)) }
     }
 
     /// A frame from a client. Throws what makes the connection unusable: the shell closes it.
@@ -56,7 +64,13 @@ extension Replica {
             mutate(command, requester: requester, principal: 0, mayForward: mayForward)
         case .query(let readHeader, let query): read(readHeader, query, slot: slot, requestID: requestID)
         case .keepAlive(let sessions, _): keepAlive(sessions, slot: slot, requestID: requestID)
-        case .status: answer(slot, requestID, .status(statusReply))
+        case .status:
+            // A small question with a long answer: what one read brings of them could take all memory.
+            if clients.outputSize(slot) > Limits.answerBatchSizeMax {
+                answer(slot, requestID, .status, error: overloaded("bytes of replies", Limits.answerBatchSizeMax))
+            } else {
+                answer(slot, requestID, .status(statusReply))
+            }
         case .ping:
             let pong = PingReply(revision: appliedIndex, clusterTime: clusterTime, leader: leaderHint)
             answer(slot, requestID, .pong(pong))
@@ -181,11 +195,13 @@ extension Replica {
                 !Mutant.ignorePendingLimit.isOn
             {
                 answer(requester, overloadedError)
+            } else if logSizeInMemory + command.byteCount > settings.logInMemorySizeMax {
+                answer(requester, overloaded("bytes of commands", settings.logInMemorySizeMax))
             } else {
                 propose(command, requester: requester, principal: principal)
             }
         } else if mayForward, case .client(let slot) = requester.origin,
-            forwarded.count < settings.requestsPendingMax,
+            forwarded.count < settings.requestsPendingMax, hasRoomToForward(command.byteCount),
             forward(command, from: slot, requestID: requester.requestID)
         {
             return
@@ -193,6 +209,9 @@ extension Replica {
             answer(requester, notLeaderError)
         }
     }
+
+    /// What is not applied yet is held in memory, and a little behind it.
+    private var logSizeInMemory: Int { tail.byteCount + (openSlab?.byteCount ?? 0) }
 
     // MARK: - Reads
 
@@ -206,6 +225,11 @@ extension Replica {
             answer(slot, requestID, .query, error: overloadedError)
             return
         }
+        guard reads.size + query.byteCount <= settings.queriesSizeMax else {
+            answer(slot, requestID, .query, error: overloaded("bytes of queries", settings.queriesSizeMax))
+            return
+        }
+        reads.admit(size: query.byteCount)
         switch header.level {
         case .linearizable: barriers.gather(query, slot: slot, requestID: requestID)
         case .stale:
@@ -215,12 +239,17 @@ extension Replica {
     }
 
     mutating func refuse(_ batch: QueryBatch, _ error: ReplyError) {
-        for item in batch.items { answer(item.slot, item.requestID, .query, error: error) }
+        reads.forget(batch)
+        for item in batch.waiting { answer(item.slot, item.requestID, .query, error: error) }
     }
 
     // MARK: - Keep-alives
 
     private mutating func keepAlive(_ sessions: [SessionID], slot: ConnectionSlot, requestID: UInt64) {
+        // No more than there can be, however often each is named.
+        guard touches.sessionCount + sessions.count <= Limits.sessionsMax else {
+            return answer(slot, requestID, .keepAlive, error: overloaded("keep-alives", Limits.sessionsMax))
+        }
         touches.gather(SessionTouches.Waiting(slot: slot, requestID: requestID, sessions: sessions))
     }
 
@@ -281,10 +310,11 @@ extension Replica {
             retryAfter: settings.raft.heartbeatInterval)
     }
 
-    var overloadedError: ReplyError {
+    var overloadedError: ReplyError { overloaded("requests", settings.requestsPendingMax) }
+
+    func overloaded(_ what: String, _ limit: Int) -> ReplyError {
         ReplyError(
-            .overloaded, "\(settings.requestsPendingMax) requests are waiting", limit: UInt64(settings.requestsPendingMax),
-            retryAfter: .milliseconds(10))
+            .overloaded, "\(limit) \(what) are waiting", limit: UInt64(limit), retryAfter: .milliseconds(10))
     }
 
     var outcomeUnknownError: ReplyError {

@@ -242,7 +242,31 @@ extension Replica {
             }
             handToApply(slabs)
         }
-        for batch in barriers.takeReady(handedOver: applyFed) { effects.apply.append(.queries(batch)) }
+        for batch in barriers.takeReady(handedOver: applyFed) { reads.add(batch) }
+        handOverReads()
+    }
+
+    private mutating func handOverReads() {
+        while reads.mayHandOver, let batch = reads.takeFirst() {
+            let wanted = sifted(batch)
+            guard !wanted.items.isEmpty else { continue }
+            effects.apply.append(.queries(reads.handOver(wanted)))
+        }
+    }
+
+    /// Those of the batch that are to be answered now. A client that does not take its answers gets no more of them until it
+    /// has: its queries are put aside.
+    private mutating func sifted(_ batch: QueryBatch) -> QueryBatch {
+        guard !batch.waiting.allSatisfy({ clients.takesAnswers($0.slot) }) else { return batch }
+        var wanted = QueryBatch()
+        for item in batch.waiting {
+            if clients.takesAnswers(item.slot) {
+                wanted.append(item, of: batch)
+            } else {
+                clients.hold(item, of: batch)
+            }
+        }
+        return wanted
     }
 
     private mutating func handToApply(_ slabs: [Slab]) {

@@ -120,19 +120,26 @@ extension Replica {
 
     // MARK: - Passing a client's mutation on
 
+    func hasRoomToForward(_ size: Int) -> Bool {
+        forwarded.isEmpty || forwardedSize + size <= Limits.forwardedSizeMax
+    }
+
     mutating func forward(_ command: RawSpan, from slot: ConnectionSlot, requestID: UInt64) -> Bool {
         guard let leader = raft.leader, leader != id, let position = links.position(of: leader),
             links[position].isUp
         else { return false }
         lastForwardToken += 1
         forwarded[lastForwardToken] = ForwardedRequest(
-            slot: slot, requestID: requestID, leader: leader, deadline: now + settings.requestTimeout)
+            slot: slot, requestID: requestID, size: command.byteCount, leader: leader,
+            deadline: now + settings.requestTimeout)
+        forwardedSize += command.byteCount
         links[position].send(.forwardedMutation(principal: 0), requestID: lastForwardToken, payload: command)
         return true
     }
 
     private mutating func finishForwarded(_ token: UInt64, reply: RawSpan) {
         guard let request = forwarded.removeValue(forKey: token) else { return }
+        forwardedSize -= request.size
         answer(request.slot, request.requestID, .mutate, body: reply)
     }
 
@@ -140,6 +147,7 @@ extension Replica {
     mutating func expireForwarded() {
         for (token, request) in forwarded.filter({ $0.value.deadline <= now }).sorted(by: { $0.key < $1.key }) {
             forwarded[token] = nil
+            forwardedSize -= request.size
             answer(request.slot, request.requestID, .mutate, error: outcomeUnknownError)
         }
     }
@@ -152,6 +160,7 @@ extension Replica {
         guard !forwarded.isEmpty else { return }
         let lost = forwarded.sorted { $0.key < $1.key }
         forwarded.removeAll()
+        forwardedSize = 0
         for (_, request) in lost {
             answer(request.slot, request.requestID, .mutate, error: outcomeUnknownError)
         }
@@ -162,6 +171,8 @@ extension Replica {
 struct ForwardedRequest {
     var slot: ConnectionSlot
     var requestID: UInt64
+    /// Of its command.
+    var size: Int
     var leader: NodeID
     /// An answer that was lost on its way never comes.
     var deadline: Instant

@@ -35,8 +35,11 @@ package struct Replica: ~Copyable {
     /// Requests of this node without a reply, wherever they wait.
     var requestCount = 0
     var barriers: ReadBarriers
+    var reads = ReadQueue()
     /// Mutations that were passed on to the leader: token → who asked.
     var forwarded: [UInt64: ForwardedRequest] = [:]
+    /// Bytes of their commands.
+    var forwardedSize = 0
     /// Begins at random: an answer to an earlier process of this node must not be taken for one to a request of this one.
     var lastForwardToken: UInt64
 
@@ -300,6 +303,8 @@ package struct ReplicaSettings: Sendable {
     package var featureLevel = FeatureLevel.known
     package var limits = ConnectionLimits()
     package var requestsPendingMax = Limits.requestsPendingMax
+    package var logInMemorySizeMax = Limits.logInMemorySizeMax
+    package var queriesSizeMax = Limits.queriesSizeMax
     package var feedBufferSizeMax = Limits.feedBufferSizeMax
     /// Bytes of changes that one turn goes through for watches that are behind.
     package var feedScanSizeMax = 4 * 1_024 * 1_024

@@ -13,13 +13,22 @@ struct SessionTouches: ~Copyable {
 
     private var gathering: [Waiting] = []
     private var sent: [(token: UInt64, waiting: [Waiting], deadline: Instant)] = []
+    /// Sessions that all who wait have named.
+    private(set) var sessionCount = 0
 
     /// When the first of those who wait has waited long enough.
     var nextDeadline: Instant { sent.first?.deadline ?? .never }
 
     var isGathering: Bool { !gathering.isEmpty }
 
-    mutating func gather(_ waiting: Waiting) { gathering.append(waiting) }
+    mutating func gather(_ waiting: Waiting) {
+        gathering.append(waiting)
+        sessionCount += waiting.sessions.count
+    }
+
+    private mutating func forget(_ waiting: [Waiting]) {
+        for entry in waiting { sessionCount -= entry.sessions.count }
+    }
 
     /// Sessions to ask the leader about, each once, in order; of what has gathered as much as one message may list. One
     /// client's frame lists no more than that, so somebody is always taken.
@@ -41,13 +50,16 @@ struct SessionTouches: ~Copyable {
     /// Whoever waited for this message.
     mutating func finish(token: UInt64) -> [Waiting] {
         guard let position = sent.firstIndex(where: { $0.token == token }) else { return [] }
-        return sent.remove(at: position).waiting
+        let waiting = sent.remove(at: position).waiting
+        forget(waiting)
+        return waiting
     }
 
     /// Whoever has waited too long: the leader's answer is lost.
     mutating func takeExpired(now: Instant) -> [Waiting] {
         let expired = sent.filter { $0.deadline <= now }.flatMap(\.waiting)
         sent.removeAll { $0.deadline <= now }
+        forget(expired)
         return expired
     }
 
@@ -55,6 +67,7 @@ struct SessionTouches: ~Copyable {
         let all = sent.flatMap(\.waiting) + gathering
         sent = []
         gathering = []
+        sessionCount = 0
         return all
     }
 }

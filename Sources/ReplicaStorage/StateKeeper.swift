@@ -15,6 +15,9 @@ package final class StateKeeper<Home: EngineHome> {
     package private(set) var isBroken = false
 
     private let levels: FeatureLevels
+    /// A batch of queries was not answered to its end: those that were handed over before the replica knew of it go back
+    /// as they are, or later queries would be answered before earlier ones.
+    private var hasLeftQueries = false
     private var pause: (index: LogIndex, body: () -> Void)?
 
     package init(home: Home, node: NodeID, levels: FeatureLevels = FeatureLevels()) throws(MachineError) {
@@ -58,7 +61,7 @@ package final class StateKeeper<Home: EngineHome> {
         guard case .queries(let batch) = work else { return .nothing }
         var answers = AnswerBatch()
         var writer = ByteWriter()
-        for item in batch.items {
+        for item in batch.waiting {
             let start = writer.count
             ReplyError(.quarantined, "this node's state is damaged and is being rebuilt").encode(
                 revision: .zero, into: &writer)
@@ -145,15 +148,23 @@ package final class StateKeeper<Home: EngineHome> {
         }
     }
 
+    /// As many as one go makes: the rest waits until these have been taken, and entries have had their turn.
     private func answers(to batch: QueryBatch, now: Instant) -> AnswerBatch {
         var answers = AnswerBatch()
-        var writer = ByteWriter(reservingCapacity: batch.items.count * 64)
-        for item in batch.items {
+        if batch.isAlone { hasLeftQueries = false }
+        guard !hasLeftQueries else { return answers }
+        var writer = ByteWriter(reservingCapacity: min(batch.waiting.count * 64, Limits.answerBatchSizeMax))
+        let rowsBefore = machine.rowsLookedAt
+        for item in batch.waiting {
             let start = writer.count
             machine.answer(batch.bytes.rawSpan.extracting(item.bytes), at: now, into: &writer)
             answers.items.append(
                 AnswerBatch.Item(slot: item.slot, requestID: item.requestID, bytes: start..<writer.count))
+            guard writer.count < Limits.answerBatchSizeMax, machine.rowsLookedAt - rowsBefore < Limits.countRowsMax else {
+                break
+            }
         }
+        hasLeftQueries = answers.items.count < batch.waiting.count
         answers.bytes = writer.takeBytes()
         return answers
     }

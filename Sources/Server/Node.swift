@@ -129,7 +129,11 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         for work in effects.exports { storage.export(work) }
         storage.repairLog(effects.logRepairs)
         for order in effects.scrubs { storage.scrub(order) }
-        for (slot, bytes) in effects.toClients { clientConnections[Int(slot.position)]?.send(bytes) }
+        for (slot, bytes) in effects.toClients {
+            guard let connection = clientConnections[Int(slot.position)] else { continue }
+            connection.send(bytes)
+            if !connection.isWritable { holdBack(connection) }
+        }
         for slot in effects.closingClients { clientConnections[Int(slot.position)]?.close() }
         for (node, bytes) in effects.toPeers { peers.send(bytes, to: node) }
         for node in effects.closingPeers { peers.closeInbound(from: node) }
@@ -253,6 +257,22 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
             "closing a client's connection",
             metadata: ["client": "\(connection.remoteAddress)", "reason": "\(failure)"])
         connection.close()
+    }
+
+    /// The replica answers no queries of a client that does not read. Other replies come all the same: where they grow to
+    /// much, the client is not read from either. Not before that, because keep-alives come on the same connection.
+    private func holdBack(_ connection: FrameConnection) {
+        if connection.pendingWriteBytes > 2 * configuration.frameSizeMax { connection.pauseReading() }
+    }
+
+    func clientWritabilityChanged(_ connection: FrameConnection) {
+        if connection.isWritable { connection.resumeReading() }
+        guard let slot = clientSlots[connection.id] else { return }
+        if connection.isWritable {
+            turn { $0.clientWritable(slot, true) }
+        } else {
+            replica.clientWritable(slot, false)
+        }
     }
 
     func clientClosed(_ connection: FrameConnection) {

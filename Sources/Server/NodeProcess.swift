@@ -370,6 +370,7 @@ final class NodeProcess: @unchecked Sendable {
 
     func clientOpened(_ connection: FrameConnection) { node?.clientOpened(connection) }
     func clientClosed(_ connection: FrameConnection) { node?.clientClosed(connection) }
+    func clientWritabilityChanged(_ connection: FrameConnection) { node?.clientWritabilityChanged(connection) }
 
     func clientReceived(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {
         if let node {
@@ -490,6 +491,8 @@ protocol RunningNode: AnyObject, Sendable {
     func figures(at now: Instant) -> NodeFigures
     func clientOpened(_ connection: FrameConnection)
     func clientReceived(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection)
+    /// Its socket takes what it is sent again, or does not for now.
+    func clientWritabilityChanged(_ connection: FrameConnection)
     func clientClosed(_ connection: FrameConnection)
 }
 
@@ -503,6 +506,6 @@ final class ClientPort: FrameConnectionDelegate {
         process.clientReceived(header, body: body, on: connection)
     }
     func readCompleted(on connection: FrameConnection) {}
-    func writabilityChanged(_ connection: FrameConnection) {}
+    func writabilityChanged(_ connection: FrameConnection) { process.clientWritabilityChanged(connection) }
     func closed(_ connection: FrameConnection, reason: ConnectionEnd) { process.clientClosed(connection) }
 }

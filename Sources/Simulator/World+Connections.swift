@@ -111,12 +111,28 @@ extension World {
     }
 
     func writabilityChanged(_ connection: SimConnection, toCalled: Bool, isWritable: Bool) {
-        guard toCalled, case .node(let number, _) = connection.caller, isAlive(connection.caller),
+        guard toCalled else { return clientWritable(connection, isWritable) }
+        guard case .node(let number, _) = connection.caller, isAlive(connection.caller),
             case .node(let peer, _) = connection.called
         else { return }
         if settings.changesMembers { return linkWritable(nodes[number], connection, isWritable) }
         let id = nodes[peer].id
         turn(nodes[number]) { $0.peerWritable(id, isWritable) }
+    }
+
+    /// What a node has for a client waits, because the way there is blocked, or does not any more.
+    private func clientWritable(_ connection: SimConnection, _ isWritable: Bool) {
+        guard case .client = connection.caller, case .node(let number, _) = connection.called, connection.isTaken,
+            isAlive(connection.called), let process = nodes[number].process
+        else { return }
+        let position = Int(connection.slotNumber)
+        guard process.clients[position] === connection, let slot = process.slots[position] else { return }
+        if isWritable {
+            turn(nodes[number]) { $0.clientWritable(slot, true) }
+        } else {
+            // In the middle of sending, and nothing follows from it.
+            process.replica.clientWritable(slot, false)
+        }
     }
 
     /// Bytes have arrived: whole frames are handed over, the rest waits for more.

@@ -89,7 +89,7 @@ package final class FrameConnection {
 
     /// Puts `bytes`, whole frames, on the wire: one write and one flush, so callers collect a turn's frames first.
     /// What the socket does not take at once waits in memory; above `TransportSettings.pendingWriteSizeMax` the peer is
-    /// too slow for us and the connection ends.
+    /// too slow for us and the connection ends. So does one that was let in when too much waits for all of those together.
     package func send(_ bytes: [UInt8]) {
         guard isOpen, let pipelineContext, !bytes.isEmpty else { return }
         var buffer = channel.allocator.buffer(capacity: bytes.count)
@@ -99,8 +99,13 @@ package final class FrameConnection {
         isSending = false
         guard isOpen, !channel.isWritable else { return }
         let pending = pendingWriteBytes
-        if pending > context.settings.pendingWriteSizeMax { close(because: .slowReader(pendingBytes: pending)) }
+        guard pending <= context.settings.pendingWriteSizeMax else { return giveUp(pendingBytes: pending) }
+        guard place != nil else { return }
+        context.slowReaders.note(self, pending)
+        context.giveUpSlowReaders()
     }
+
+    func giveUp(pendingBytes: Int) { close(because: .slowReader(pendingBytes: pendingBytes)) }
 
     /// False while more than the high-water mark of `TransportSettings` waits for the socket.
     package var isWritable: Bool { isOpen && channel.isWritable }
@@ -147,6 +152,7 @@ package final class FrameConnection {
         guard isOpen else { return }
         isOpen = false
         end = reason
+        context.slowReaders.forget(self)
         context.counters.count(reason)
         channel.close(promise: nil)
     }
@@ -294,6 +300,7 @@ extension FrameConnection: ChannelInboundHandler {
     }
 
     package func channelWritabilityChanged(context: ChannelHandlerContext) {
+        if channel.isWritable { self.context.slowReaders.forget(self) }
         guard isSending else {
             if isOpen { delegate?.writabilityChanged(self) }
             return
@@ -327,6 +334,7 @@ extension FrameConnection: ChannelInboundHandler {
             end = reason
             self.context.counters.count(reason)
         }
+        self.context.slowReaders.forget(self)
         silenceTimer?.cancel()
         handshakeTimer?.cancel()
         (silenceTimer, handshakeTimer) = (nil, nil)

@@ -13,6 +13,8 @@ package struct TransportSettings: Hashable, Sendable {
     /// Bytes waiting for one socket above which its peer is given up. Above the largest reply, or no peer could ever
     /// read one.
     package var pendingWriteSizeMax = 2 * Limits.frameSizeMaxCeiling
+    /// The same of all connections that were let in, together: above it those for which most waits are given up.
+    package var unsentSizeMax = Limits.unsentSizeMax
     package var connectionsPerAddressMax = Limits.connectionsPerAddressMax
     package var connectionsMax = Limits.connectionsMax
     /// Connections of one listener whose handshake is not finished.
@@ -41,6 +43,8 @@ package final class TransportContext {
     /// Told of each connection that a listener turned away.
     package var onRefused: ((RefusedConnection) -> Void)?
     package internal(set) var counters = TransportCounters()
+    /// Of the connections that were let in.
+    var slowReaders = SlowReaders()
     private var lastConnectionID: UInt64 = 0
 
     package init(
@@ -54,6 +58,43 @@ package final class TransportContext {
     func takeConnectionID() -> UInt64 {
         lastConnectionID += 1
         return lastConnectionID
+    }
+
+    /// Ends those that read least of what they asked for, until there is room for what waits for the others.
+    func giveUpSlowReaders() {
+        guard slowReaders.size > settings.unsentSizeMax else { return }
+        slowReaders.measure()
+        while slowReaders.size > settings.unsentSizeMax, let (connection, size) = slowReaders.takeLargest() {
+            connection.giveUp(pendingBytes: size)
+        }
+    }
+}
+
+/// Connections whose peers take what they are sent more slowly than it comes, and what waits for each.
+struct SlowReaders {
+    private var sizes: [UInt64: (connection: FrameConnection, size: Int)] = [:]
+    /// What waits for all of them, as far as it was noted.
+    private(set) var size = 0
+
+    mutating func note(_ connection: FrameConnection, _ waiting: Int) {
+        let before = sizes.updateValue((connection, waiting), forKey: connection.id)
+        size += waiting - (before?.size ?? 0)
+    }
+
+    mutating func forget(_ connection: FrameConnection) {
+        if let gone = sizes.removeValue(forKey: connection.id) { size -= gone.size }
+    }
+
+    /// Some may have read since it was noted.
+    mutating func measure() {
+        for (connection, _) in Array(sizes.values) { note(connection, connection.pendingWriteBytes) }
+    }
+
+    mutating func takeLargest() -> (connection: FrameConnection, size: Int)? {
+        // The youngest of several: the others have waited longer, and are nearer to their end.
+        let largest = sizes.values.max { ($0.size, $0.connection.id) < ($1.size, $1.connection.id) }
+        if let largest { forget(largest.connection) }
+        return largest
     }
 }
 

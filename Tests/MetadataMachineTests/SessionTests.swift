@@ -163,6 +163,35 @@ struct SessionTests {
         }
     }
 
+    /// As large a value as a transaction may read.
+    private func readMuch(_ rig: Rig) throws -> () -> [UInt8] {
+        let key = Array("large".utf8)
+        try rig.mutate(.put(key: key, value: [UInt8](repeating: 7, count: Limits.transactionReadSizeMax)))
+        let read = Mutation.transaction(Transaction(then: [.get(key: key)]))
+        return { rig.next(read) }
+    }
+
+    @Test("behind as many bytes of replies as a group may have, large ones are told as a retry would be, to no other effect")
+    func muchReadInOneGroup() throws {
+        let next = try readMuch(rig)
+        let commands = (0..<20).map { _ in next() }
+        let answers = try rig.applyTogether(commands)
+        let given = Limits.groupReplySizeMax / Limits.transactionReadSizeMax
+        #expect(answers.prefix(given).allSatisfy { $0.error == nil })
+        #expect(answers.dropFirst(given).allSatisfy { $0.code == .resultNotKept && $0.error?.succeeded == true })
+        let size = rig.lastReport?.replyBytes.count ?? 0
+        #expect(size < Limits.groupReplySizeMax + Limits.transactionReadSizeMax)
+        let again = try rig.send(commands[19])
+        #expect(again == answers[19])
+        // One by one they get all that they read, and leave the same state.
+        let other = try Rig()
+        let nextAlone = try readMuch(other)
+        for _ in 0..<20 { #expect(try other.send(nextAlone()).error == nil) }
+        #expect(try other.send(commands[19]).code == .resultNotKept)
+        #expect(other.machine.applied == rig.machine.applied)
+        #expect(try other.sessionBytes() == rig.sessionBytes())
+    }
+
     // MARK: Opening
 
     @Test("a session opens only while the time it names is younger than 60 s")

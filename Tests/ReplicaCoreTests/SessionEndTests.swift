@@ -28,6 +28,10 @@ struct Alone: ~Copyable {
     var featureLevel: UInt32
     var slot = ConnectionSlot(position: 0, generation: 0)
     var refusals: [ReplyError] = []
+    /// Every reply that was sent.
+    var output: [(slot: ConnectionSlot, bytes: [UInt8])] = []
+    /// Reads that the apply thread has; it answers them only where a test has it do so.
+    var queries: [QueryBatch] = []
     /// The state machine is late: what it is to apply waits here.
     var isLate: Bool
     private var late: [ApplyWork] = []
@@ -37,7 +41,8 @@ struct Alone: ~Copyable {
     init(
         generation: UInt64 = 1, sessions: [OpenSession] = [], learner: Bool = false,
         featureLevel: UInt32 = FeatureLevel.known, known: UInt32 = FeatureLevel.known,
-        uncommittedMax: Int = 0, isLate: Bool = false, sweeps: [TombstoneSweep] = []
+        uncommittedMax: Int = 0, isLate: Bool = false, sweeps: [TombstoneSweep] = [],
+        change: (inout ReplicaSettings) -> Void = { _ in }
     ) {
         self.isLate = isLate
         self.sweeps = sweeps
@@ -58,6 +63,7 @@ struct Alone: ~Copyable {
         var settings = ReplicaSettings(name: "n1", clientAddress: "c:1", peerAddress: "p:1", softwareVersion: "t")
         settings.featureLevel = known
         if uncommittedMax > 0 { settings.raft.uncommittedEntriesMax = uncommittedMax }
+        change(&settings)
         self.sessions = sessions
         replica = Replica(restored, settings: settings, seed: 1, now: now, wall: ClusterTime(nanoseconds: Self.epoch))
         slot = replica.clientConnected()
@@ -81,9 +87,9 @@ struct Alone: ~Copyable {
     /// One wake-up, and whatever follows from it at this moment.
     mutating func turn() { turn(after: nil) }
 
-    private mutating func turn(after written: LogWork?) {
+    private mutating func turn(after written: LogWork?, _ applying: [ApplyWork] = []) {
         var log = written
-        var work: [ApplyWork] = []
+        var work = applying
         repeat {
             replica.beginTurn(now: now, wall: clusterTime)
             if let log { replica.logWritten(log.ticket) }
@@ -93,6 +99,7 @@ struct Alone: ~Copyable {
             work = effects.apply
             deadline = effects.nextDeadline
             for (_, bytes) in effects.toClients { noteReply(bytes) }
+            output += effects.toClients
             for slab in (log?.writes ?? []).compactMap(\.slab) { note(slab) }
         } while log != nil || !work.isEmpty
     }
@@ -113,11 +120,9 @@ struct Alone: ~Copyable {
     mutating func applyLate(opening sessions: [OpenSession]) {
         isLate = false
         opened = sessions
-        replica.beginTurn(now: now, wall: clusterTime)
         let work = late
         late = []
-        for item in work { carryOut(item) }
-        turn(after: replica.endTurn().log)
+        turn(after: nil, work)
     }
 
     private mutating func noteReply(_ bytes: [UInt8]) {
@@ -167,7 +172,8 @@ struct Alone: ~Copyable {
             searches.append(after)
             replica.orphansFound(orphans.found, next: orphans.next, term: term)
             orphans = ([], nil)
-        case .queries, .feed, .forgetOutcomes: break
+        case .queries(let batch): queries.append(batch)
+        case .feed, .forgetOutcomes: break
         }
     }
 

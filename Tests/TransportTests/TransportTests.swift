@@ -168,6 +168,29 @@ struct TransportTests {
         }
     }
 
+    @Test("Peers that together leave too much unread are given up until there is room; one that reads stays")
+    func slowReadersTogether() async throws {
+        var settings = TransportSettings()
+        settings.writeHighWaterMark = 65_536
+        settings.writeLowWaterMark = 16_384
+        settings.unsentSizeMax = 20_000_000
+        let server = try await EchoServer(settings: settings)
+        let reader = try RawPeer(port: server.port)
+        let slow = try (0..<6).map { _ in try RawPeer(port: server.port) }
+        // For none of them alone it is too much.
+        let large = frame(1, [UInt8](repeating: 1, count: 999_000))
+        for peer in slow { for _ in 0..<20 { peer.send(large) } }
+        guard case .slowReader(let pendingBytes) = try await server.ends(1)[0] else {
+            Issue.record("ended for another reason")
+            return
+        }
+        #expect(pendingBytes < settings.unsentSizeMax)
+        let sent = frame(2, [9])
+        reader.send(sent)
+        #expect(reader.receive(sent.count) == sent)
+        withExtendedLifetime(slow) {}
+    }
+
     @Test("Connections above the limit of an address are closed at once, and a freed place can be taken")
     func connectionCap() async throws {
         var settings = TransportSettings()
