@@ -126,7 +126,8 @@ package enum Limits {
     package static let halfOpenConnectionsPerAddressMax = 512
     /// Requests of one connection without a reply, cancelled ones included.
     package static let requestsPerConnectionMax = 1_024
-    /// Requests of one node without a reply.
+    /// Requests of one node without a reply. Queries and commands count until they are done, also when their client has
+    /// gone meanwhile.
     package static let requestsPendingMax = 16_384
     package static let listPageCountMax = 1_000
     /// Rows that one count goes over; the reply says where to go on.

@@ -63,8 +63,17 @@ struct ClientTable: ~Copyable {
 
     // MARK: Clients that do not read
 
-    /// Answers may be made for it. Also true of one that is gone.
-    func takesAnswers(_ slot: ConnectionSlot) -> Bool { !isOpen(slot) || connections[Int(slot.position)].isWritable }
+    /// Whether answers are made for a connection.
+    enum Standing {
+        case takesAnswers, doesNotRead
+        /// Its place may belong to another by now.
+        case isGone
+    }
+
+    func standing(of slot: ConnectionSlot) -> Standing {
+        guard isOpen(slot) else { return .isGone }
+        return connections[Int(slot.position)].isWritable ? .takesAnswers : .doesNotRead
+    }
 
     mutating func hold(_ item: QueryBatch.Item, of batch: QueryBatch) {
         connections[Int(item.slot.position)].held.append(item, of: batch)

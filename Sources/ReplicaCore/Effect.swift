@@ -100,8 +100,6 @@ package struct QueryBatch: Sendable {
     /// Those without an answer.
     package var waiting: ArraySlice<Item> { items[answeredCount...] }
 
-    static func size(of items: ArraySlice<Item>) -> Int { items.reduce(0) { $0 + $1.bytes.count } }
-
     mutating func append(_ query: RawSpan, slot: ConnectionSlot, requestID: UInt64) {
         let start = bytes.count
         bytes.append(contentsOf: query)

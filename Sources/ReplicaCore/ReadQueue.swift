@@ -10,17 +10,33 @@ struct ReadQueue: ~Copyable {
     /// Came back without all their answers; they go on when nothing is left with the apply thread.
     private var returned: [QueryBatch] = []
     private var waiting: [QueryBatch] = []
-    /// Bytes of all queries of this node without an answer, those that wait for their barrier included.
+    /// All queries of this node without an answer: also those that wait for their barrier, and those of clients that have
+    /// gone, which may cost their work all the same. Else whoever asks, goes and comes again would have no bound.
+    private(set) var count = 0
+    /// Their bytes.
     private(set) var size = 0
 
     private static let handedOverMax = 2
     /// Small batches become one up to this many queries, so that not every stale read takes a turn of its own.
     private static let joinedCountMax = 1_024
 
-    mutating func admit(size querySize: Int) { size += querySize }
+    mutating func admit(size querySize: Int) {
+        count += 1
+        size += querySize
+    }
 
     /// These are answered without the apply thread, or nobody waits for them any more.
-    mutating func forget(_ batch: QueryBatch) { size -= QueryBatch.size(of: batch.waiting) }
+    mutating func forget(_ batch: QueryBatch) { forget(batch.waiting) }
+
+    mutating func forget(_ items: ArraySlice<QueryBatch.Item>) {
+        count -= items.count
+        for item in items { size -= item.bytes.count }
+    }
+
+    mutating func forget(_ item: QueryBatch.Item) {
+        count -= 1
+        size -= item.bytes.count
+    }
 
     mutating func add(_ batch: QueryBatch) {
         guard let last = waiting.indices.last,
@@ -49,12 +65,12 @@ struct ReadQueue: ~Copyable {
         return batch
     }
 
-    /// The apply thread has answered the first `count` queries of the batch that it has had for longest.
-    mutating func answered(_ count: Int) {
+    /// The apply thread has answered so many queries, the first of the batch that it has had for longest.
+    mutating func answered(_ answeredCount: Int) {
         guard !handedOver.isEmpty else { return }
         var batch = handedOver.removeFirst()
-        size -= QueryBatch.size(of: batch.waiting.prefix(count))
-        batch.answered(count)
+        forget(batch.waiting.prefix(answeredCount))
+        batch.answered(answeredCount)
         guard !batch.waiting.isEmpty else { return }
         // What came back before it was behind it, if nothing else was under way with it.
         returned.insert(batch, at: batch.isAlone ? 0 : returned.count)

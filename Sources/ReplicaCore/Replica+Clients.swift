@@ -221,7 +221,7 @@ extension Replica {
             answer(slot, requestID, .query, error: error)
             return
         }
-        guard requestCount <= settings.requestsPendingMax else {
+        guard requestCount <= settings.requestsPendingMax, reads.count < settings.requestsPendingMax else {
             answer(slot, requestID, .query, error: overloadedError)
             return
         }

@@ -255,15 +255,15 @@ extension Replica {
     }
 
     /// Those of the batch that are to be answered now. A client that does not take its answers gets no more of them until it
-    /// has: its queries are put aside.
+    /// has: its queries are put aside. For one that has gone no work is done.
     private mutating func sifted(_ batch: QueryBatch) -> QueryBatch {
-        guard !batch.waiting.allSatisfy({ clients.takesAnswers($0.slot) }) else { return batch }
+        guard !batch.waiting.allSatisfy({ clients.standing(of: $0.slot) == .takesAnswers }) else { return batch }
         var wanted = QueryBatch()
         for item in batch.waiting {
-            if clients.takesAnswers(item.slot) {
-                wanted.append(item, of: batch)
-            } else {
-                clients.hold(item, of: batch)
+            switch clients.standing(of: item.slot) {
+            case .takesAnswers: wanted.append(item, of: batch)
+            case .doesNotRead: clients.hold(item, of: batch)
+            case .isGone: reads.forget(item)
             }
         }
         return wanted

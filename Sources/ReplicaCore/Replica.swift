@@ -32,7 +32,7 @@ package struct Replica: ~Copyable {
     // MARK: Clients and what they wait for
     var clients = ClientTable()
     var pending = PendingRequests()
-    /// Requests of this node without a reply, wherever they wait.
+    /// Requests of this node without a reply, wherever they wait, of clients that are there.
     var requestCount = 0
     var barriers: ReadBarriers
     var reads = ReadQueue()

@@ -182,6 +182,47 @@ struct ReadQueueTests {
         #expect(left == 0)
     }
 
+    @Test("reads of a client that has gone count until they are done, and are not begun; who has its slot gets none of them")
+    func goneClient() {
+        var node = Alone(change: { $0.requestsPendingMax = 4 })
+        node.output = []
+        let gone = node.connect()
+        node.get(1...4, on: gone)
+        #expect(node.readsUnderWay == [[1, 2, 3, 4]])
+        node.replica.clientDisconnected(gone)
+        let next = node.connect()
+        #expect(next.position == gone.position && next != gone)
+        node.get(11...11, on: next)
+        #expect(node.takeAnswers() == [Answered(requestID: 11, error: .overloaded)])
+        node.answerReads(1)
+        #expect(node.readsUnderWay.isEmpty)
+        node.get(12...12, on: next)
+        #expect(node.readsUnderWay == [[12]])
+        node.answerReads(1)
+        #expect(node.takeAnswers() == [Answered(requestID: 12, error: nil)])
+        let left = (node.replica.reads.count, node.replica.reads.size)
+        #expect(left.0 == 0)
+        #expect(left.1 == 0)
+    }
+
+    @Test("reads that a client has not taken the answers to go with it")
+    func goneSlowClient() {
+        var node = Alone()
+        node.output = []
+        let gone = node.connect()
+        node.replica.clientWritable(gone, false)
+        node.get(1...3, on: gone)
+        let held = node.replica.reads.count
+        #expect(held == 3)
+        node.replica.clientDisconnected(gone)
+        let left = (node.replica.reads.count, node.replica.reads.size)
+        #expect(left.0 == 0)
+        #expect(left.1 == 0)
+        let next = node.connect()
+        node.get(4...4, on: next)
+        #expect(node.readsUnderWay == [[4]])
+    }
+
     @Test("queries beyond a number of bytes are refused, and taken again when there is room")
     func queryBytes() {
         // A query of this test has four.
