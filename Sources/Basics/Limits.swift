@@ -153,6 +153,14 @@ package enum Limits {
     // MARK: Times
 
     package static let handshakeTimeout = Interval.seconds(5)
+    /// After this silence TCP asks whether the other side of a connection is still there: a machine that lost power, or a
+    /// router between the two that has forgotten the connection, says nothing of itself.
+    package static let keepAliveIdle = Interval.seconds(60)
+    package static let keepAliveInterval = Interval.seconds(15)
+    /// Questions without an answer after which the connection has ended.
+    package static let keepAliveCount = 4
+    /// The same where something is under way: bytes that the other side does not acknowledge, or leaves no room for.
+    package static let unacknowledgedMax = keepAliveIdle + keepAliveInterval * Int64(keepAliveCount)
     /// Silence inside a frame.
     package static let frameSilenceMax = Interval.seconds(30)
     /// A frame between nodes is whole after this and `peerFrameRateMin` for its size. A few election timeouts: the link

@@ -40,7 +40,7 @@ package enum Dialer {
         let attempt = NIOLoopBound(
             Attempt(context: context, delegate: delegate, timeout: timeout, completion: completion),
             eventLoop: context.eventLoop)
-        ClientBootstrap(group: context.eventLoop)
+        let bootstrap = ClientBootstrap(group: context.eventLoop)
             .connectTimeout(.nanoseconds(max(1, timeout.nanoseconds)))
             .channelOption(.tcpOption(.tcp_nodelay), value: 1)
             .channelOption(.maxMessagesPerRead, value: FrameSocket.messagesPerRead)
@@ -51,6 +51,8 @@ package enum Dialer {
                     try channel.pipeline.syncOperations.addHandler(Establishment(attempt: attempt.value))
                 }
             }
+        for (option, value) in FrameSocket.presence { _ = bootstrap.channelOption(option, value: value) }
+        bootstrap
             .connect(host: address.host, port: Int(address.port))
             .assumeIsolated()
             .whenFailure { error in

@@ -1,4 +1,5 @@
 package import Basics
+internal import Glibc
 internal import NIOCore
 internal import NIOPosix
 internal import NIOSSL
@@ -34,7 +35,7 @@ package final class Listener {
     ) {
         context.eventLoop.assertInEventLoop()
         let admission = NIOLoopBound(Admission(purpose: purpose, context: context, delegate: delegate), eventLoop: context.eventLoop)
-        ServerBootstrap(group: context.eventLoop)
+        let bootstrap = ServerBootstrap(group: context.eventLoop)
             .serverChannelOption(.backlog, value: 1_024)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
@@ -44,6 +45,8 @@ package final class Listener {
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture { try admission.value.admit(channel) }
             }
+        for (option, value) in FrameSocket.presence { _ = bootstrap.childChannelOption(option, value: value) }
+        bootstrap
             .bind(host: address.host, port: Int(address.port))
             .assumeIsolated()
             .whenComplete { result in
@@ -202,5 +205,24 @@ enum FrameSocket {
     }
     static func waterMark(_ settings: TransportSettings) -> ChannelOptions.Types.WriteBufferWaterMark {
         .init(low: settings.writeLowWaterMark, high: settings.writeHighWaterMark)
+    }
+
+    /// Has the kernel find out that the other side is gone. Without it a connection on which nothing is to be sent would
+    /// keep its place at the listener for ever.
+    static var presence: [(option: ChannelOptions.Types.SocketOption, value: SocketOptionValue)] {
+        func tcp(_ name: Int32) -> ChannelOptions.Types.SocketOption {
+            ChannelOptions.Types.SocketOption(level: .tcp, name: NIOBSDSocket.Option(rawValue: name))
+        }
+        func units(_ interval: Interval, of nanoseconds: Int64) -> SocketOptionValue {
+            SocketOptionValue(interval.nanoseconds / nanoseconds)
+        }
+        let (second, millisecond) = (Int64(1_000_000_000), Int64(1_000_000))
+        return [
+            (ChannelOptions.Types.SocketOption(level: .socket, name: .so_keepalive), 1),
+            (tcp(TCP_KEEPIDLE), units(Limits.keepAliveIdle, of: second)),
+            (tcp(TCP_KEEPINTVL), units(Limits.keepAliveInterval, of: second)),
+            (tcp(TCP_KEEPCNT), SocketOptionValue(Limits.keepAliveCount)),
+            (tcp(TCP_USER_TIMEOUT), units(Limits.unacknowledgedMax, of: millisecond)),
+        ]
     }
 }
