@@ -274,7 +274,8 @@ extension ClientState {
             case .hello(let hello): greeted(place, hello)
             case .pong(let pong):
                 nodes[place].hasPinged = false
-                learnTime(pong.clusterTime)
+                // A node without a cluster has a clock of its own.
+                if nodes[place].hello?.identity != nil { learnTime(pong.clusterTime) }
                 saw(pong.revision)
                 follow(pong.leader)
             case .keepAlive(let reply):

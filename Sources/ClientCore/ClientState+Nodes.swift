@@ -89,15 +89,15 @@ extension ClientState {
         nodes[place].failures = 0
         nodes[place].failure = hello.identity == nil ? "belongs to no cluster yet" : nil
         nodes[place].retryAt = hello.identity == nil ? now + .milliseconds(250) : now
-        learnTime(hello.clusterTime)
         saw(hello.revision)
         guard hello.identity != nil else { return }
+        learnTime(hello.clusterTime)
         follow(hello.leader)
         // A pause was meant for the nodes that were there.
         session?.pausedUntil = now
     }
 
-    /// The latest of what the nodes say: one that lags behind tells an old time.
+    /// The latest of what the nodes of the cluster say: one that lags behind tells an old time.
     mutating func learnTime(_ time: ClusterTime) {
         guard time != .zero, estimatedClusterTime.map({ time > $0 }) ?? true else { return }
         clusterTime = (time, now)

@@ -387,7 +387,7 @@ final class NodeProcess: @unchecked Sendable {
             case .hello(let hello): greet(hello, header.requestID, on: connection)
             case .status: send(.status(statusWithoutNode), header.requestID, on: connection)
             case .ping:
-                let pong = PingReply(revision: .zero, clusterTime: wallClock(), leader: nil)
+                let pong = PingReply(revision: .zero, clusterTime: clusterTime, leader: nil)
                 send(.pong(pong), header.requestID, on: connection)
             case .initialize: initialize(header.requestID, on: connection)
             case .watchCredit, .watchCancel: break
@@ -415,10 +415,14 @@ final class NodeProcess: @unchecked Sendable {
         connection.handshakeFinished(frameSizeMax: configuration.frameSizeMax)
         let reply = HelloReply(
             revision: .zero, version: version, identity: identity.cluster, node: identity.incarnation,
-            nodeName: configuration.name, softwareVersion: Version.current, clusterTime: wallClock(),
+            nodeName: configuration.name, softwareVersion: Version.current, clusterTime: clusterTime,
             limits: ConnectionLimits(), leader: nil)
         send(.hello(reply), requestID, on: connection)
     }
+
+    /// Clients believe the latest time that they are told, and this clock may show anything. A member whose log is being
+    /// repaired has shared its cluster's time so far.
+    private var clusterTime: ClusterTime { identity.cluster == nil ? .zero : wallClock() }
 
     private var whyNotReady: String {
         if identity.cluster != nil { return "fetches damaged log entries from the others" }

@@ -857,6 +857,20 @@ import Wire
         #expect(harness.isAnswered(call))
     }
 
+    @Test("a node without a cluster tells no time: its clock may show anything")
+    func timeOfAStranger() throws {
+        var harness = Harness(endpoints: ["n1:1", "n2:1"])
+        harness.put("a", within: .seconds(30))
+        let first = try #require(harness.dialed.first).address
+        harness.accept(first, identity: nil, time: Harness.startTime + .seconds(86_400))
+        harness.wait(.milliseconds(500))
+        let others = harness.dialed.map(\.address).filter { $0 != first }
+        let second = try #require(others.first)
+        harness.accept(second, leader: second)
+        let sent = try #require(harness.take(.mutate).first)
+        #expect(sent.command?.opening?.openedAt == Harness.startTime)
+    }
+
     @Test("closing waits for the calls that are open, then closes the connections")
     func closing() throws {
         var harness = connected()
