@@ -43,6 +43,12 @@ extension Replica {
     // MARK: - Each turn
 
     mutating func keepHouse() {
+        // Whoever was heard in this turn is not silent, also when the turn comes late: before anybody is called so.
+        for waiting in touches.takeExpired(now: now) {
+            let error = ReplyError(.unavailable, "the leader does not answer \(settings.name)")
+            answer(waiting.slot, waiting.requestID, .keepAlive, error: error)
+        }
+        while touches.isGathering { sendTouches() }
         if raft.isLeader, raft.canPropose {
             logWhatWasDecided()
             let expired = leases.takeExpired(now: now)
@@ -50,11 +56,6 @@ extension Replica {
             tickForTimer()
             sweepTombstones()
         }
-        for waiting in touches.takeExpired(now: now) {
-            let error = ReplyError(.unavailable, "the leader does not answer \(settings.name)")
-            answer(waiting.slot, waiting.requestID, .keepAlive, error: error)
-        }
-        while touches.isGathering { sendTouches() }
         if now >= nextReport {
             nextReport = now + settings.reportInterval
             expireForwarded()

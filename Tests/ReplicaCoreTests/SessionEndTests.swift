@@ -311,6 +311,24 @@ struct SessionEndTests {
         #expect(node.expiries == [[Self.session.id]], "the silence that it heard itself counts")
     }
 
+    @Test("a leader that was held up for a moment counts the keep-alives that have come before it ends anybody's session")
+    func keptAliveInALateTurn() {
+        let others = (1...3).map { OpenSession(id: SessionID(4, $0), timeout: .seconds(10)) }
+        var node = Alone()
+        node.replica.sessionsListed([Self.session] + others, nextTimer: nil, term: node.replica.raft.currentTerm)
+        node.live(.seconds(10))
+        // As long as a process may stand still without anybody's silence being excused, and longer than the sessions have.
+        node.now = node.now + .milliseconds(1_900)
+        let slot = node.slot
+        node.receive(on: slot) { writer in
+            ClientRequest.encodeKeepAlive(
+                requestID: 9, sessions: [Self.session.id], mayForward: false, into: &writer)
+        }
+        #expect(node.expiries == [others.map(\.id)])
+        node.live(.seconds(9))
+        #expect(node.expiries.count == 1)
+    }
+
     @Test("a new leader calls no session unknown before it has applied what others committed")
     func openedBefore() {
         var node = Alone(isLate: true)
