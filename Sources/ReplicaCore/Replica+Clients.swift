@@ -1,4 +1,5 @@
 package import Basics
+internal import LogFormat
 internal import MetadataModel
 internal import RaftCore
 package import Wire

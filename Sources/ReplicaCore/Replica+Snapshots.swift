@@ -79,7 +79,8 @@ extension Replica {
         let message: PeerMessage =
             piece.chunk.map { .snapshotChunkReply(number: $0) }
             ?? .snapshotManifestReply(last: piece.last, offset: piece.offset, size: UInt32(clamping: itemSize))
-        send(message, to: peer, payload: bytes.rawSpan)
+        // It may have been on its way from the disk when this state was found wrong.
+        send(message, to: peer, payload: (isQuarantined ? [] : bytes).rawSpan)
     }
 
     /// What was kept of the snapshot here is no longer what was written: another is made, of the state as it is now.

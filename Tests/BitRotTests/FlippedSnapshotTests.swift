@@ -9,6 +9,7 @@ import ReplicaStorage
 import Server
 import Snapshots
 import StateEngine
+import Synchronization
 import Testing
 
 /// Snapshots outside of a node's own state: the file that an operator has saved, and what a transfer that was cut off

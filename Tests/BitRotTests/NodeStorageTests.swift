@@ -9,6 +9,7 @@ import RaftCore
 import ReplicaStorage
 import Snapshots
 import StateEngine
+import Synchronization
 import Testing
 
 @testable import ReplicaCore

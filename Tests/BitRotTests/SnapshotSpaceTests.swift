@@ -6,8 +6,10 @@ import MetadataModel
 import RaftCore
 import ReplicaCore
 import ReplicaStorage
+import Server
 import Snapshots
 import StateEngine
+import Synchronization
 import Testing
 
 /// What snapshots may take of a disk, and what they leave on it when they come to nothing.

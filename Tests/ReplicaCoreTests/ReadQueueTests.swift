@@ -238,16 +238,17 @@ struct ReadQueueTests {
         #expect(node.takeAnswers().map(\.requestID) == [1, 2, 3, 6])
     }
 
-    @Test("commands beyond a number of bytes are refused while those before them are not applied")
+    @Test("commands beyond a number of bytes are refused while those before them are not on disk")
     func commandBytes() {
-        var node = Alone(isLate: true) { settings in
+        var node = Alone { settings in
             settings.logInMemorySizeMax = 64 * 1_024
             settings.tailSizeMax = 0
         }
         node.output = []
-        for requestID in 1...4 as ClosedRange<UInt64> { node.put(requestID, size: 20 * 1_024) }
-        #expect(node.takeAnswers() == [Answered(requestID: 4, error: .overloaded)])
-        node.applyLate(opening: [])
+        node.whileDiskIsBusy { node in
+            for requestID in 1...4 as ClosedRange<UInt64> { node.put(requestID, size: 20 * 1_024) }
+            #expect(node.takeAnswers() == [Answered(requestID: 4, error: .overloaded)])
+        }
         #expect(node.takeAnswers().map(\.requestID) == [1, 2, 3])
         node.put(4, size: 20 * 1_024)
         #expect(node.takeAnswers() == [Answered(requestID: 4, error: nil)])

@@ -116,6 +116,16 @@ struct Alone: ~Copyable {
         turn(after: log)
     }
 
+    /// What happens while a write does not return.
+    mutating func whileDiskIsBusy(_ body: (inout Alone) -> Void) {
+        replica.beginTurn(now: now, wall: clusterTime)
+        replica.log(.tick)
+        let log = replica.endTurn().log
+        #expect(log != nil)
+        body(&self)
+        turn(after: log)
+    }
+
     /// The state machine catches up; the entries open these sessions.
     mutating func applyLate(opening sessions: [OpenSession]) {
         isLate = false

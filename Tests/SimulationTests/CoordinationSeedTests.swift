@@ -21,7 +21,7 @@ struct CoordinationSeedTests {
             fences += result.fencesUsed
         }
         #expect(accepted > 200)
-        #expect(refused > 20)
+        #expect(refused > 10)
         #expect(fences > 60)
     }
 

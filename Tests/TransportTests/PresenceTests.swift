@@ -1,5 +1,5 @@
 import Basics
-import Foundation
+import Glibc
 import NIOCore
 import NIOPosix
 import Testing
@@ -18,9 +18,9 @@ struct PresenceTests {
         let sent = frame(1, [9])
         peer.send(sent)
         #expect(peer.receive(sent.count) == sent)
-        let accepted = try await holdsSoon { try areAsked(1, port: server.port, isLocal: true) }
+        let accepted = try await holdsSoon { areAsked(1, port: server.port, isLocal: true) }
         #expect(accepted)
-        #expect(try areAsked(0, port: server.port, isLocal: false))
+        #expect(areAsked(0, port: server.port, isLocal: false))
 
         let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         defer { group.shutdownGracefully { _ in } }
@@ -40,9 +40,9 @@ struct PresenceTests {
             }
             return promise.futureResult
         }.get()
-        let dialled = try await holdsSoon { try areAsked(1, port: server.port, isLocal: false) }
+        let dialled = try await holdsSoon { areAsked(1, port: server.port, isLocal: false) }
         #expect(dialled)
-        let both = try await holdsSoon { try areAsked(2, port: server.port, isLocal: true) }
+        let both = try await holdsSoon { areAsked(2, port: server.port, isLocal: true) }
         #expect(both)
         // Its end is open until here.
         withExtendedLifetime(peer) {}
@@ -56,29 +56,43 @@ struct PresenceTests {
         func closed(_ connection: FrameConnection, reason: ConnectionEnd) {}
     }
 
-    /// Whether that many of the established connections with this port at one end have the kernel's timer for such
-    /// questions, due in time.
-    private func areAsked(_ count: Int, port: UInt16, isLocal: Bool) throws -> Bool {
-        let keepAliveTimer = 2
-        let ticksPerSecond = 100
-        let suffix = String(format: ":%04X", Int(port))
-        let table = try String(contentsOfFile: "/proc/self/net/tcp", encoding: .utf8)
-        let asked = table.split(separator: "\n").dropFirst().count { line in
-            // Number, local and remote address, state, queues, timer and when it is due: all hexadecimal.
-            let fields = line.split(separator: " ")
-            guard fields.count > 5, fields[3] == "01", fields[isLocal ? 1 : 2].hasSuffix(suffix) else { return false }
-            let timer = fields[5].split(separator: ":").compactMap { Int($0, radix: 16) }
-            guard timer.count == 2, timer[0] == keepAliveTimer else { return false }
-            return Interval.seconds(Int64(timer[1] / ticksPerSecond)) <= Limits.keepAliveIdle
+    /// Whether the kernel asks on that many of this process' connections with this port at one end.
+    private func areAsked(_ count: Int, port: UInt16, isLocal: Bool) -> Bool {
+        let sockets = (0..<1_024 as Range<Int32>).filter { socket in
+            let ends = (Self.port(of: socket, getsockname), Self.port(of: socket, getpeername))
+            return ends.0 != nil && ends.1 != nil && (isLocal ? ends.0 : ends.1) == port
+        }
+        let asked = sockets.count { socket in
+            Self.option(socket, SOL_SOCKET, SO_KEEPALIVE) == 1
+                && Self.option(socket, Int32(IPPROTO_TCP), TCP_KEEPIDLE).map { .seconds(Int64($0)) } == Limits.keepAliveIdle
+                && Self.option(socket, Int32(IPPROTO_TCP), TCP_USER_TIMEOUT).map { .milliseconds(Int64($0)) }
+                    == Limits.unacknowledgedMax
         }
         return asked == count
     }
 
-    private func holdsSoon(_ claim: () throws -> Bool) async throws -> Bool {
+    private static func port(
+        of socket: Int32, _ end: (Int32, UnsafeMutablePointer<sockaddr>, UnsafeMutablePointer<socklen_t>) -> Int32
+    ) -> UInt16? {
+        var address = sockaddr_in()
+        var size = socklen_t(MemoryLayout<sockaddr_in>.size)
+        let result = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) { end(socket, $0, &size) }
+        }
+        return result == 0 && address.sin_family == sa_family_t(AF_INET) ? UInt16(bigEndian: address.sin_port) : nil
+    }
+
+    private static func option(_ socket: Int32, _ level: Int32, _ name: Int32) -> Int32? {
+        var value: Int32 = 0
+        var size = socklen_t(MemoryLayout<Int32>.size)
+        return getsockopt(socket, level, name, &value, &size) == 0 ? value : nil
+    }
+
+    private func holdsSoon(_ claim: () -> Bool) async throws -> Bool {
         for _ in 0..<300 {
-            if try claim() { return true }
+            if claim() { return true }
             try await Task.sleep(for: .milliseconds(10))
         }
-        return try claim()
+        return claim()
     }
 }
