@@ -37,6 +37,8 @@ package struct NodeIdentity: Hashable, Sendable {
         let bytes: [UInt8]
         do throws(DiskError) {
             guard try fileSystem.exists(path) else { return nil }
+            // Whoever wrote it may have been killed before its name was durable. Others are told of it from here on.
+            try fileSystem.syncDirectory(directory)
             let file = try fileSystem.open(path, .existing)
             bytes = try file.read(at: 0, count: min(try file.size(), foundingRecordSizeMax + 4_096))
         } catch {

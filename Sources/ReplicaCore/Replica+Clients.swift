@@ -227,11 +227,7 @@ extension Replica {
     // MARK: - Reads
 
     private mutating func read(_ header: ReadHeader, _ query: RawSpan, slot: ConnectionSlot, requestID: UInt64) {
-        guard !isQuarantined else {
-            let error = ReplyError(.quarantined, "this node's state differs from the majority's and is being rebuilt")
-            answer(slot, requestID, .query, error: error)
-            return
-        }
+        guard !isQuarantined else { return answer(slot, requestID, .query, error: quarantinedError) }
         guard requestCount <= settings.requestsPendingMax, reads.count < settings.requestsPendingMax else {
             answer(slot, requestID, .query, error: overloadedError)
             return
@@ -247,6 +243,10 @@ extension Replica {
             barriers.wait(
                 for: Mutant.ignoreReadRevision.isOn ? .zero : header.atLeast, query, slot: slot, requestID: requestID, deadline: now + settings.requestTimeout)
         }
+    }
+
+    var quarantinedError: ReplyError {
+        ReplyError(.quarantined, "this node's state is not what it should be and is being rebuilt: read at another one")
     }
 
     mutating func refuse(_ batch: QueryBatch, _ error: ReplyError) {

@@ -217,9 +217,7 @@ extension Replica {
         isQuarantined = true
         quarantineCause = cause
         endWatches { _ in ReplyError(.quarantined, "this node does not trust its state any more: watch at another one") }
-        for batch in barriers.takeAll() {
-            refuse(batch, ReplyError(.quarantined, "this node does not trust its state any more: read at another one"))
-        }
+        for batch in barriers.takeAll() { refuse(batch, quarantinedError) }
         snapshots.askForStateAt = now
         // Damaged rows do not get into a snapshot, so that one that was made before may be the last sound copy.
         if cause == .diverged { discardSnapshots() }

@@ -248,6 +248,10 @@ extension Replica {
 
     private mutating func handOverReads() {
         while reads.mayHandOver, let batch = reads.takeFirst() {
+            guard !isQuarantined else {
+                refuse(batch, quarantinedError)
+                continue
+            }
             let wanted = sifted(batch)
             guard !wanted.items.isEmpty else { continue }
             effects.apply.append(.queries(reads.handOver(wanted)))

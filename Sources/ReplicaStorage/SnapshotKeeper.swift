@@ -54,10 +54,7 @@ package final class SnapshotKeeper {
             }
         }
         // Of one that was there, whoever wrote it may have ended before this.
-        try disk { () throws(DiskError) in
-            try fileSystem.syncDirectory(path)
-            try fileSystem.syncDirectory(directory)
-        }
+        try makeNamesDurable(path)
         for other in try names() where other != name && !other.hasPrefix(Self.incoming) { try removeDirectory(other) }
         return point
     }
@@ -154,7 +151,16 @@ package final class SnapshotKeeper {
                 damaged(error)
             }
         }
+        // Whoever wrote it may have been killed before its name was durable, and the log gets shorter by it.
+        if let found { try makeNamesDurable("\(directory)/\(Self.name(of: found.head.revision))") }
         return found
+    }
+
+    private func makeNamesDurable(_ path: String) throws(SnapshotKeeperError) {
+        try disk { () throws(DiskError) in
+            try fileSystem.syncDirectory(path)
+            try fileSystem.syncDirectory(directory)
+        }
     }
 
     // MARK: - Taking

@@ -339,7 +339,10 @@ extension World {
 
     func logRead(_ node: SimNode, _ read: LogRead) {
         guard let process = node.process else { return }
-        let isDiskFailing = node.failsNextLogRead
+        // A read error takes entries out until the next start. Somebody must have them meanwhile.
+        let isDiskFailing =
+            node.failsNextLogRead
+            && nodes.contains { $0 !== node && $0.process.map { !$0.replica.isMending } ?? false }
         if isDiskFailing { counters.add(.readError) }
         node.disk.failsReads = isDiskFailing
         node.failsNextLogRead = false

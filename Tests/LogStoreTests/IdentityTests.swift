@@ -21,6 +21,23 @@ import Testing
         #expect(try NodeIdentity.load(from: "data", on: disk) == identity)
     }
 
+    /// Seed 104 of profile swarm: a node that was killed at its first start said who it is at the second, and the power failed.
+    @Test("An identity that has been read is there after a power loss, whoever was killed before its name was durable")
+    func readIsDurable() throws {
+        for effects in 0..<10 {
+            let disk = MemoryDisk()
+            disk.effectsLeft = effects
+            _ = try? identity.store(in: "data", on: disk)
+            disk.effectsLeft = nil
+            disk.isDead = false
+            guard let found = try NodeIdentity.load(from: "data", on: disk) else { continue }
+            for seed in 0..<20 as Range<UInt64> {
+                var random = SplitMix64(seed: seed)
+                #expect(try NodeIdentity.load(from: "data", on: disk.crashed(&random)) == found, "\(effects), seed \(seed)")
+            }
+        }
+    }
+
     @Test("A crash while storing leaves the old identity or the new one")
     func crash() throws {
         for seed in 0..<100 {

@@ -299,6 +299,7 @@ private final class HeldConnection: Sendable {
         try await loop.flatSubmit { () -> EventLoopFuture<[UInt8]> in
             let (connection, answers) = self.parts.value
             let promise = self.loop.makePromise(of: [UInt8].self)
+            guard !answers.isClosed else { return self.loop.makeFailedFuture(ConnectFailure.failed("closed before")) }
             answers.waiting = promise
             connection.handshakeFinished(frameSizeMax: 1_000)
             connection.send(frame(1, body))
@@ -308,6 +309,7 @@ private final class HeldConnection: Sendable {
 
     final class Answers: FrameConnectionDelegate {
         var waiting: EventLoopPromise<[UInt8]>?
+        var isClosed = false
 
         func opened(_ connection: FrameConnection) {}
         func received(_ header: FrameHeader, body: RawSpan, on connection: FrameConnection) {
@@ -317,6 +319,7 @@ private final class HeldConnection: Sendable {
         func readCompleted(on connection: FrameConnection) {}
         func writabilityChanged(_ connection: FrameConnection) {}
         func closed(_ connection: FrameConnection, reason: ConnectionEnd) {
+            isClosed = true
             waiting?.fail(ConnectFailure.failed("\(reason)"))
             waiting = nil
         }
