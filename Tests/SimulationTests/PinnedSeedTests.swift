@@ -16,9 +16,10 @@ struct PinnedSeedTests {
     }
 
     private static let pinned = [
-        Pinned(.releases, 3), Pinned(.releases, 26), Pinned(.restore, 1), Pinned(.restore, 2), Pinned(.restore, 7),
-        Pinned(.restore, 29), Pinned(.swarm, 1), Pinned(.swarm, 2), Pinned(.swarm, 8), Pinned(.swarm, 14),
-        Pinned(.swarm, 18), Pinned(.swarm, 21), Pinned(.swarm, 26), Pinned(.swarm, 29),
+        Pinned(.releases, 1), Pinned(.releases, 3), Pinned(.releases, 11), Pinned(.releases, 26), Pinned(.restore, 1),
+        Pinned(.restore, 2), Pinned(.restore, 7), Pinned(.restore, 29), Pinned(.storage, 8), Pinned(.swarm, 1),
+        Pinned(.swarm, 2), Pinned(.swarm, 8), Pinned(.swarm, 12), Pinned(.swarm, 14), Pinned(.swarm, 18),
+        Pinned(.swarm, 21), Pinned(.swarm, 26), Pinned(.swarm, 29),
     ]
     /// Where these are not enough, as many seeds of each of their profiles are tried.
     private static let searchedMax: UInt64 = 40
