@@ -28,7 +28,6 @@
         // Log and state on disk.
         case skipSync
         case skipDirectorySync
-        case trustPageCache
         case cutDamagedMiddle
         case applyBehindState
         case compactPastFlush

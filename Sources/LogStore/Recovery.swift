@@ -489,7 +489,7 @@ struct Recovery {
         let isBegun = try scanner.isBegun(state.point.number, at: state.offset)
         if report.tornTail == nil, isBegun { report.tornTail = unfinishedBatch(in: scanner) }
         if report.tornTail != nil { try scanner.eraseHeaders(from: state.offset) }
-        if let first = unconfirmed.first, first.offset < state.offset, !Mutant.trustPageCache.isOn {
+        if let first = unconfirmed.first, first.offset < state.offset {
             try scanner.rewrite(first.offset..<state.offset)
         }
         try scanner.file.sync()

@@ -92,7 +92,7 @@ package final class RocksHome: EngineHome {
         let path = "\(state)/CURRENT"
         let problem: String?
         do throws(DiskError) {
-            let text = String(decoding: try fileSystem.open(path, .existing).read(at: 0, count: 256), as: UTF8.self)
+            let text = String(decoding: try fileSystem.open(path, .readOnly).read(at: 0, count: 256), as: UTF8.self)
             let name = text.dropLast()
             let isName = text.hasSuffix("\n") && name.hasPrefix("MANIFEST-") && Int(name.dropFirst(9)) != nil
             let isThere = isName ? try fileSystem.exists("\(state)/\(name)") : false

@@ -4,7 +4,6 @@ import os
 import socket
 import ssl
 import struct
-import time
 
 from machines import Failure
 
@@ -59,12 +58,17 @@ class Connection:
         (code,) = struct.unpack_from("<H", body, 12)
         if code != 0:
             raise Failure(f"a request was answered with the error {code}: {body[22:]}")
+        return body[22:]
+
+    def cluster_time(self):
+        self.socket.sendall(frame(7, 0, 1, b""))
+        return struct.unpack_from("<Q", self.reply())[0]
 
     def put_many(self, count, prefix):
         """In rounds of fewer requests than a connection may have without a reply."""
         for first in range(0, count, 500):
             numbers = range(first, min(count, first + 500))
-            now = time.time_ns()
+            now = self.cluster_time()
             self.socket.sendall(b"".join(put(2 + number, f"{prefix}{number}".encode(), b"-", now) for number in numbers))
             for _ in numbers:
                 self.reply()
