@@ -173,9 +173,6 @@ package enum Limits {
     package static let sessionTimeoutDefault = Interval.seconds(10)
     /// A mutation may open a session only if the cluster time it names is younger than this.
     package static let sessionOpeningAgeMax = Interval.seconds(60)
-    /// Nor may it name one further ahead than this, or the session would be remembered until then. Some it may: the node
-    /// that the client has the time from need not be the leader, and a client's clock may run fast.
-    package static let sessionOpeningAheadMax = Interval.seconds(60)
     /// An ended session's id is remembered this long, so that no late duplicate opens it again.
     package static let endedSessionKept = Interval.seconds(120)
     /// How long a lock may stay held after its session.

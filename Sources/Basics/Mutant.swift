@@ -32,7 +32,6 @@
         case applyBehindState
         case compactPastFlush
         case forgetOutcomesEarly
-        case fillWithoutMatching
         case campaignWhileDamaged
         case voteWhileDamaged
         case voteAfterLostHardState

@@ -164,7 +164,7 @@ package final class SegmentedLog: @unchecked Sendable {
             let before = term(at: part.firstIndex.previous) ?? .zero
             let after = term(at: part.lastIndex.next) ?? last.term
             let fits = part.term >= before && part.term <= after && (part.lastIndex < lastIndex || part.term == last.term)
-            guard fits || Mutant.fillWithoutMatching.isOn else { return false }
+            guard fits else { return false }
             try reserve([BatchHeader.paddedSize(recordsSize: part.bytes.count)])
             do throws(DiskError) {
                 var group = WriteGroup(start: offset)

@@ -21,7 +21,7 @@ struct SessionTable: ~Copyable {
         var endedAt: ClusterTime?
 
         /// When no copy of the opening is recent any more. The opening may name a time ahead of the log's: the node
-        /// that the client asked for it need not be the leader, who logs none that is far ahead.
+        /// that the client asked for it need not be the leader.
         func forgottenAt(endedAt: ClusterTime) -> ClusterTime {
             max(endedAt + Limits.endedSessionKept, openedAt + Limits.sessionOpeningAgeMax)
         }

@@ -145,8 +145,7 @@ package struct CommandHeader: Hashable, Sendable {
 
 /// Carried by a session's mutations until one of them has been answered. The session is opened only if the time named
 /// is recent, so that a copy of the command that turns up minutes later cannot open it a second time. It names the same
-/// time in all of them: an ended session is remembered until that time is not recent any more. One that lies far ahead is
-/// refused by the leader (`Limits.sessionOpeningAheadMax`).
+/// time in all of them: an ended session is remembered until that time is not recent any more.
 package struct SessionOpening: Hashable, Sendable {
     package var openedAt: ClusterTime
     package var timeout: Interval

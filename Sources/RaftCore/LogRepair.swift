@@ -21,7 +21,6 @@ package struct RepairQuestion: Hashable, Sendable {
     ///   - committed: the asked node knows everything through here to be committed.
     ///   - term: of an entry of the asked log; nil where that is not known.
     package func basis(committed: LogIndex, term: (LogIndex) -> Term?) -> RepairBasis {
-        if Mutant.fillWithoutMatching.isOn { return .sameLog }
         for known in [anchor, last]
         where known.index >= wanted.upperBound && known.term > .zero && term(known.index) == known.term {
             return .sameLog

@@ -190,8 +190,7 @@ extension Replica {
         if isStopping {
             answer(requester, ReplyError(.shuttingDown, "this node is stopping: ask another one"))
         } else if raft.isLeader {
-            let refusal = refusalForSpace(header.kind) ?? refusal(ofLevel: level) ?? refusal(of: header.opening)
-            if let refusal {
+            if let refusal = refusalForSpace(header.kind) ?? refusal(ofLevel: level) {
                 answer(requester, refusal)
             } else if pending.count + openRequesters.count >= settings.requestsPendingMax,
                 !Mutant.ignorePendingLimit.isOn
@@ -210,15 +209,6 @@ extension Replica {
         } else {
             answer(requester, notLeaderError)
         }
-    }
-
-    /// One that lies far ahead is not logged: its session would be remembered until then. A session that is open is not met
-    /// by this: its opening was let in, and cluster time has not fallen since. The client begins anew with the time of now.
-    private func refusal(of opening: SessionOpening?) -> ReplyError? {
-        guard let opening, opening.openedAt > clusterTime + Limits.sessionOpeningAheadMax else { return nil }
-        return ReplyError(
-            .sessionExpired,
-            "the opening names a time more than \(Limits.sessionOpeningAheadMax) ahead of the cluster's: ask for that")
     }
 
     /// What is not applied yet is held in memory, and a little behind it.

@@ -37,7 +37,6 @@ enum MutantHunt {
         /// Where a bug shows soonest.
         private static func profile(for mutant: Mutant) -> WorldProfile {
             switch mutant {
-            case .fillWithoutMatching: .swarm
             case .readFromOldRound: .network
             case .changeMembersEarly, .forgetOldMajority, .countLearners: .membership
             case .skipGuard, .lockForTwo, .keepOwnedRows, .expireAtFailover, .expireEarly, .watchSkipsBatch,
