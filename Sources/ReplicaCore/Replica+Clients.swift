@@ -236,7 +236,7 @@ extension Replica {
     }
 
     var quarantinedError: ReplyError {
-        ReplyError(.quarantined, "this node's state is not what it should be and is being rebuilt: read at another one")
+        ReplyError(.quarantined, "this node's state differs from the majority's and is being rebuilt")
     }
 
     mutating func refuse(_ batch: QueryBatch, _ error: ReplyError) {

@@ -14,9 +14,7 @@ extension Replica {
     }
 
     private func refusalOfExport(_ slot: ConnectionSlot, atLeast: LogIndex) -> ReplyError? {
-        if isQuarantined {
-            return ReplyError(.quarantined, "this node's state differs from the majority's and is being rebuilt")
-        }
+        if isQuarantined { return quarantinedError }
         if isStopping { return ReplyError(.shuttingDown, "this node is stopping: ask another one") }
         guard appliedIndex >= atLeast else {
             return ReplyError(

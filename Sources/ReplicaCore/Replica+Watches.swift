@@ -32,9 +32,7 @@ extension Replica {
     private func needed(for request: WatchRequest) -> LogIndex { max(request.atLeast, request.from.previous) }
 
     private func refusal(of request: WatchRequest, slot: ConnectionSlot, requestID: UInt64) -> ReplyError? {
-        if isQuarantined {
-            return ReplyError(.quarantined, "this node's state differs from the majority's and is being rebuilt")
-        }
+        if isQuarantined { return quarantinedError }
         if isStopping { return ReplyError(.shuttingDown, "this node is stopping: ask another one") }
         guard FeedTable(rawValue: request.table) != nil else {
             return ReplyError(.invalidRequest, "table \(request.table) cannot be watched")
