@@ -23,17 +23,11 @@ struct Rig: ~Copyable {
         _ membership: Membership, id: UInt64 = 1, contacts: [Member] = [], joinedAt: UInt64 = 0,
         alarms: [LatchedAlarm] = []
     ) {
-        let configuration = IndexedConfiguration(index: .zero, configuration: membership.configuration)
-        var restored = RestoredReplica(
-            identity: Self.identity, id: NodeID(id),
-            raft: RestoredState(
-                hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero, configurations: [configuration]),
-            membership: membership, memberInfo: [:], lastTime: .zero, needsState: false)
+        var restored = RestoredReplica.empty(membership, id: id)
         restored.contacts = contacts
         restored.alarms = alarms
         restored.joinedAt = LogIndex(joinedAt)
-        let settings = ReplicaSettings(
-            name: "n\(id)", clientAddress: "c:\(id)", peerAddress: "p:\(id)", softwareVersion: "t")
+        let settings = ReplicaSettings.ofNode(id)
         replica = Replica(restored, settings: settings, seed: 1, now: now, wall: ClusterTime(nanoseconds: 1))
         slot = replica.clientConnected()
         let hello = ClientHello(identity: nil, clientName: "t", clientVersion: "1")

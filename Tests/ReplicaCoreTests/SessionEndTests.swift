@@ -53,14 +53,9 @@ struct Alone: ~Copyable {
             membership.learners = [NodeID(2)]
         }
         self.featureLevel = featureLevel
-        let configuration = IndexedConfiguration(index: .zero, configuration: membership.configuration)
-        var restored = RestoredReplica(
-            identity: ClusterIdentity(id: 7, generation: generation, generationTag: 0), id: NodeID(1),
-            raft: RestoredState(
-                hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero, configurations: [configuration]),
-            membership: membership, memberInfo: [:], lastTime: .zero, needsState: false)
+        var restored = RestoredReplica.empty(membership, generation: generation)
         restored.featureLevel = featureLevel
-        var settings = ReplicaSettings(name: "n1", clientAddress: "c:1", peerAddress: "p:1", softwareVersion: "t")
+        var settings = ReplicaSettings.ofNode()
         settings.featureLevel = known
         if uncommittedMax > 0 { settings.raft.uncommittedEntriesMax = uncommittedMax }
         change(&settings)

@@ -22,13 +22,8 @@ struct SnapshotGivingTests {
         last: EntryID(term: Term(1), index: LogIndex(9)), configuration: configuration)
 
     private func replica(needsState: Bool = false) -> Replica {
-        let restored = RestoredReplica(
-            identity: ClusterIdentity(id: 7, generation: 1, generationTag: 0), id: NodeID(1),
-            raft: RestoredState(
-                hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero,
-                configurations: [Self.configuration]),
-            membership: Self.membership, memberInfo: [:], lastTime: .zero, needsState: needsState)
-        let settings = ReplicaSettings(name: "n1", clientAddress: "c:1", peerAddress: "p:1", softwareVersion: "t")
+        let restored = RestoredReplica.empty(Self.membership, needsState: needsState)
+        let settings = ReplicaSettings.ofNode()
         let now = Instant(nanoseconds: 1_000_000_000)
         var replica = Replica(restored, settings: settings, seed: 1, now: now, wall: ClusterTime(nanoseconds: 1))
         replica.beginTurn(now: now, wall: ClusterTime(nanoseconds: 1))

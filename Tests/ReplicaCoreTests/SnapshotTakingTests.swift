@@ -26,13 +26,8 @@ private struct Taker: ~Copyable {
     private var now = Instant(nanoseconds: 1_000_000_000)
 
     init(needsState: Bool = false) {
-        let restored = RestoredReplica(
-            identity: ClusterIdentity(id: 7, generation: 1, generationTag: 0), id: NodeID(1),
-            raft: RestoredState(
-                hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero,
-                configurations: [Self.configuration]),
-            membership: Self.membership, memberInfo: [:], lastTime: .zero, needsState: needsState)
-        let settings = ReplicaSettings(name: "n1", clientAddress: "c:1", peerAddress: "p:1", softwareVersion: "t")
+        let restored = RestoredReplica.empty(Self.membership, needsState: needsState)
+        let settings = ReplicaSettings.ofNode()
         replica = Replica(restored, settings: settings, seed: 1, now: now, wall: Self.wall)
     }
 

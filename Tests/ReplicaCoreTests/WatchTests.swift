@@ -39,13 +39,8 @@ private struct WatchRig: ~Copyable {
     init(change: (inout ReplicaSettings) -> Void = { _ in }) {
         let membership = Membership(
             members: [Member(id: NodeID(1), name: "n1", peerAddress: "p:1")], incoming: [NodeID(1)])
-        let restored = RestoredReplica(
-            identity: ClusterIdentity(id: 7, generation: 1, generationTag: 0), id: NodeID(1),
-            raft: RestoredState(
-                hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero,
-                configurations: [IndexedConfiguration(index: .zero, configuration: membership.configuration)]),
-            membership: membership, memberInfo: [:], lastTime: .zero, needsState: false)
-        var settings = ReplicaSettings(name: "n1", clientAddress: "c:1", peerAddress: "p:1", softwareVersion: "t")
+        let restored = RestoredReplica.empty(membership)
+        var settings = ReplicaSettings.ofNode()
         change(&settings)
         replica = Replica(restored, settings: settings, seed: 1, now: now, wall: ClusterTime(nanoseconds: 1))
         slot = replica.clientConnected()

@@ -1,0 +1,24 @@
+import Basics
+import MetadataModel
+import RaftCore
+import ReplicaCore
+
+extension RestoredReplica {
+    /// What a node restores that has an empty log and an empty state.
+    static func empty(
+        _ membership: Membership, id: UInt64 = 1, generation: UInt64 = 1, needsState: Bool = false
+    ) -> RestoredReplica {
+        RestoredReplica(
+            identity: ClusterIdentity(id: 7, generation: generation, generationTag: 0), id: NodeID(id),
+            raft: RestoredState(
+                hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero,
+                configurations: [IndexedConfiguration(index: .zero, configuration: membership.configuration)]),
+            membership: membership, memberInfo: [:], lastTime: .zero, needsState: needsState)
+    }
+}
+
+extension ReplicaSettings {
+    static func ofNode(_ id: UInt64 = 1) -> ReplicaSettings {
+        ReplicaSettings(name: "n\(id)", clientAddress: "c:\(id)", peerAddress: "p:\(id)", softwareVersion: "t")
+    }
+}
