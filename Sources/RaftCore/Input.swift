@@ -39,6 +39,8 @@ package enum Input: Sendable {
     case campaigningAllowed(Bool)
     /// The shell forbids this node to vote and to campaign while its log lacks what it once acknowledged.
     case votingAllowed(Bool)
+    /// A peer has named an entry that is committed: one that a snapshot ends at, or that a log begins behind.
+    case toldCommitted(EntryID)
     /// `peer` says that its log ends here. Where that is before what it had acknowledged, what this leader knows of it
     /// holds no more.
     case peerSaysLast(NodeID, EntryID)

@@ -90,13 +90,20 @@ extension Raft {
             answerOffer(.inProgress, to: leader)
         } else if log.term(at: last.index) == last.term {
             // This log holds all that the snapshot does; and a snapshot holds only what is committed.
-            leaderCommit = last.index
-            advanceFollowerCommit()
+            toldCommitted(last)
             answerOffer(.reached(matchIndex: last.index), to: leader)
         } else {
             startFetching(offer.snapshot, from: leader)
             answerOffer(.inProgress, to: leader)
         }
+    }
+
+    /// A peer names an entry that is committed. Where the log here holds that very entry, all through it is (Raft §5.3).
+    /// A leader, who counts for itself, needs no telling.
+    mutating func toldCommitted(_ entry: EntryID) {
+        guard !isLeader, entry.index > leaderCommit, log.term(at: entry.index) == entry.term else { return }
+        leaderCommit = entry.index
+        advanceFollowerCommit()
     }
 
     private mutating func startFetching(_ snapshot: SnapshotPoint, from leader: NodeID) {

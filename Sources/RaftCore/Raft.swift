@@ -120,6 +120,7 @@ package struct Raft: Sendable {
         case .stateReplaced(let point): stateReplaced(by: point)
         case .campaigningAllowed(let isAllowed): setCampaigningAllowed(isAllowed)
         case .votingAllowed(let isAllowed): setVotingAllowed(isAllowed)
+        case .toldCommitted(let entry): toldCommitted(entry)
         case .peerSaysLast(let peer, let last): peerSaysLast(peer, last)
         }
         checkStepInvariants()

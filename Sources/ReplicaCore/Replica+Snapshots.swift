@@ -54,10 +54,15 @@ extension Replica {
         raft.step(.snapshotWithdrawn, now: now)
     }
 
-    /// A `piece.last` of term 0 asks for any snapshot of at least that index: a node rebuilds its state.
+    /// A `piece.last` of term 0 asks for any snapshot of at least that index: a node rebuilds its state. Any other is an
+    /// entry that the peer knows to be committed.
     mutating func loadPiece(_ piece: SnapshotPiece, for peer: NodeID) {
-        guard !isQuarantined else { return sendNothing(of: piece, to: peer) }
         let wantsNewest = piece.last.term == .zero
+        if !wantsNewest {
+            raft.step(.toldCommitted(piece.last), now: now)
+            drainReady()
+        }
+        guard !isQuarantined else { return sendNothing(of: piece, to: peer) }
         guard let built = snapshots.built,
             wantsNewest ? built.last.index >= piece.last.index : piece.last == built.last
         else {
@@ -142,13 +147,15 @@ extension Replica {
         // A leader whose state is wrong leads on where nobody else can.
         let leader = raft.isLeader ? nil : raft.leader
         guard snapshots.fetch == nil, let giver = leader ?? nextGiver() else { return }
-        // Any snapshot will do that the log kept here goes on from.
-        let nowhere = SnapshotPoint(
-            last: EntryID(term: .zero, index: raft.firstIndex.previous),
+        // Any snapshot will do that the log kept here goes on from. The first question is for the one that it begins behind:
+        // the giver may not know yet that what it holds of the log is committed so far, and nobody else may tell it.
+        let beginning = raft.firstIndex.previous
+        let least = SnapshotPoint(
+            last: EntryID(term: raft.term(at: beginning) ?? .zero, index: beginning),
             configuration: IndexedConfiguration(index: .zero, configuration: raft.configuration))
         snapshots.begin(
             SnapshotTransfer.Fetch(
-                point: nowhere, from: giver, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: false))
+                point: least, from: giver, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: false))
         askForPiece()
     }
 
@@ -175,6 +182,10 @@ extension Replica {
         guard payload.byteCount > 0 else {
             // Not there, or not any longer. What has come is of no use where the next attempt gets another.
             snapshots.manifest = ManifestPieces()
+            if !fetch.resetsLog, fetch.point.last.term != .zero {
+                snapshots.fetch?.point.last.term = .zero
+                askForPiece()
+            }
             return
         }
         if let reason = snapshots.manifest.take(payload, of: last, size: Int(size)) { return manifestRefused(reason) }

@@ -29,7 +29,7 @@ package enum PeerMessage: Hashable, Sendable {
     case digestReport(index: LogIndex, digest: UInt64)
     case memberReport(MemberReport)
     /// Asks for the manifest of the snapshot that ends at `last`, from `offset` on as much as one reply holds. Of term 0:
-    /// for that of any snapshot of at least that index.
+    /// for that of any snapshot of at least that index. Otherwise `last` is an entry that the sender knows to be committed.
     case snapshotManifest(last: EntryID, offset: UInt32)
     /// Payload: the manifest from `offset` on, of `size` bytes as a whole; empty when the sender does not have that
     /// snapshot.

@@ -4,14 +4,15 @@ import RaftCore
 import ReplicaCore
 
 extension RestoredReplica {
-    /// What a node restores that has an empty log and an empty state.
+    /// What a node restores whose log and state are empty, or that holds a log of which nothing is applied.
     static func empty(
-        _ membership: Membership, id: UInt64 = 1, generation: UInt64 = 1, needsState: Bool = false
+        _ membership: Membership, id: UInt64 = 1, generation: UInt64 = 1, needsState: Bool = false,
+        log: TermRuns = TermRuns(after: .zero)
     ) -> RestoredReplica {
         RestoredReplica(
             identity: ClusterIdentity(id: 7, generation: generation, generationTag: 0), id: NodeID(id),
             raft: RestoredState(
-                hardState: .initial, log: TermRuns(after: .zero), lastApplied: .zero,
+                hardState: .initial, log: log, lastApplied: log.base.index,
                 configurations: [IndexedConfiguration(index: .zero, configuration: membership.configuration)]),
             membership: membership, memberInfo: [:], lastTime: .zero, needsState: needsState)
     }

@@ -21,8 +21,8 @@ struct SnapshotGivingTests {
     private static let newer = SnapshotPoint(
         last: EntryID(term: Term(1), index: LogIndex(9)), configuration: configuration)
 
-    private func replica(needsState: Bool = false) -> Replica {
-        let restored = RestoredReplica.empty(Self.membership, needsState: needsState)
+    private func replica(needsState: Bool = false, log: TermRuns = TermRuns(after: .zero)) -> Replica {
+        let restored = RestoredReplica.empty(Self.membership, needsState: needsState, log: log)
         let settings = ReplicaSettings.ofNode()
         let now = Instant(nanoseconds: 1_000_000_000)
         var replica = Replica(restored, settings: settings, seed: 1, now: now, wall: ClusterTime(nanoseconds: 1))
@@ -185,6 +185,19 @@ struct SnapshotGivingTests {
         replica.loadPiece(SnapshotPiece(last: newer, chunk: 0), for: NodeID(2))
         let forNewer = builds(&replica)
         #expect(forNewer == 1)
+    }
+
+    @Test("whoever asks for a snapshot by its last entry knows that one to be committed, and nobody else may say so")
+    func namesCommittedEntry() {
+        var log = TermRuns(after: .zero)
+        log.append(through: LogIndex(7), term: Term(1))
+        for (term, index, commit) in [(Term(1), 5, 5), (Term(2), 5, 0), (.zero, 5, 0), (Term(1), 9, 0)] as [(Term, UInt64, UInt64)] {
+            var replica = replica(log: log)
+            let named = EntryID(term: term, index: LogIndex(index))
+            replica.loadPiece(SnapshotPiece(last: named, chunk: nil), for: NodeID(2))
+            let reached = replica.raft.commitIndex
+            #expect(reached == LogIndex(commit), "told of \(named)")
+        }
     }
 
     @Test("one that is damaged on this node's disk is made anew, once, and is not offered any more")

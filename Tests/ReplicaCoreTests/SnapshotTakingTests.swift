@@ -25,8 +25,8 @@ private struct Taker: ~Copyable {
     var replica: Replica
     private var now = Instant(nanoseconds: 1_000_000_000)
 
-    init(needsState: Bool = false) {
-        let restored = RestoredReplica.empty(Self.membership, needsState: needsState)
+    init(needsState: Bool = false, log: TermRuns = TermRuns(after: .zero)) {
+        let restored = RestoredReplica.empty(Self.membership, needsState: needsState, log: log)
         let settings = ReplicaSettings.ofNode()
         replica = Replica(restored, settings: settings, seed: 1, now: now, wall: Self.wall)
     }
@@ -220,5 +220,22 @@ struct SnapshotTakingTests {
         }
         let isOver = taker.replica.snapshots.fetch == nil
         #expect(isOver)
+    }
+
+    @Test("a node without a state says first where its log begins, which is committed; then any newer snapshot will do")
+    func saysWhereItsLogBegins() throws {
+        var log = TermRuns(after: Self.entry(5))
+        log.append(through: LogIndex(9), term: Term(1))
+        var taker = Taker(needsState: true, log: log)
+        let begun = try taker.begin(nil)
+        #expect(begun.asked == [Self.question(Self.entry(5), 0)])
+        // Not there.
+        let second = try taker.give([], of: Self.entry(5), size: 0)
+        let newer = EntryID(term: .zero, index: LogIndex(5))
+        #expect(second.asked == [Self.question(newer, 0)])
+        let third = try taker.give([], of: newer, size: 0)
+        #expect(third.asked.isEmpty, "it waits before it asks again")
+        let given = try taker.give(Self.manifest[...], of: Self.entry(7), size: 2_500)
+        #expect(given.kept == [Self.manifest])
     }
 }
