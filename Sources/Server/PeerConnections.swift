@@ -65,6 +65,7 @@ final class PeerConnections: FrameConnectionDelegate {
     private let logger: Logger
     private var outgoing: [Outgoing] = []
     private var members: Set<NodeID> = []
+    private var told = ToldAddresses()
     /// Incoming connections whose hello was accepted, by connection.
     private var incoming: [UInt64: (node: NodeID, connection: FrameConnection)] = [:]
     private var isStopped = false
@@ -90,6 +91,7 @@ final class PeerConnections: FrameConnectionDelegate {
 
     func setMembers(_ list: [Member]) {
         members = Set(list.map(\.id))
+        told.keep(list)
         for gone in outgoing where !list.contains(gone.member) { gone.connection?.close() }
         outgoing.removeAll { !list.contains($0.member) }
         for member in list where !outgoing.contains(where: { $0.member == member }) {
@@ -123,11 +125,12 @@ final class PeerConnections: FrameConnectionDelegate {
         guard !isStopped, let position = position(of: node), !outgoing[position].isDialing,
             outgoing[position].connection == nil
         else { return }
-        guard let address = HostPort(outgoing[position].member.peerAddress) else {
-            logger.error(
-                "a member's peer address cannot be read",
-                metadata: ["address": "\(outgoing[position].member.peerAddress)"])
-            return
+        let text = told.address(of: outgoing[position].member, after: outgoing[position].failures)
+        guard let address = HostPort(text) else {
+            if outgoing[position].failures < 2 {
+                logger.error("a member's peer address cannot be read", metadata: ["address": "\(text)"])
+            }
+            return redial(node)
         }
         outgoing[position].isDialing = true
         Dialer.connect(to: address, timeout: Self.dialTimeout, context: context, delegate: self) { [weak self] result in
@@ -290,6 +293,7 @@ final class PeerConnections: FrameConnectionDelegate {
             incoming[connection.id] = (hello.sender, connection)
             for (_, connection) in earlier { connection.close() }
             if !earlier.isEmpty { handler.peerInboundLost(hello.sender) }
+            told.note(hello.peerAddress, of: hello.sender)
             handler.peerSaysLast(hello.last, hello.sender)
             handler.peerInboundUp(hello.sender)
             // Whoever can reach us can be reached: do not wait for the next attempt.

@@ -118,6 +118,7 @@ final class SimProcess {
     var slots: [ConnectionSlot?] = []
     // Where the members change.
     var links: [SimLink] = []
+    var told = ToldAddresses()
     /// Whose greeting was accepted, on which connection.
     var heard: [(node: NodeID, connection: SimConnection)] = []
     /// Nodes that are being asked who they are; no connection where there is nobody to ask.

@@ -11,6 +11,8 @@ struct SimLink {
     var connection: SimConnection?
     /// The member has said that it hears this node.
     var isUp = false
+    /// Calls since then.
+    var failures = 0
 }
 
 /// What one node wants from another when it calls it.
@@ -53,6 +55,7 @@ extension World {
         let list = process.replica.linkedMembers
         let gone = process.links.filter { !list.contains($0.member) }
         process.links.removeAll { !list.contains($0.member) }
+        process.told.keep(list)
         for link in gone { link.connection.map { hangUp($0, atCalled: false) } }
         for member in list where !process.links.contains(where: { $0.member == member }) {
             process.links.append(SimLink(member: member))
@@ -73,11 +76,15 @@ extension World {
         guard let process = node.process, let place = process.links.firstIndex(where: { $0.member.id == member }),
             process.links[place].connection == nil
         else { return }
-        guard let target = machine(at: process.links[place].member.peerAddress) else { return recall(node, member) }
+        let address = process.told.address(of: process.links[place].member, after: process.links[place].failures)
+        guard let target = machine(at: address) else { return recall(node, member) }
         process.links[place].connection = call(target, by: node, .member(member))
     }
 
     private func recall(_ node: SimNode, _ member: NodeID) {
+        if let place = node.process?.links.firstIndex(where: { $0.member.id == member }) {
+            node.process?.links[place].failures += 1
+        }
         schedule(
             .callMember(node: node.number, life: node.life, member: member),
             after: networkChance.interval(network.redialMin, network.redialMax))
@@ -290,6 +297,7 @@ extension World {
         }
         let earlier = process.heard.filter { $0.node == hello.sender }
         process.heard.append((hello.sender, connection))
+        process.told.note(hello.peerAddress, of: hello.sender)
         for (_, connection) in earlier { hangUp(connection, atCalled: true) }
         turn(node) {
             if !earlier.isEmpty { $0.peerInboundLost(hello.sender) }
@@ -322,6 +330,7 @@ extension World {
         switch reply.refusal {
         case nil:
             process.links[place].isUp = true
+            process.links[place].failures = 0
             turn(node) {
                 $0.toldOfAcknowledgement(reply.acknowledgedByCaller, by: member)
                 $0.peerUp(member)

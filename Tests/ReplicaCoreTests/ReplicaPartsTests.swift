@@ -217,4 +217,19 @@ struct ReplicaPartsTests {
         #expect(verdict != nil)
         #expect(verdict?.majority == nil)
     }
+
+    // MARK: Addresses
+
+    @Test("a member that does not answer where the log says is called where it said itself that it is, in turn")
+    func toldAddresses() {
+        let moved = Member(id: NodeID(2), name: "n2", peerAddress: "old:1")
+        let other = Member(id: NodeID(3), name: "n3", peerAddress: "n3:1")
+        var told = ToldAddresses()
+        #expect(told.address(of: moved, after: 1) == "old:1")
+        told.note("new:1", of: moved.id)
+        #expect((0..<4).map { told.address(of: moved, after: $0) } == ["old:1", "new:1", "old:1", "new:1"])
+        #expect(told.address(of: other, after: 1) == "n3:1")
+        told.keep([other])
+        #expect(told.address(of: moved, after: 1) == "old:1", "it was removed")
+    }
 }
