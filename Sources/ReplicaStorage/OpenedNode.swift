@@ -229,7 +229,8 @@ package struct OpenedNode<Home: EngineHome> {
             history.append((membership.index, membership.membership))
         }
         var lastTime = machine.applied.time
-        if log.lastIndex >= log.firstIndex,
+        // What the state holds may be damaged in the log without anybody having looked.
+        if log.lastIndex > lastApplied,
             let slab = try log.read(from: log.lastIndex, through: log.lastIndex, bytesMax: 1).last
         {
             lastTime = max(lastTime, slab.record(at: slab.lastIndex).header.time)
