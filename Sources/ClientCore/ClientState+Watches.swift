@@ -81,14 +81,12 @@ extension ClientState {
         unplaced.removeAll { watches[$0].map(\.isPlaced) ?? true }
     }
 
-    /// The node that other requests go to, unless it has said that it does not know enough.
+    /// The node that other requests go to, unless it has said that it does not know enough; one that could not help last
+    /// time only where there is no other.
     private func place(for watch: ClientWatch) -> Int? {
         if let route, mayServe(watch, route) { return route }
-        for step in 0..<nodes.count {
-            let place = (rotation + step) % nodes.count
-            if mayServe(watch, place) { return place }
-        }
-        return nil
+        let able = (0..<nodes.count).map { (rotation + $0) % nodes.count }.filter { mayServe(watch, $0) }
+        return able.first { !nodes[$0].hasTurnedUsAway } ?? able.first
     }
 
     private func mayServe(_ watch: ClientWatch, _ place: Int) -> Bool {
@@ -101,8 +99,9 @@ extension ClientState {
         guard !watch.compactedAt.isEmpty else { return nil }
         for node in nodes where (node.isConfigured || node.isMember) && !node.hasLeft {
             let hasRefused = watch.compactedAt.contains { $0.address == node.address }
-            // One that cannot be reached is tried a few times.
-            guard hasRefused || (!node.isUsable && node.failures >= 3) else { return nil }
+            // One that cannot be reached, or that cannot help, is tried a few times.
+            let failures = node.isUsable ? (node.hasTurnedUsAway ? watch.failures : 0) : node.failures
+            guard hasRefused || failures >= 3 else { return nil }
         }
         return watch.compactedAt.map(\.error).min {
             ($0.currentRevision ?? .zero) < ($1.currentRevision ?? .zero)
@@ -114,7 +113,8 @@ extension ClientState {
         guard nodes[place].isConfigured || nodes[place].isMember, !nodes[place].hasLeft else { return false }
         return unplaced.contains { id in
             guard let watch = watches[id], watch.hasRoom, !watch.compactedAt.isEmpty else { return false }
-            return self.place(for: watch) == nil && !watch.compactedAt.contains { $0.address == nodes[place].address }
+            let able = self.place(for: watch).map { !nodes[$0].hasTurnedUsAway } ?? false
+            return !able && !watch.compactedAt.contains { $0.address == nodes[place].address }
         }
     }
 

@@ -48,19 +48,21 @@ package struct PeerGreeting: Sendable {
             )
         }
         if hello.sender == node { return (.isSelf, "\(name) called itself") }
+        let isHeard = isHeard()
+        // Whoever takes part was given the change that names him, or a later one, and knows it to be committed. One that was
+        // away for long may expect nobody who is still here, and is told all the same.
+        if !isHeard, configuration.tellsOfRemoval, hello.configurationIndex <= configuration.index {
+            return (.removed, "the change of members at index \(configuration.index)")
+        }
         if let expected = hello.expectedReceiver, expected != node {
             return (
                 .wrongReceiver,
                 "\(hello.name) expected incarnation \(expected); this is \(node): one data directory was replaced"
             )
         }
-        guard !isHeard() else {
+        guard !isHeard else {
             // It would meet in its log what it does not know.
             return hello.featureLevel < featureLevel ? (.unsupportedVersion, levelText(hello)) : nil
-        }
-        // Whoever takes part was given the change that names him, or a later one, and knows it to be committed.
-        if configuration.tellsOfRemoval, hello.configurationIndex <= configuration.index {
-            return (.removed, "the change of members at index \(configuration.index)")
         }
         return (.notMember, "incarnation \(hello.sender) of \(hello.name) is no member of the cluster")
     }

@@ -161,6 +161,26 @@ import Wire
         #expect(failure.error.code == .compacted)
     }
 
+    @Test("a node that cannot help for long keeps a watch neither from the others nor from the answer that they have given")
+    func compactedAndOneCannotHelp() {
+        for last in [ErrorCode.compacted, .unavailable] {
+            var harness = Harness(endpoints: ["n1:1", "n2:1", "n3:1"])
+            watch(&harness, from: 5)
+            var asked: Set<String> = []
+            for _ in 0..<40 where harness.watchNews.isEmpty {
+                for node in harness.dialed { harness.accept(node.address) }
+                for sent in harness.take(.watch) {
+                    asked.insert(sent.address)
+                    let code: ErrorCode = sent.address == "n1:1" ? .compacted : sent.address == "n2:1" ? .unavailable : last
+                    refuse(&harness, sent, ReplyError(code, currentRevision: LogIndex(9)))
+                }
+                harness.wait(.milliseconds(300))
+            }
+            #expect(asked == ["n1:1", "n2:1", "n3:1"])
+            #expect(told(&harness) == ["ended compacted"])
+        }
+    }
+
     @Test("credit is given back for what was read, and a new beginning waits until there is room")
     func credit() throws {
         var harness = Harness(endpoints: ["n1:1"])

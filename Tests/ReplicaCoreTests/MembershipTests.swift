@@ -219,17 +219,20 @@ struct MembershipTests {
     @Test("a member tells who was removed that he was; one that was removed itself does not")
     func removedToldByMembers() {
         var rig = leader()
-        func answer(_ replica: borrowing Replica) -> PeerRefusal? {
+        func answer(_ replica: borrowing Replica, expected: UInt64 = 1) -> PeerRefusal? {
             let greeting = PeerGreeting(
                 identity: Rig.identity, node: NodeID(1), name: "n1", configuration: replica.configurationToGreetWith,
                 featureLevel: 1)
             let hello = PeerHello(
-                identity: Rig.identity, sender: NodeID(8), name: "n8", expectedReceiver: NodeID(1), peerAddress: "p:8",
+                identity: Rig.identity, sender: NodeID(8), name: "n8", expectedReceiver: NodeID(expected),
+                peerAddress: "p:8",
                 clientAddress: "c:8", softwareVersion: "t", featureLevel: 1, last: .zero, configurationIndex: .zero)
             return greeting.refusal(of: hello) { false }?.0
         }
         let byMember = answer(rig.replica)
         #expect(byMember == .removed)
+        let byOneInAnothersPlace = answer(rig.replica, expected: 3)
+        #expect(byOneInAnothersPlace == .removed, "all whom it knew may have been replaced since")
         rig.turn { replica, _ in replica.noteRemoval("the change of members at index 9, as n2 says") }
         let byRemoved = answer(rig.replica)
         #expect(byRemoved == .notMember)

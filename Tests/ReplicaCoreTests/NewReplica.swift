@@ -12,7 +12,7 @@ extension RestoredReplica {
         RestoredReplica(
             identity: ClusterIdentity(id: 7, generation: generation, generationTag: 0), id: NodeID(id),
             raft: RestoredState(
-                hardState: .initial, log: log, lastApplied: log.base.index,
+                hardState: HardState(currentTerm: log.last.term, votedFor: nil), log: log, lastApplied: log.base.index,
                 configurations: [IndexedConfiguration(index: .zero, configuration: membership.configuration)]),
             membership: membership, memberInfo: [:], lastTime: .zero, needsState: needsState)
     }
