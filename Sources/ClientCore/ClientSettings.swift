@@ -58,17 +58,16 @@ package struct CommandContent: Hashable, Sendable {
     package var body: [UInt8]
     /// What the command relies on; part of its header.
     package var guards: [Guard]
-
-    package init(kind: CommandKind, body: [UInt8], guards: [Guard] = []) {
-        self.kind = kind
-        self.body = body
-        self.guards = guards
-    }
+    /// What it makes goes with the session.
+    package let isOwned: Bool
 
     package init(_ mutation: Mutation, guards: [Guard] = []) {
         var writer = ByteWriter()
         mutation.encodeBody(into: &writer)
-        self.init(kind: mutation.kind, body: writer.takeBytes(), guards: guards)
+        kind = mutation.kind
+        body = writer.takeBytes()
+        self.guards = guards
+        isOwned = mutation.isOwned
     }
 }
 

@@ -89,6 +89,7 @@ extension ClientState {
     mutating func mutationAnswered(
         sessionNumber: UInt64, sequence: UInt64, requestID: UInt64, answer: Answer, from place: Int
     ) {
+        tellWhatStays(sessionNumber: sessionNumber, sequence: sequence, answer: answer, from: place)
         // The process may have stood still: what its caller is told now he would take for what holds now.
         watchSession()
         guard session?.number == sessionNumber, let position = session?.place(of: sequence),
@@ -122,6 +123,17 @@ extension ClientState {
         }
     }
 
+    /// What was done stays done, whatever has become of the session since: its answer is never too late. Not so that of
+    /// an owned row, a campaign or a lock, which may be another's by now.
+    private mutating func tellWhatStays(sessionNumber: UInt64, sequence: UInt64, answer: Answer, from place: Int) {
+        guard answer.error == nil || answer.isFinal, session?.number == sessionNumber,
+            let position = session?.place(of: sequence), let call = session?.assigned[position].call,
+            session?.assigned[position].content.isOwned == false
+        else { return }
+        session?.assigned[position].call = nil
+        complete(call, outcome(of: answer, from: place))
+    }
+
     /// The log has decided: this is the answer, now and for every copy.
     private mutating func mutationLogged(_ position: Int, answer: Answer, from place: Int) {
         nodes[place].hasTurnedUsAway = false
@@ -145,8 +157,7 @@ extension ClientState {
     /// 2. The session expires, and the lock goes to B.
     /// 3. A is connected again and sends the same sequence. The answer is the one that was kept: "you hold it".
     ///
-    /// - Returns: false when the cluster may have ended it since. Then it is lost, and what was sent of unknown outcome:
-    ///   what the answer gave to the caller may be another's by now.
+    /// - Returns: false when the cluster may have ended it since. Then it is lost, and what was sent of unknown outcome.
     private mutating func sessionIsHeard(since position: Int) -> Bool {
         guard session?.isOpen == false, let firstSentAt = session?.assigned[position].firstSentAt else { return true }
         session?.isOpen = true

@@ -34,7 +34,7 @@ package enum CoordinationCommand: Hashable, Sendable {
         }
     }
 
-    /// True for what goes with its session, so that a session which ends at once cannot have it.
+    /// As `Mutation.isOwned`.
     var isOwned: Bool {
         switch self {
         case .campaign, .acquireLock: true

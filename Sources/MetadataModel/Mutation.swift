@@ -32,6 +32,16 @@ package enum Mutation: Hashable, Sendable {
         }
     }
 
+    /// True for what goes with its session, so that a session which ends at once cannot have it.
+    package var isOwned: Bool {
+        switch self {
+        case .put(_, _, _, let isOwned), .createSequential(_, _, let isOwned): isOwned
+        case .transaction(let transaction): transaction.hasOwnedPuts
+        case .coordination(let command): command.isOwned
+        case .delete, .deleteRange, .endSession, .setHistory: false
+        }
+    }
+
     /// Appends the part of the command after its header:
     ///
     ///     put               u8 flags: 1 has condition, 2 owned | [u64 expected revision] | u16 size, key

@@ -51,7 +51,8 @@ package struct Transaction: Hashable, Sendable {
 
     /// True when either branch may put a row that goes with the session.
     package var hasOwnedPuts: Bool {
-        (then + otherwise).contains { if case .putOwned = $0 { true } else { false } }
+        func isOwned(_ operation: Operation) -> Bool { if case .putOwned = operation { true } else { false } }
+        return then.contains(where: isOwned) || otherwise.contains(where: isOwned)
     }
 
     package var count: Int { comparisons.count + then.count + otherwise.count }

@@ -751,9 +751,11 @@ import Wire
     }
 
     /// A client whose first mutation was applied, without an answer; it is connected again after `pause`.
-    private func reconnected(after pause: Interval) throws -> (harness: Harness, call: CallID, copy: Harness.Sent) {
+    private func reconnected(
+        after pause: Interval, isOwned: Bool = false
+    ) throws -> (harness: Harness, call: CallID, copy: Harness.Sent) {
         var harness = Harness(endpoints: ["n1:1"])
-        let call = harness.put("a", within: .seconds(60))
+        let call = harness.put("a", isOwned: isOwned, within: .seconds(60))
         harness.accept("n1:1", leader: "n1:1")
         let first = try #require(harness.take(.mutate).first)
         harness.cut("n1:1")
@@ -768,9 +770,9 @@ import Wire
 
     @Test("the answer that was kept for a first mutation does not bring back a session that has ended since")
     func firstAnswerTooLate() throws {
-        var (harness, call, copy) = try reconnected(after: .seconds(11))
+        var (harness, call, copy) = try reconnected(after: .seconds(11), isOwned: true)
         harness.answer(copy, revision: 10)
-        // What it gave to the client, a lock for example, may be another's.
+        // What it gave to the client, here a row, a lock for example, may be another's.
         #expect(harness.failure(call)?.error.code == .unknown)
         #expect(harness.failure(call)?.mayHaveTakenEffect == true)
         #expect(harness.sessions == [.lost])
@@ -781,6 +783,15 @@ import Wire
         harness.answer(request, revision: 11)
         #expect(harness.isAnswered(next))
         #expect(harness.sessions == [.lost, .connected])
+    }
+
+    @Test("an answer that comes after the session is lost is told where nothing goes with the session")
+    func answerOutlivesSession() throws {
+        var (harness, call, copy) = try reconnected(after: .seconds(11))
+        harness.answer(copy, revision: 10)
+        #expect(harness.isAnswered(call))
+        #expect(harness.sessions == [.lost])
+        #expect(harness.core.sessionID == nil)
     }
 
     @Test("a session whose first answer comes late is suspended until a keep-alive is answered")
@@ -809,14 +820,20 @@ import Wire
         #expect(harness.sessions == [.connected])
     }
 
-    @Test("answers that are read after the process has stood still for the session's timeout come too late")
+    @Test("answers about owned rows, read after the process has stood still for the session's timeout, come too late")
     func stoppedProcess() throws {
         var harness = connected()
-        let call = harness.put("a", within: .seconds(60))
-        let request = try #require(harness.take(.mutate).first)
+        let plain = harness.put("a", within: .seconds(60))
+        let owned = harness.put("b", isOwned: true, within: .seconds(60))
+        let unanswered = harness.put("c", within: .seconds(60))
+        let requests = harness.take(.mutate)
+        try #require(requests.count == 3)
         harness.now = harness.now + .seconds(11)
-        harness.answer(request, revision: 11)
-        #expect(harness.failure(call)?.error.code == .unknown)
+        harness.answer(requests[0], revision: 11)
+        harness.answer(requests[1], revision: 12)
+        #expect(harness.isAnswered(plain))
+        #expect(harness.failure(owned)?.error.code == .unknown)
+        #expect(harness.failure(unanswered)?.error.code == .unknown)
         #expect(harness.sessions == [.connected, .lost])
     }
 

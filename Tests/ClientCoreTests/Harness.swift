@@ -78,8 +78,10 @@ struct Harness {
     }
 
     @discardableResult
-    mutating func put(_ key: String, once: Bool = false, within limit: Interval = .seconds(5)) -> CallID {
-        let content = CommandContent(.put(key: Array(key.utf8), value: []))
+    mutating func put(
+        _ key: String, once: Bool = false, isOwned: Bool = false, within limit: Interval = .seconds(5)
+    ) -> CallID {
+        let content = CommandContent(.put(key: Array(key.utf8), value: [], isOwned: isOwned))
         return submit(once ? .mutateOnce(content) : .mutate(content), within: limit)
     }
 

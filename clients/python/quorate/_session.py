@@ -73,12 +73,18 @@ class SessionState(enum.Enum):
 class Mutation:
     """One command and what is known of its fate."""
 
-    __slots__ = ("kind", "guards", "fields", "future", "timer", "sequence", "copies_out", "may_be_applied", "sent_at")
+    __slots__ = (
+        "kind", "guards", "fields", "owned", "future", "timer", "sequence", "copies_out", "may_be_applied", "sent_at"
+    )
 
-    def __init__(self, kind: int, guards: bytes, fields: bytes, future: "asyncio.Future[wire.Reply]") -> None:
+    def __init__(
+        self, kind: int, guards: bytes, fields: bytes, owned: bool, future: "asyncio.Future[wire.Reply]"
+    ) -> None:
         self.kind = kind
         self.guards = guards
         self.fields = fields
+        #: What it makes goes with the session.
+        self.owned = owned
         self.future: Optional["asyncio.Future[wire.Reply]"] = future
         self.timer: Optional[asyncio.TimerHandle] = None
         #: 0 until it is sent first.
@@ -222,15 +228,19 @@ class Session:
     # Taking mutations
 
     def submit(
-        self, kind: int, fields: bytes, guards: bytes, deadline: Optional[float]
+        self, kind: int, fields: bytes, guards: bytes, deadline: Optional[float], *, owned: bool = False
     ) -> "asyncio.Future[wire.Reply]":
-        """Sends a mutation after those submitted before; the future has the reply, with code 0 or not."""
+        """Sends a mutation after those submitted before; the future has the reply, with code 0 or not.
+
+        Args:
+            owned: what it makes goes with the session, so that an answer which comes too late says nothing.
+        """
         future: "asyncio.Future[wire.Reply]" = self._loop.create_future()
         if self.is_lost:
             self.look_at_state()
             future.set_exception(self._unsent_error())
             return future
-        mutation = Mutation(kind, guards, fields, future)
+        mutation = Mutation(kind, guards, fields, owned, future)
         if deadline is not None:
             mutation.timer = self._loop.call_at(deadline, self._time_is_up, mutation)
         self._queue.append(mutation)
@@ -376,6 +386,9 @@ class Session:
             self._on_revision(reply.revision)
             self._failures = 0
             self._nodes.served(connection)
+            if not mutation.owned:
+                # What was done stays done, even if the session proves to be lost.
+                mutation.resolve(reply)
             if not self._is_open:
                 self._opened(mutation)
             if self._outstanding.pop(mutation.sequence, None) is mutation:

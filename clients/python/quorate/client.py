@@ -259,8 +259,14 @@ class Client:
         guards: Iterable[Guard],
         timeout: Optional[float],
         session: Optional[Session] = None,
+        *,
+        owned: bool = False,
     ) -> wire.Reply:
-        """Does a mutation; in the session named, if there is one, and in no other."""
+        """Does a mutation; in the session named, if there is one, and in no other.
+
+        Args:
+            owned: what it makes goes with the session.
+        """
         self._check_usable()
         encoded = [encode_guard(guard) for guard in guards]
         guard_bytes = wire.u8(len(encoded)) + b"".join(encoded) if encoded else b""
@@ -273,7 +279,7 @@ class Client:
             self._one_shots.add(session)
         else:
             session = self._current_session()
-        future = session.submit(kind, fields, guard_bytes, self._deadline(timeout))
+        future = session.submit(kind, fields, guard_bytes, self._deadline(timeout), owned=owned)
         try:
             reply = await future
         except asyncio.CancelledError:
@@ -381,7 +387,7 @@ class Client:
         if revision is not None:
             fields += wire.u64(revision)
         fields += wire.bytes16(as_bytes(key)) + wire.bytes32(as_bytes(value))
-        return (await self._mutate(_PUT, fields, guards, timeout)).revision
+        return (await self._mutate(_PUT, fields, guards, timeout, owned=owned)).revision
 
     async def delete(
         self,
@@ -441,7 +447,7 @@ class Client:
         """
         kind = _CREATE_SEQUENTIAL_OWNED if owned else _CREATE_SEQUENTIAL
         fields = wire.bytes16(as_bytes(prefix)) + wire.bytes32(as_bytes(value))
-        return (await self._mutate(kind, fields, guards, timeout)).rest.bytes16()
+        return (await self._mutate(kind, fields, guards, timeout, owned=owned)).rest.bytes16()
 
     async def transaction(
         self,
@@ -460,7 +466,9 @@ class Client:
         """
         operations = (tuple(then), tuple(otherwise))
         fields = transactions.encode(tuple(comparisons), *operations)
-        return transactions.decode(await self._mutate(_TRANSACTION, fields, guards, timeout), *operations)
+        owned = any(operation.owned for branch in operations for operation in branch)
+        reply = await self._mutate(_TRANSACTION, fields, guards, timeout, owned=owned)
+        return transactions.decode(reply, *operations)
 
     async def get(
         self,

@@ -52,7 +52,7 @@ class Elections:
         self, session: Session, group: bytes, data: bytes, guards: Iterable[Guard], timeout: Optional[float]
     ) -> Ticket:
         fields = wire.bytes16(group) + wire.bytes32(data)
-        reply = await self._client._mutate(_CAMPAIGN, fields, guards, timeout, session)
+        reply = await self._client._mutate(_CAMPAIGN, fields, guards, timeout, session, owned=True)
         return Ticket(reply.rest.u64(), reply.rest.u64(), reply.revision)
 
     async def withdraw(

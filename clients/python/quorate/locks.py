@@ -84,7 +84,7 @@ class Locks:
     ) -> Ticket:
         mode = wire.u8(2 if shared else 1) + wire.u8(1 if only_if_free else 0)
         fields = wire.bytes16(name) + mode + wire.u32(int(delay * 1000))
-        reply = await self._client._mutate(_ACQUIRE, fields, guards, timeout, session)
+        reply = await self._client._mutate(_ACQUIRE, fields, guards, timeout, session, owned=True)
         return Ticket(reply.rest.u64(), reply.rest.u64(), reply.revision)
 
     async def release(

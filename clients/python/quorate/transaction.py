@@ -47,12 +47,14 @@ class Op:
     encoded: bytes
     #: Of a get.
     key: bytes = b""
+    #: Puts a row that goes with the session.
+    owned: bool = False
 
     @staticmethod
     def put(key: Bytes, value: Bytes, *, owned: bool = False) -> "Op":
         """``owned``: the row goes when this client's session ends."""
         kind = b"\5" if owned else b"\1"
-        return Op(kind + wire.bytes16(as_bytes(key)) + wire.bytes32(as_bytes(value)))
+        return Op(kind + wire.bytes16(as_bytes(key)) + wire.bytes32(as_bytes(value)), owned=owned)
 
     @staticmethod
     def delete(key: Bytes) -> "Op":
