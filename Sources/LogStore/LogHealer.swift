@@ -17,6 +17,8 @@ internal import Synchronization
 ///   this node may let go of what is behind the hole: it *starts short*, bound by its promise (see Raft+Damage).
 /// - What he gives as committed contradicts what stands behind the hole: that was never committed, and goes the same way.
 /// - This node's own state holds what the missing entries did: then they are not needed here, and the log may begin later.
+/// - Another's state holds what they did, and the entry that his log begins behind stands in this log, too: so everything
+///   before it is the same, and committed. Then this log may begin there as well, and the state comes from him.
 /// - Nobody is there who has it. Then the node waits: what it has behind the hole may be the last copy.
 ///
 /// When the term and the vote are lost as well, every other voter is asked for his own. Whoever this node has voted for
@@ -32,6 +34,8 @@ package final class LogHealer {
         case whole
         /// What is missing is missed by nobody: the state has taken it in.
         case behindState
+        /// What is missing is before this entry, through which another's state has taken everything in.
+        case behind(EntryID)
         /// To be opened with what is left, under the promise of this entry.
         case short(promised: EntryID)
     }
@@ -50,6 +54,8 @@ package final class LogHealer {
     private var contradicted = false
     /// What each has said last.
     private var answers: [NodeID: RepairAnswer] = [:]
+    /// Where each one's log begins, if that entry stands in this one.
+    private var beginnings: [NodeID: EntryID] = [:]
     private var promises: [NodeID: KnownPromises] = [:]
     /// Whose promises count: the voters of the newest configuration that anybody has named.
     private var voters: Set<NodeID>
@@ -95,6 +101,8 @@ package final class LogHealer {
     ) throws(LogHealingError) -> Bool {
         guard verdict == .goesOn else { return false }
         answers[peer] = answer
+        let isShared = log.knownTerm(at: answer.beginning.index) == answer.beginning.term
+        beginnings[peer] = isShared ? answer.beginning : nil
         defer { review() }
         guard answer.basis != .nothing, !records.isEmpty,
             log.faultyRanges.contains(where: { $0.contains(answer.first) })
@@ -182,14 +190,17 @@ package final class LogHealer {
     private func review() {
         guard verdict == .goesOn, knowsPromises else { return }
         let ranges = log.faultyRanges
-        if ranges.isEmpty {
+        guard let missing = ranges.last?.upperBound else {
             verdict = promises.isEmpty ? .whole : .short(promised: promised)
-        } else if !contradicted, promises.isEmpty, isVain(ranges), applied <= log.lastIndex,
-            ranges.allSatisfy({ $0.upperBound <= applied })
-        {
+            return
+        }
+        let mayBeginLater = !contradicted && promises.isEmpty && isVain(ranges) && applied <= log.lastIndex
+        if mayBeginLater, missing <= applied {
             verdict = .behindState
         } else if contradicted || isVain(ranges) && answers.values.contains(where: { $0.isWhole && $0.last >= promised }) {
             verdict = .short(promised: promised)
+        } else if mayBeginLater, let furthest = beginnings.values.max(), missing <= furthest.index {
+            verdict = .behind(furthest)
         }
     }
 
@@ -198,7 +209,10 @@ package final class LogHealer {
     }
 
     /// A peer cannot be reached any more: what it said counts no longer.
-    package func lost(_ peer: NodeID) { answers[peer] = nil }
+    package func lost(_ peer: NodeID) {
+        answers[peer] = nil
+        beginnings[peer] = nil
+    }
 
     /// What is waited for, for a person.
     package var need: String {
@@ -253,9 +267,14 @@ extension SegmentedLog {
             let hole = faultyRanges.last(where: { $0.upperBound <= applied.index })
         else { return }
         let term = startIsKnown ? knownTerm(at: hole.upperBound) : nil
-        forget(through: term.map { EntryID(term: $0, index: hole.upperBound) } ?? applied)
+        try begin(behind: term.map { EntryID(term: $0, index: hole.upperBound) } ?? applied)
+    }
+
+    /// - Parameter entry: not behind the end.
+    package func begin(behind entry: EntryID) throws(DiskError) {
+        forget(through: entry)
         // The segments that held nothing else need not be found damaged at the next start as well.
-        try compact(through: previous.index)
+        try compact(through: entry.index)
     }
 
     /// The header that names the entry before the first may have rotted.

@@ -48,12 +48,15 @@ package struct RepairAnswer: Hashable, Sendable {
     package var isWhole: Bool
     /// Its last durable entry.
     package var last: EntryID
+    /// The entry that its log begins behind, which its state has taken in; zero when it has no state to give.
+    package var beginning: EntryID
 
-    package init(first: LogIndex, basis: RepairBasis, isWhole: Bool, last: EntryID) {
+    package init(first: LogIndex, basis: RepairBasis, isWhole: Bool, last: EntryID, beginning: EntryID = .zero) {
         self.first = first
         self.basis = basis
         self.isWhole = isWhole
         self.last = last
+        self.beginning = beginning
     }
 }
 

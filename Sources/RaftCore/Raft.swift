@@ -235,6 +235,8 @@ extension Raft {
     package var lastIndex: LogIndex { log.lastIndex }
     package var last: EntryID { log.last }
     package var firstIndex: LogIndex { log.firstIndex }
+    /// The entry that the log begins behind; zero while it holds the first.
+    package var beginning: EntryID { log.base }
     package func term(at index: LogIndex) -> Term? { log.term(at: index) }
 
     /// The configuration in force: the newest in the log, committed or not.

@@ -25,7 +25,8 @@ extension Replica {
     ///   read: both are looked at now.
     package func answer(to question: RepairQuestion, _ slab: Slab?) -> (answer: RepairAnswer, slab: Slab?) {
         var answer = RepairAnswer(
-            first: question.wanted.lowerBound, basis: .nothing, isWhole: isWhole, last: raft.lastDurableEntry)
+            first: question.wanted.lowerBound, basis: .nothing, isWhole: isWhole, last: raft.lastDurableEntry,
+            beginning: isQuarantined ? .zero : raft.beginning)
         let basis = basis(of: question)
         guard basis != .nothing, let slab, raft.term(at: slab.firstIndex) == slab.term,
             raft.term(at: slab.lastIndex) == slab.term

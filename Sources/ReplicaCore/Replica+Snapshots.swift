@@ -149,10 +149,8 @@ extension Replica {
         guard snapshots.fetch == nil, let giver = leader ?? nextGiver() else { return }
         // Any snapshot will do that the log kept here goes on from. The first question is for the one that it begins behind:
         // the giver may not know yet that what it holds of the log is committed so far, and nobody else may tell it.
-        let beginning = raft.firstIndex.previous
         let least = SnapshotPoint(
-            last: EntryID(term: raft.term(at: beginning) ?? .zero, index: beginning),
-            configuration: IndexedConfiguration(index: .zero, configuration: raft.configuration))
+            last: raft.beginning, configuration: IndexedConfiguration(index: .zero, configuration: raft.configuration))
         snapshots.begin(
             SnapshotTransfer.Fetch(
                 point: least, from: giver, askAgainAt: now + SnapshotTransfer.retryInterval, resetsLog: false))

@@ -47,7 +47,7 @@ package struct DamagedLog {
     /// Durable before the node is opened by it.
     package func keep(_ verdict: LogHealer.Verdict) throws(DiskError) {
         switch verdict {
-        case .goesOn, .behindState: break
+        case .goesOn, .behindState, .behind: break
         case .whole:
             if !knowsPromises { try store(max(promised, log.last)) }
         case .short(let promised): try store(promised)

@@ -15,13 +15,22 @@ package enum LogDemand: Hashable, Sendable {
     case whole(isVerified: Bool)
     /// Everything that the state lacks: holes before that are done without, and the log begins later.
     case behindState
+    /// Everything behind this entry, which the log holds. What is before it has to come with another member's state, if
+    /// this node's own ends earlier.
+    case behind(EntryID)
     /// What is before the first hole that the state does not cover: the rest is given up. How this node is bound all the
     /// same has been noted (`DamagedLog.keep`).
     case short
 
     /// What is to be let go has to be found first.
-    fileprivate var verifiesAll: Bool { self == .whole(isVerified: true) || self == .behindState }
-    fileprivate var acceptsDamage: Bool { self == .behindState || self == .short }
+    fileprivate var verifiesAll: Bool { self == .whole(isVerified: true) || beginsLater }
+    fileprivate var acceptsDamage: Bool { beginsLater || self == .short }
+    fileprivate var beginsLater: Bool {
+        switch self {
+        case .behindState, .behind: true
+        case .whole, .short: false
+        }
+    }
 }
 
 /// A data directory, opened: log, state and snapshots agree with each other, and `restored` is what the replica starts
@@ -59,7 +68,7 @@ package struct OpenedNode<Home: EngineHome> {
         let promise = try PromiseFile.load(
             from: logDirectory, on: fileSystem, salt: identity.salt, nodeID: node)
         if let promise, !promise.isKnown { throw LogOpenError.damaged([promise.damage(in: logDirectory)]) }
-        if demand == .behindState {
+        if demand.beginsLater {
             // No state tells what this node has promised. Looked at first: opening seals the log, and a later start would
             // take the seal for its word.
             let inspection = try LogInspection(
@@ -94,6 +103,10 @@ package struct OpenedNode<Home: EngineHome> {
             try log.letGoOfHoles(through: applied)
             guard log.faultyRanges.isEmpty else { throw LogOpenError.damaged(report.damages) }
             if !holes.isEmpty { notes.append("entries \(holes) of the log, which the state holds, are done without") }
+        case .behind(let entry):
+            try log.begin(behind: entry)
+            guard log.faultyRanges.isEmpty else { throw LogOpenError.damaged(report.damages) }
+            if !holes.isEmpty { notes.append("entries \(holes) of the log, which another member's state holds, are done without") }
         case .short:
             if !holes.isEmpty { notes.append("entries \(holes) of the log are given up") }
             try log.cutAtDamage(applied: applied)

@@ -105,6 +105,10 @@ final class LogRepair: PeerHandler, @unchecked Sendable {
                 logger.warning(
                     "nobody has the entries that are missing, and the state of this node holds what they did",
                     metadata: ["missing": "\(damaged.log.faultyRanges)"])
+            case .behind(let entry):
+                logger.warning(
+                    "nobody has the entries that are missing, and another node's state holds what they did",
+                    metadata: ["missing": "\(damaged.log.faultyRanges)", "begins behind": "\(entry)"])
             case .whole, .goesOn: logger.notice("the log is whole again")
             }
             finished(healer.verdict)

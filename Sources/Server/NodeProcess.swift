@@ -256,6 +256,7 @@ final class NodeProcess: @unchecked Sendable {
                     switch verdict {
                     case .whole, .goesOn: try startReplica()
                     case .behindState: try startReplica(.behindState)
+                    case .behind(let entry): try startReplica(.behind(entry))
                     case .short: try startReplica(.short)
                     }
                 } catch {

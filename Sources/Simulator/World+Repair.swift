@@ -170,6 +170,9 @@ extension World {
         case .behindState:
             counters.add(.logBegunBehindState)
             startReplica(node, .behindState)
+        case .behind(let entry):
+            counters.add(.logBegunBehindState)
+            startReplica(node, .behind(entry))
         case .whole, .goesOn:
             checkRepaired(repair.damaged.log, of: node)
             startReplica(node)

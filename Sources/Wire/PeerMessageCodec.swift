@@ -105,8 +105,9 @@ extension PeerMessage {
             let number = try reader.readUInt8()
             guard let basis = RepairBasis(rawValue: number) else { throw .unknown("basis", UInt64(number)) }
             let isWhole = try reader.readBool()
+            let last = try reader.readEntryID()
             return .logEntriesReply(
-                RepairAnswer(first: first, basis: basis, isWhole: isWhole, last: try reader.readEntryID()))
+                RepairAnswer(first: first, basis: basis, isWhole: isWhole, last: last, beginning: try reader.readEntryID()))
         case .promises:
             let term = try reader.readTerm()
             let last = try reader.readEntryID()
@@ -155,6 +156,7 @@ extension PeerMessage {
             writer.write(answer.basis.rawValue)
             writer.write(answer.isWhole)
             writer.write(answer.last)
+            writer.write(answer.beginning)
         case .promisesReply(let promises):
             writer.write(promises.currentTerm.rawValue)
             writer.write(promises.last)

@@ -27,6 +27,21 @@ struct ShortLogTests {
         #expect(!opened.restored.needsState)
     }
 
+    @Test("it begins behind damage that another member's state covers, and takes that state; also when it starts once more")
+    func beginsBehindDamage() throws {
+        let directory = try NodeDirectory { RocksHome(directory: $0, fileSystem: PosixFileSystem()) }
+        try damage(92, in: directory)
+        let beginning = EntryID(term: Term(1), index: LogIndex(100))
+        for _ in 0..<2 {
+            #expect(throws: LogOpenError.self) { try directory.open() }
+            let opened = try directory.open(.behind(beginning))
+            #expect(opened.log.log.previous == beginning)
+            #expect(opened.log.log.last.index == directory.content.last.index)
+            #expect(opened.restored.needsState)
+            #expect(opened.restored.raft.lastApplied == beginning.index)
+        }
+    }
+
     private func damage<Home: EngineHome>(_ index: Int, in directory: NodeDirectory<Home>) throws {
         let logs = try directory.files().filter { $0.hasSuffix(".segment") }
         for file in logs.map({ URL(filePath: "\(directory.path)/\($0)") }) {

@@ -97,7 +97,7 @@ import Testing
             #expect(try contents(again) == truth, "\(what)")
             #expect(again.hardState == Self.hardState, "\(what)")
             return true
-        case .behindState:
+        case .behindState, .behind:
             Issue.record("\(what): there is no state")
             return false
         case .short(let promised):

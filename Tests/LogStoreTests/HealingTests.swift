@@ -148,6 +148,28 @@ import Testing
         }
     }
 
+    @Test("what another's state holds is done without where his log begins with an entry of this one: else it may be another log")
+    func behindAnothersState() throws {
+        for (index, term, isShared) in [(UInt64(14), UInt64(1), true), (14, 3, false), (11, 1, false), (30, 2, false)] {
+            let disk = try log()
+            for index: UInt64 in [5, 12] { try damage(index, on: disk) }
+            let healer = try healer(disk, applied: 4)
+            let beginning = EntryID(term: Term(term), index: LogIndex(index))
+            // His log ends before this one: what is behind the holes may be the last copy.
+            let answer = RepairAnswer(
+                first: LogIndex(5), basis: .nothing, isWhole: true, last: EntryID(term: Term(1), index: LogIndex(20)),
+                beginning: beginning)
+            for _ in 0..<100 where healer.nextQuestion() != nil {
+                _ = try healer.heard(answer, records: [], from: others[0])
+            }
+            #expect(healer.verdict == (isShared ? .behind(beginning) : .goesOn))
+            guard isShared else { continue }
+            try healer.log.begin(behind: beginning)
+            #expect(healer.log.faultyRanges.isEmpty && healer.log.previous == beginning)
+            #expect(healer.log.last == EntryID(term: Term(2), index: LogIndex(21)))
+        }
+    }
+
     @Test("term and vote are taken from all other voters, and its own vote is given away")
     func lostPromises() throws {
         let disk = try log()

@@ -391,8 +391,10 @@ enum Catalogue {
             (.foundingCommit, [1]), (.foundingCommitReply(.mismatch), []),
             (.logEntries(RepairQuestion(wanted: LogIndex(5)...LogIndex(9), anchor: last, last: last)), []),
             (
-                .logEntriesReply(RepairAnswer(first: LogIndex(5), basis: .committed, isWhole: true, last: last)),
-                [1, 2]
+                .logEntriesReply(
+                    RepairAnswer(
+                        first: LogIndex(5), basis: .committed, isWhole: true, last: last,
+                        beginning: EntryID(term: Term(2), index: LogIndex(3)))), [1, 2]
             ),
             (.promises, []),
             (
