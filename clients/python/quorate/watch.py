@@ -6,7 +6,7 @@ import asyncio
 import enum
 from collections import deque
 from types import TracebackType
-from typing import TYPE_CHECKING, AsyncIterator, Deque, List, NamedTuple, Optional, Set, Tuple, Type
+from typing import TYPE_CHECKING, AsyncIterator, Counter, Deque, List, NamedTuple, Optional, Set, Tuple, Type
 
 from . import _wire as wire
 from ._nodes import pause_after
@@ -38,6 +38,8 @@ _PROGRESS = 3
 
 #: What has been read is given back from so many bytes on, or from a quarter of what may be under way where that is less.
 _CREDIT_FROM = 4096
+#: How often a node that cannot help is asked when all others have refused for good.
+_ATTEMPTS = 3
 
 
 class Table(enum.IntEnum):
@@ -257,6 +259,8 @@ class Watch(AsyncIterator[WatchEvent]):
         loop = asyncio.get_running_loop()
         compacted_at: Set[str] = set()
         compacted: Optional[ServerError] = None
+        #: Nodes that could not help, each time in a row since the watch got on.
+        unable: Counter[str] = Counter()
         failures = 0
         try:
             while True:
@@ -264,18 +268,24 @@ class Watch(AsyncIterator[WatchEvent]):
                     self._room = loop.create_future()
                     await self._room
                 self._client._check_usable()
-                connection = await nodes.borrow(compacted_at)
+                avoided = compacted_at
+                if compacted_at:
+                    # Where all others have refused, one that cannot help is not waited for.
+                    avoided = compacted_at | {address for address in unable if unable[address] >= _ATTEMPTS}
+                connection = await nodes.borrow(avoided)
                 if connection is None:
                     if compacted is not None:
                         raise compacted
                     await nodes.changed(loop.time() + 0.25)
                     continue
+                begun_at = self._next
                 try:
                     end = await self._stand_at(connection)
                 finally:
                     nodes.give_back(connection)
-                if self._floor is not None and end is not None and end.code != 31:
+                if self._next > begun_at:
                     compacted_at.clear()
+                    unable.clear()
                 if end is None:
                     failures = 0
                     continue
@@ -294,6 +304,7 @@ class Watch(AsyncIterator[WatchEvent]):
                 else:
                     nodes.refused(connection, end)
                 failures += 1
+                unable[connection.address] += 1
                 await asyncio.sleep(end.retry_after if end.retry_after is not None else pause_after(failures))
         except QuorateError as error:
             self._error = error

@@ -74,6 +74,9 @@ class PlayedNode:
         #: All watches that were asked for, and the last revision that they tell.
         self.watches: List[Standing] = []
         self.last_told = 0
+        #: The body of the answer to a watch, instead of one that stands.
+        self.watch_refusal: Optional[bytes] = None
+        self.watches_refused = 0
         self.identity = wire.Identity(1, 1, 1)
         self._revision = 10
         self._rows: Dict[Tuple[bytes, int], bytes] = {}
@@ -97,6 +100,10 @@ class PlayedNode:
         def write(body: bytes) -> None:
             writer.write(wire.encode_frame(wire.WATCH, wire.FLAG_REPLY | wire.FLAG_MORE, request_id, body))
 
+        if self.watch_refusal is not None:
+            self.watches_refused += 1
+            writer.write(wire.encode_frame(wire.WATCH, wire.FLAG_REPLY, request_id, self.watch_refusal))
+            return None
         watch = Standing(body, write)
         self.watches.append(watch)
         if watch.credit == 0:
@@ -400,6 +407,16 @@ class MachineryTests(unittest.TestCase):
                 told = [(await asyncio.wait_for(watch.__anext__(), 5)).revision for _ in range(30)]
             self.assertEqual(told, list(range(1, 31)))
             self.assertEqual([each.window for each in node.watches], [1000])
+
+    @asynchronous
+    async def test_a_watch_ends_where_one_node_cannot_help_and_all_others_have_compacted(self) -> None:
+        async with PlayedNode(lambda mutation: None) as one, PlayedNode(lambda mutation: None) as other:
+            one.watch_refusal = refusal(31)
+            other.watch_refusal = refusal(16)
+            async with quorate.Client(f"{one.address},{other.address}") as client:
+                with self.assertRaises(quorate.Compacted):
+                    await asyncio.wait_for(client.watch(since=1).start(), 10)
+            self.assertEqual((one.watches_refused, other.watches_refused), (1, 3))
 
     @asynchronous
     async def test_a_watch_that_moves_with_a_backlog_reads_it_first_and_asks_with_all_of_its_credit(self) -> None:
