@@ -29,6 +29,8 @@ package final class SegmentedLog: @unchecked Sendable {
         var table: LogTable
         /// In order of sequence; the last is the one that is written.
         var segments: [Segment]
+        /// Where what is written ends in the last segment.
+        var end: Int
 
         /// How many of the oldest segments hold nothing behind `floor`; the one that is being written always stays.
         func droppableCount(through floor: LogIndex) -> Int {
@@ -84,7 +86,7 @@ package final class SegmentedLog: @unchecked Sendable {
         acknowledgedThrough = opened.acknowledgedThrough
         isSealed = opened.isSealed
         spares = opened.spares
-        shared = Mutex(Shared(table: opened.table, segments: opened.segments))
+        shared = Mutex(Shared(table: opened.table, segments: opened.segments, end: opened.offset))
     }
 
     // MARK: What it holds
@@ -251,6 +253,7 @@ package final class SegmentedLog: @unchecked Sendable {
                 state.table.apply(item.header, at: item.offset, configurations: item.configurations)
                 state.segments[state.segments.count - 1].lastTime.advance(to: item.header.lastTime)
             }
+            state.end = offset
         }
         group = WriteGroup(start: offset)
     }
@@ -307,6 +310,7 @@ package final class SegmentedLog: @unchecked Sendable {
         isSealed = true
         shared.withLock { state in
             state.segments.append(segment)
+            state.end = offset
             state.table.beginSegment(segment.sequence)
         }
     }
@@ -357,7 +361,7 @@ package final class SegmentedLog: @unchecked Sendable {
     /// `oldest`; for the caller to bound by what has been made durable elsewhere.
     package func floor(keepingBytes bytes: Int, youngerThan oldest: ClusterTime) -> LogIndex {
         shared.withLock { state in
-            var newerBytes = offset
+            var newerBytes = state.end
             for position in state.segments.indices.dropLast().reversed() {
                 let segment = state.segments[position]
                 if newerBytes >= bytes || segment.lastTime < oldest {
@@ -398,6 +402,7 @@ package final class SegmentedLog: @unchecked Sendable {
                 state.table = LogTable(start: entry)
                 state.table.beginSegment(sequence)
                 state.segments = [segment]
+                state.end = offset
                 return old
             }
             try discard(old)
