@@ -53,6 +53,7 @@ let nioHTTP = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let histogram = Target.Dependency.product(name: "Histogram", package: "hdrhistogram-swift")
 
 let package = Package(
     name: "quorate",
@@ -68,6 +69,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
         .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
         .package(url: "https://github.com/LebJe/TOMLKit.git", from: "0.6.0"),
+        .package(url: "https://github.com/HdrHistogram/hdrhistogram-swift.git", from: "0.2.0"),
     ],
     targets: [
         // PURE
@@ -111,7 +113,8 @@ let package = Package(
                 "ReplicaCore", "ReplicaStorage", "RocksEngine", "Snapshots", "StateEngine", "Telemetry", "Transport",
                 "Wire", logging, nioCore, nioPosix,
             ]),
-        command("quorate", ["Basics", "Client", "Server", argumentParser, crypto, "TOMLKit"]),
+        impure("Load", ["Basics", "MetadataModel", "Transport", "Wire", histogram, nioCore, nioPosix]),
+        command("quorate", ["Basics", "Client", "Load", "Server", argumentParser, crypto, "TOMLKit"]),
 
         // GARDEN
         impure(
@@ -139,9 +142,10 @@ let package = Package(
         tests("DiskTests", ["Basics", "Disk"]),
         tests("LogStoreTests", ["Basics", "Disk", "LogFormat", "LogStore", "RaftCore"], exclude: ["Golden"]),
         tests("ClientTests", ["Basics", "Client", "ClientCore", "MetadataModel", "Transport", "Wire", nioCore, nioPosix]),
+        tests("LoadTests", ["Basics", "Load", "MetadataModel", "Wire", nioCore]),
         tests(
             "QuorateCommandTests",
-            ["quorate", "Basics", "Client", "MetadataModel", "Server", "Wire", argumentParser, crypto]),
+            ["quorate", "Basics", "Client", "Load", "MetadataModel", "Server", "Wire", argumentParser, crypto]),
         tests("ServerTests", ["Basics", "Client", "Disk", "LogStore", "MetadataModel", "RaftCore", "Wire"]),
         tests(
             "SimulationTests",
@@ -194,15 +198,6 @@ if let fuzzing {
         part("Server", ["Basics"]),
         fuzzTarget("TextFuzz", ["Client", "MetadataModel", "Server", argumentParser, crypto, "TOMLKit"]),
     ]
-}
-
-// The load generator (BENCH=1) is for measuring, and not part of the product.
-if Context.environment["BENCH"] == "1" {
-    package.targets.append(
-        .executableTarget(
-            name: "quorate-load",
-            dependencies: ["Basics", "MetadataModel", "Transport", "Wire", nioCore, nioPosix, argumentParser],
-            path: "bench/quorate-load", swiftSettings: common))
 }
 
 // Real processes under faults (TORTURE=1), for the checkers of the garden to judge.

@@ -4,6 +4,8 @@ enum JSON: Hashable {
     case null
     case bool(Bool)
     case number(UInt64)
+    /// Rounded to hundredths. Must be finite.
+    case decimal(Double)
     case string(String)
     case array([JSON])
     case object([Member])
@@ -39,6 +41,7 @@ enum JSON: Hashable {
         case .null: output += "null".utf8
         case .bool(let value): output += (value ? "true" : "false").utf8
         case .number(let value): output += String(value).utf8
+        case .decimal(let value): output += String((value * 100).rounded() / 100).utf8
         case .string(let value): Self.write(value, to: &output)
         case .array(let values):
             output.append(UInt8(ascii: "["))

@@ -21,8 +21,8 @@ struct Quorate: AsyncParsableCommand {
             Serve.self, Init.self, Local.self, Status.self, Put.self, Get.self, Delete.self, List.self, Watch.self, Txn.self,
             History.self, Log.self,
             Leader.self, Elect.self, LockCommand.self, FenceCommand.self, Session.self, StateCommand.self,
-            Import.self, Export.self, Member.self, Alarm.self, Snapshot.self, Restore.self, Recover.self, Scrub.self, Debug.self,
-            Version.self,
+            Import.self, Export.self, Member.self, Alarm.self, Snapshot.self, Restore.self, Recover.self, Scrub.self, Bench.self,
+            Debug.self, Version.self,
         ])
 
     static let softwareVersion = Server.Version.current

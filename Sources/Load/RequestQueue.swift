@@ -1,0 +1,101 @@
+internal import Basics
+
+/// What is asked, before it is a frame. The numbers are those of keys, of sessions, and of groups of sessions.
+enum Request: Equatable {
+    case put(Int)
+    case get(Int)
+    /// If the first key is there, both are put.
+    case transaction(Int, Int)
+    case openSession(Int)
+    case keepAlive(Int)
+}
+
+/// Which requests come, in what order.
+struct RequestQueue {
+    private enum Order {
+        /// Of keys drawn at random, without end.
+        case records(keys: Int, getPercent: Int)
+        case transactions(keys: Int)
+        /// One group of sessions after the other, without end.
+        case keepAlives(groups: Int)
+        case list(isSessions: Bool)
+    }
+
+    private let order: Order
+    private var random: SplitMix64
+    private var nextGroup = 0
+    /// Of a list: what is still to be asked, from `position` on, and what has no reply yet.
+    private var numbers: [Int] = []
+    private var position = 0
+    private var underWay = 0
+
+    private init(_ order: Order, seed: UInt64 = 0, numbers: [Int] = []) {
+        self.order = order
+        random = SplitMix64(seed: seed)
+        self.numbers = numbers
+    }
+
+    static func records(keys: Int, getPercent: Int, seed: UInt64) -> RequestQueue {
+        RequestQueue(.records(keys: keys, getPercent: getPercent), seed: seed)
+    }
+
+    /// - Parameter keys: at least two.
+    static func transactions(keys: Int, seed: UInt64) -> RequestQueue {
+        RequestQueue(.transactions(keys: keys), seed: seed)
+    }
+
+    static func keepAlives(groups: Int) -> RequestQueue { RequestQueue(.keepAlives(groups: groups)) }
+
+    /// A put of each of these keys, and again as long as it fails.
+    static func puts(of keys: [Int]) -> RequestQueue { RequestQueue(.list(isSessions: false), numbers: keys) }
+
+    /// The same for sessions that are opened.
+    static func openings(of sessions: [Int]) -> RequestQueue { RequestQueue(.list(isSessions: true), numbers: sessions) }
+
+    /// A list, and all of it has been done.
+    var isDone: Bool {
+        guard case .list = order else { return false }
+        return position == numbers.count && underWay == 0
+    }
+
+    /// Of a list, what was not asked, or is to be asked again.
+    var untakenCount: Int { numbers.count - position }
+
+    var hasNext: Bool {
+        guard case .list = order else { return true }
+        return position < numbers.count
+    }
+
+    /// Nil when there is nothing to ask, or not now.
+    mutating func next() -> Request? {
+        switch order {
+        case .records(let keys, let getPercent):
+            let isGet = getPercent == 100 || (getPercent > 0 && draw(100) < getPercent)
+            let key = draw(keys)
+            return isGet ? .get(key) : .put(key)
+        case .transactions(let keys):
+            let first = draw(keys)
+            return .transaction(first, (first + 1 + draw(keys - 1)) % keys)
+        case .keepAlives(let groups):
+            defer { nextGroup = (nextGroup + 1) % groups }
+            return .keepAlive(nextGroup)
+        case .list(let isSessions):
+            guard position < numbers.count else { return nil }
+            defer { position += 1 }
+            underWay += 1
+            return isSessions ? .openSession(numbers[position]) : .put(numbers[position])
+        }
+    }
+
+    mutating func finished(_ request: Request, isSuccess: Bool) {
+        guard case .list(let isSessions) = order else { return }
+        switch request {
+        case .put(let number) where !isSessions, .openSession(let number) where isSessions:
+            underWay -= 1
+            if !isSuccess { numbers.append(number) }
+        default: return
+        }
+    }
+
+    private mutating func draw(_ bound: Int) -> Int { Int(random.next() % UInt64(bound)) }
+}
