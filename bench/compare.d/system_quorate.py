@@ -1,0 +1,65 @@
+"""Quorate: three nodes with their defaults, and `quorate bench`."""
+
+import json
+import os
+import subprocess
+import sys
+
+from processes import Failure
+from system import Node, System, endpoints
+
+PROBE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "quorate-probe")
+
+
+class Quorate(System):
+    name = "Quorate"
+    configuration = "defaults; `quorate bench` is given all nodes and finds the leader by itself."
+
+    def __init__(self, processes, ports, program):
+        super().__init__(processes, ports)
+        self._program = program
+
+    def make_nodes(self, directory):
+        names = ["n1", "n2", "n3"]
+        peers = [f"127.0.0.1:{port}" for port in self.ports[3:6]]
+        founders = ",".join(f"{name}={peer}" for name, peer in zip(names, peers))
+        nodes = []
+        for name, port, peer in zip(names, self.ports, peers):
+            data = os.path.join(directory, name)
+            client = f"127.0.0.1:{port}"
+            command = [
+                self._program, "serve", "--name", name, "--data", data, "--client", client, "--peer", peer, "--cluster", founders,
+            ]
+            nodes.append(Node(name, client, command, data))
+        return nodes
+
+    def form(self):
+        self.wait_until(lambda: self._ask("init", [self.nodes[0]]).returncode == 0, "cluster formed")
+        self.wait_for_leader()
+        if self._ask("put", self.nodes, "load/first", "1").returncode != 0:
+            raise Failure("Quorate: the first write failed")
+
+    def leaders(self):
+        try:
+            told = json.loads(self._ask("status", self.nodes, "--json").stdout)["nodes"]
+        except (ValueError, KeyError):
+            return []
+        leading = {node["name"] for node in told if node.get("role") == "leader"}
+        return [node for node in self.nodes if node.name in leading]
+
+    def serves(self, node, is_linearizable):
+        level = "linearizable" if is_linearizable else "stale"
+        return self._ask("get", [node], "load/first", "--read-level", level, "--timeout", "200ms").returncode == 0
+
+    def load_command(self, mode, read_level):
+        command = [self._program, "bench", mode, "--endpoints", endpoints(self.nodes), "--warm-up", "0", "--json"]
+        return command + (["--read-level", read_level] if mode == "read" else [])
+
+    def probe_command(self, node):
+        return [sys.executable, PROBE, node.endpoint]
+
+    def snapshot_command(self, file):
+        return [self._program, "snapshot", "save", file, "--endpoints", endpoints(self.nodes)]
+
+    def _ask(self, command, nodes, *arguments):
+        return subprocess.run([self._program, command, *arguments, "--endpoints", endpoints(nodes)], capture_output=True)
