@@ -91,7 +91,8 @@ static int compare(const void *first, const void *second) {
 /// Percentiles of the first `count` samples, which are seconds.
 static void reportSamples(const char *name, int count) {
     qsort(samples, (size_t)count, sizeof *samples, compare);
-    report(name, "\"p50Micros\":%.1f,\"p99Micros\":%.1f,\"count\":%d", samples[count / 2] * 1e6, samples[count * 99 / 100] * 1e6, count);
+    double p50 = samples[count / 2] * 1e6, p99 = samples[count * 99 / 100] * 1e6;
+    report(name, "\"p50Micros\":%.1f,\"p99Micros\":%.1f,\"count\":%d", p50, p99, count);
 }
 
 // MARK: Disk
@@ -221,7 +222,8 @@ static void pipelinedEcho(void) {
     pthread_join(threads[0], NULL);
     pthread_join(threads[1], NULL);
     double messages = (double)server.bytes / messageSize;
-    report("pipelinedEcho", "\"perSecond\":%.0f,\"serverCPUMicros\":%.2f", messages / (now() - began), server.cpu / messages * 1e6);
+    report("pipelinedEcho", "\"perSecond\":%.0f,\"serverCPUMicros\":%.2f", messages / (now() - began),
+           server.cpu / messages * 1e6);
     for (int number = 0; number < echoConnections; number++) close(sockets[number][0]), close(sockets[number][1]);
     close(client.poll);
     close(server.poll);

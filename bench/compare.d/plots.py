@@ -19,7 +19,13 @@ def value(figures, path):
     return figures or None
 
 
-def bars(medians, title, unit, groups, is_logarithmic=False):
+def label_of(number):
+    if number is None:
+        return "–"
+    return f"{number:,.0f}" if number >= 100 else f"{number:.2g}"
+
+
+def bars(medians, title, unit, groups):
     """A group of bars, one a system, for each of `groups`: label → (point, path of the figure, scale). None without any."""
     found = {
         label: {system: number * scale for system, of in medians.items() if (number := value(of.get(point, {}), path))}
@@ -33,12 +39,10 @@ def bars(medians, title, unit, groups, is_logarithmic=False):
     for place, system in enumerate(medians):
         at = [group + (place - (len(medians) - 1) / 2) * width for group in range(len(found))]
         drawn = axes.bar(at, [numbers.get(system, 0) for numbers in found.values()], width, label=system, color=COLOURS[system])
-        axes.bar_label(drawn, [f"{numbers[system]:.3g}" if system in numbers else "–" for numbers in found.values()], fontsize=6)
+        axes.bar_label(drawn, [label_of(numbers.get(system)) for numbers in found.values()], fontsize=6)
     axes.set_xticks(range(len(found)), found)
     axes.set_ylabel(unit)
     axes.set_title(title)
-    if is_logarithmic:
-        axes.set_yscale("log")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=7)
     return figure
@@ -67,7 +71,7 @@ def main(path, directory):
     with open(path) as file:
         medians = json.load(file)["medians"]
     plots = {
-        "throughput": bars(medians, "operations a second", "1/s", {p: (p, "operationsPerSecond", 1) for p in RATES}, True),
+        "throughput": bars(medians, "operations a second", "1/s", {p: (p, "operationsPerSecond", 1) for p in RATES}),
         "latency": latencies(medians),
         "cpu": bars(
             medians, "CPU of all three servers", "µs an operation",

@@ -28,7 +28,7 @@ class Prepared:
 
 def prepare(names, processes, directory, say):
     """The systems of these names, ready to be made, by name."""
-    base = int(os.environ.get("QUORATE_BENCH_PORT", "18400"))
+    base = int(os.environ.get("QUORATE_BENCH_PORT", "18600"))
     ports = {name: range(base + PORTS_EACH * place, base + PORTS_EACH * (place + 1)) for place, name in enumerate(BY_NAME)}
     check_ports([port for name in names for port in ports[name]])
     packages.install(names)

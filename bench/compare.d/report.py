@@ -25,10 +25,9 @@ def write(results, directory, plotting_python, say):
         file.write("\n")
     with open(os.path.join(directory, "table.md"), "w") as file:
         file.write(markdown(results))
-    if plotting_python:
-        subprocess.run([plotting_python, os.path.join(HERE, "plots.py"), path, directory], check=True)
-    else:
-        say("no plots: matplotlib could not be installed")
+    plots = [os.path.join(HERE, "plots.py"), path, directory]
+    if not plotting_python or subprocess.run([plotting_python, *plots]).returncode != 0:
+        say("no plots")
 
 
 def markdown(results):
@@ -51,8 +50,9 @@ def markdown(results):
     lines += ["", "What the load programs took of the machine at most, beside the servers:", "", *generator_lines(results)]
     lines += ["", "Disturbed (others took processors; the figures say little) or bound by the load program:", ""]
     lines += doubts(results) or ["- nothing"]
-    if results.get("floor"):
-        lines += ["", "What the machine allows (`bench/floor`):", "", *floor_lines(results)]
+    if results["failures"]:
+        lines += ["", "Failed:", "", *(f"- {failure}" for failure in results["failures"])]
+    lines += ["", "What the machine allows (`bench/floor`):", "", *floor_lines(results)]
     return "\n".join(lines) + "\n"
 
 
@@ -90,5 +90,6 @@ def floor_lines(results):
     for system, by_point in results["medians"].items():
         if "write-one" in by_point:
             share = by_point["write-one"]["latencyMicros"]["p50"] / least
-            lines.append(f"- one client's write of {system}: {share:.1f} × the floor of one sync and two round trips, {least:g} µs")
+            floor_text = f"the floor of one sync and two round trips, {least:g} µs"
+            lines.append(f"- one client's write of {system}: {share:.1f} × {floor_text}")
     return lines

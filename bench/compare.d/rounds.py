@@ -11,43 +11,49 @@ OTHERS_MAX = 0.2  # processors that others may take before a measurement counts 
 
 
 def measure(systems, chosen, rounds, sizes, directory, say):
-    """Figures by system, point and round. `systems` are functions that make one; `sizes` are seconds and keys of a `Run`."""
-    found = {name: {} for name in systems}
+    """Figures by system, point and round; and what failed. `systems` are functions that make one; `sizes` are seconds and keys
+    of a `Run`. A stage of a system that fails ends there, and everything else goes on."""
+    found, failures = {name: {} for name in systems}, []
     for number in range(1, rounds + 1):
-        for stage in (points.FIRST_STAGE, points.SECOND_STAGE):
+        for label, stage in (("few", points.FIRST_STAGE), ("all", points.SECOND_STAGE)):
             names = [name for name in stage if name in chosen]
             if not names:
                 continue
             if stage is points.SECOND_STAGE and "load" not in names:
                 names.insert(0, "load")
             for title, make in systems.items():
-                place = os.path.join(directory, f"{number}-{title}-{'keys' if 'load' in names else 'few'}")
-                say(f"round {number}, {title}")
-                run = points.Run(make(), place, **sizes)
-                run.system.start(place)
-                if stage is points.FIRST_STAGE:
-                    run.system.load("import", keys=run.few_keys(), **points.LOADING)
-                for name in names:
-                    if name not in run.system.lacks:
-                        found[title].setdefault(name, []).append(watched(run, name, stage[name], say))
-                run.system.stop()
-                run.system.remove_data()
-    return found
+                say(f"round {number}, {title}, {label} keys")
+                run = points.Run(make(), os.path.join(directory, f"{number}-{title}-{label}"), **sizes)
+                try:
+                    measure_stage(run, stage, names, found[title], say)
+                except (Failure, OSError) as failure:
+                    say(f"FAILED: {failure}")
+                    failures.append(f"round {number}, {title}: {failure}")
+                    run.system.processes.end_all()
+    return found, failures
 
 
-def watched(run, name, point, say):
+def measure_stage(run, stage, names, found, say):
+    run.system.start(run.directory)
+    if stage is points.FIRST_STAGE:
+        run.system.load("import", keys=run.few_keys(), **points.LOADING)
+    for name in names:
+        if name not in run.system.lacks:
+            figures = watched(run, stage[name])
+            say(f"   {name}: {brief(figures)}")
+            found.setdefault(name, []).append(figures)
+    run.system.stop()
+    run.system.remove_data()
+
+
+def watched(run, point):
     """A point's figures, with what others took of the machine while it was measured."""
     processes = run.system.processes
     machine, own, since = machine_cpu_seconds(), processes.cpu_seconds(), time.monotonic()
-    try:
-        figures = point(run)
-    except Failure as failure:
-        say(f"   {name}: FAILED: {failure}")
-        raise
+    figures = point(run)
     others = (machine_cpu_seconds() - machine - processes.cpu_seconds() + own) / (time.monotonic() - since)
     figures["processorsTakenByOthers"] = round(max(0, others), 2)
     figures["isDisturbed"] = others > OTHERS_MAX
-    say(f"   {name}: {brief(figures)}")
     return figures
 
 

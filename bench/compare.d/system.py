@@ -12,6 +12,8 @@ import time
 from processes import Failure, cpu_seconds, disk_bytes, ended_cpu_seconds, is_stopped, resident_bytes
 
 CORES = os.cpu_count()
+VALUE_SIZE = 256
+LOAD_SECONDS_MAX = 1800
 
 
 @dataclasses.dataclass
@@ -102,6 +104,9 @@ class System:
         process = self.processes.start(command, self.log)
         process.wait()
         self.processes.end(process)
+        self.check(process, command)
+
+    def check(self, process, command):
         if process.returncode != 0:
             raise Failure(f"{' '.join(command)}: exit code {process.returncode}; see {self.log.name}")
 
@@ -150,7 +155,7 @@ class System:
 
     def begin_load(self, mode, read_level="linearizable", **flags):
         """Starts the load program; `Load.figures()` waits for it."""
-        command = self.load_command(mode, read_level)
+        command = [*self.load_command(mode, read_level), "--value-size", str(VALUE_SIZE)]
         for flag, value in flags.items():
             command += [f"--{flag.replace('_', '-')}", str(value)]
         return Load(self, command, self.log)
@@ -184,12 +189,13 @@ class Load:
         return self._process.poll() is None
 
     def figures(self):
-        output = self._process.stdout.read()
-        self._process.wait()
+        try:
+            output, _ = self._process.communicate(timeout=LOAD_SECONDS_MAX)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"{' '.join(self._command)}: not over after {LOAD_SECONDS_MAX} s") from None
         elapsed = time.monotonic() - self._began
         self._system.processes.end(self._process)
-        if self._process.returncode != 0:
-            raise Failure(f"{' '.join(self._command)}: exit code {self._process.returncode}; see {self._system.log.name}")
+        self._system.check(self._process, self._command)
         found = json.loads(output)
         nodes = self._system.cpu_seconds() - self._nodes_before
         generator = ended_cpu_seconds() - self._ended_before
@@ -212,8 +218,10 @@ class Probe:
 
     def _read(self):
         for line in self._process.stdout:
-            began, answered = line.split()
-            self._answers.append((int(began) / 1e9, int(answered) / 1e9))
+            # The last one may be cut: the probe is killed.
+            if line.endswith(b"\n"):
+                began, answered = line.split()
+                self._answers.append((int(began) / 1e9, int(answered) / 1e9))
 
     def answers(self):
         """When each write that was acknowledged began and when it was, in seconds of the wall clock."""

@@ -16,9 +16,9 @@ TRIALS = 2  # in turn, so that what disturbs one is not taken for the version
 class Etcd(System):
     name = "etcd"
     configuration = (
-        "defaults, hence fsync of every batch, with quota-backend-bytes 8 GiB, so that the loads fit. Clients talk to the leader, "
-        "which saves forwarding; those of stale reads are spread over all nodes. Loading all keys takes transactions of 100 puts, "
-        "keep-alives one stream a connection. The faster one of Debian's version and PyPI's."
+        "defaults, hence fsync of every batch, with quota-backend-bytes 8 GiB, so that the loads fit. Clients talk to the "
+        "leader, which saves forwarding; those of stale reads are spread over all nodes. Loading all keys takes transactions "
+        "of 100 puts, keep-alives one stream a connection. The faster one of Debian's version and PyPI's."
     )
 
     def __init__(self, processes, ports, server, client, load_program):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -48,6 +49,9 @@ class Quorate(System):
         return [node for node in self.nodes if node.name in leading]
 
     def serves(self, node, is_linearizable):
+        # Asking takes a command, which waits between its tries: not before there is somebody to ask.
+        if not accepts(node):
+            return False
         level = "linearizable" if is_linearizable else "stale"
         return self._ask("get", [node], "load/first", "--read-level", level, "--timeout", "200ms").returncode == 0
 
@@ -63,3 +67,12 @@ class Quorate(System):
 
     def _ask(self, command, nodes, *arguments):
         return subprocess.run([self._program, command, *arguments, "--endpoints", endpoints(nodes)], capture_output=True)
+
+
+def accepts(node):
+    host, port = node.endpoint.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=0.5).close()
+        return True
+    except OSError:
+        return False
