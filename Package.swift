@@ -200,6 +200,18 @@ if let fuzzing {
     ]
 }
 
+// The parts of a write, for a tool that counts instructions (GUARD=1, by bench/guard).
+if Context.environment["GUARD"] == "1" {
+    package.targets.append(
+        .executableTarget(
+            name: "quorate-guard",
+            dependencies: [
+                "Basics", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel", "RaftCore", "StateEngine",
+                "Wire",
+            ],
+            path: "bench/quorate-guard", swiftSettings: common))
+}
+
 // Real processes under faults (TORTURE=1), for the checkers of the garden to judge.
 if Context.environment["TORTURE"] == "1" {
     package.targets.append(

@@ -53,7 +53,8 @@ extension ServerTests {
             #expect(0 < latency.p50 && latency.p50 <= latency.p90 && latency.p90 <= latency.p99)
             #expect(latency.p99 <= latency.p999 && latency.p999 <= latency.max)
             let rate = Double(figures.operations) / figures.seconds
-            #expect(abs(Double(figures.operationsPerSecond) - rate) <= 1 + 0.02 * rate)
+            // Seconds are told with two decimals.
+            #expect(abs(Double(figures.operationsPerSecond) - rate) <= 1 + 0.006 / figures.seconds * rate)
             #expect(figures.residentBytes.count == nodes && figures.residentBytes.allSatisfy { $0 > 1 << 20 })
             #expect(figures.serverCPUMicrosPerOperation > 0)
         }
@@ -139,6 +140,7 @@ extension ServerTests {
                     ], outputPath: "\(cluster.directory)/bench.out", errorPath: "\(cluster.directory)/bench.err")
                 let client = cluster.client()
                 try await eventually("it writes") { try await count("bench/", client) > 50 }
+                let isStillLeader = try await cluster.leader().name == leader
                 try await cluster.kill(leader)
                 #expect(try await process.waitUntilEnded() == .exited(0))
                 await client.shutdown()
@@ -147,7 +149,9 @@ extension ServerTests {
                 let errors = (output?["errors"] as? [String: Int] ?? [:]).filter { $0.key != "connectFailed" }
                 #expect(operations + errors.values.reduce(0, +) >= 1_200, "each that was due has an end: \(errors)")
                 #expect(operations > 600)
-                #expect((output?["latencyMicros"] as? [String: Int])?["max"] ?? 0 > 90_000)
+                // On a busy machine another one may lead by then; it is missed for as long as an election takes.
+                let longest = (output?["latencyMicros"] as? [String: Int])?["max"] ?? 0
+                #expect(longest > (isStillLeader ? 90_000 : 5_000))
                 #expect(output?["serverCPUMicrosPerOperation"] is NSNull, "one of the processes has ended")
             }
         }
