@@ -309,6 +309,10 @@ package final class SimDisk: FileSystem, @unchecked Sendable {
                 throw DiskError(.io, .remove, path: path, reason: "directory not empty")
             }
             directories.remove(path)
+            // What had been removed from it does not come back, nor is it removed once more from a directory that later
+            // gets the same name.
+            changes[path] = nil
+            for name in durableNames.keys where Self.parent(of: name) == path { durableNames[name] = nil }
             return
         }
         guard names[path] != nil else { throw DiskError(.notFound, .remove, path: path, reason: "no such file") }

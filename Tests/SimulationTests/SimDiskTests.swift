@@ -35,6 +35,27 @@ struct SimDiskTests {
         #expect(try disk.exists("/data/log"))
     }
 
+    /// Seed 1673 of profile releases: a snapshot was taken again under the name of the one that it replaced, and lost a chunk.
+    @Test("what was removed from a directory is not removed from one that takes its name", arguments: 1...20)
+    func directoryReplaced(_ seed: UInt64) throws {
+        let disk = makeDisk(seed)
+        func makeDirectory(_ path: String, content: UInt8) throws {
+            try disk.makeDirectory(path, in: "/data")
+            let file = try disk.open("\(path)/a", .create)
+            try file.write([[content]], at: 0)
+            try file.sync()
+            try disk.syncDirectory(path)
+        }
+        try makeDirectory("/data/x", content: 1)
+        try makeDirectory("/data/new", content: 2)
+        try disk.remove("/data/x/a")
+        try disk.remove("/data/x")
+        try disk.rename("/data/new", to: "/data/x")
+        try disk.syncDirectory("/data")
+        disk.losePower()
+        #expect(try disk.open("/data/x/a", .existing).read(at: 0, count: 1) == [2])
+    }
+
     @Test("of what was not synced any subset of sectors survives, whole")
     func unsyncedTears() throws {
         var outcomes: Set<[Bool]> = []
