@@ -151,9 +151,19 @@ struct FaultAtlas {
             others.allSatisfy({ $0.log.currentTerm >= before.log.currentTerm }), to.log.report.promisesAreKnown,
             to.log.faultyRanges.isEmpty
         else { return false }
-        return entries(of: before, after: min(to.log.last.index, before.log.last.index)).allSatisfy { entry in
+        return entries(of: before, after: sharedEnd(of: before, to)).allSatisfy { entry in
             isMajority(others.count { $0.holds(entry) })
         }
+    }
+
+    /// How far both logs are the same (Raft §5.3). The older one may go on with entries that the newer one had to cut, and
+    /// so be the longer of the two.
+    private func sharedEnd(of one: Copy, _ other: Copy) -> LogIndex {
+        var index = min(one.log.last.index, other.log.last.index)
+        while index > one.log.previous.index, one.log.knownTerm(at: index) != other.log.knownTerm(at: index) {
+            index = index.previous
+        }
+        return index
     }
 
     /// The entries of `copy` behind `index`, as far as their terms are known.

@@ -42,6 +42,16 @@ struct SeedTests {
         #expect(Simulation.run(seed: 255, settings: settings).violation == nil)
     }
 
+    /// The copy was longer than what it took the place of: with entries that had been cut since. The node that knew of what
+    /// came instead was down, and nobody could tell that this one had acknowledged it.
+    @Test("no old copy of a directory takes away what only one other node has")
+    func longerOldCopy() {
+        var settings = WorldSettings()
+        settings.focus = .storage
+        settings.faultyTime = .seconds(60)
+        #expect(Simulation.run(seed: 77, settings: settings).violation == nil)
+    }
+
     @Test("a cluster survives everything that a seed has in store for it, and each class of fault strikes")
     func survivesAll() {
         var counters = FaultCounters()
