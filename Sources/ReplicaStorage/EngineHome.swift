@@ -15,9 +15,9 @@ package protocol EngineHome: AnyObject, Sendable {
     func discardSuccessor()
     /// Removes what is not live any more. The engines concerned are closed.
     func removeOthers() throws(EngineError)
-    /// Makes most of `engine` durable on a thread that has time, so that `openStored` finds little to flush. From any
-    /// thread, while the engine is written.
-    func flushAhead(_ engine: StateEngineType)
+    /// Begins to make `engine` durable, so that `openStored` finds little to flush. The answer waits until that is done, on
+    /// a thread that has time.
+    func beginFlush(_ engine: StateEngineType) -> @Sendable () -> Void
     /// The rows of `engine`, which is the live one, as its files have them now; what is in memory only is flushed first.
     /// Where the files cannot be opened for it, they are damaged.
     func openStored(_ engine: StateEngineType) throws(EngineError) -> any StoredRows

@@ -9,6 +9,7 @@ internal import StateEngine
 /// any time.
 final class RocksDatabase: @unchecked Sendable {
     let handle: OpaquePointer
+    let options: OptionsHandle
 
     init(directory: String, settings: RocksSettings) throws(EngineError) {
         try Self.createPrivateDirectory(directory)
@@ -21,6 +22,7 @@ final class RocksDatabase: @unchecked Sendable {
         }
         guard let opened else { throw .io("RocksDB gave no database for \(directory)") }
         handle = opened
+        self.options = options
     }
 
     /// Opens what is there for reading; no file is written or locked.
@@ -34,6 +36,7 @@ final class RocksDatabase: @unchecked Sendable {
         }
         guard let opened else { throw .io("RocksDB gave no database for \(directory)") }
         handle = opened
+        self.options = options
     }
 
     deinit { rocksdb_close(handle) }
@@ -53,55 +56,18 @@ final class RocksDatabase: @unchecked Sendable {
         return keys.sorted { $0.lexicographicallyPrecedes($1) }
     }
 
-    // MARK: Reading
-
-    func get(_ key: RawSpan, _ options: borrowing ReadOptionsHandle) throws(EngineError) -> [UInt8]? {
-        let optionsHandle = options.handle
-        let found = try key.withUnsafeBytes { (key) throws(EngineError) in
-            try ErrorText.check {
-                rocksdb_get_pinned(
-                    handle, optionsHandle, key.baseAddress?.assumingMemoryBound(to: CChar.self), key.count, $0)
-            }
-        }
-        guard let found else { return nil }
-        return PinnedValue(found).copyBytes()
-    }
-
-    /// As `EngineReader.scan`. `snapshot` nil: the rows of this moment.
-    func scan(
-        from: [UInt8], to: [UInt8]?, reversed: Bool, snapshot: OpaquePointer?,
-        _ body: (_ key: RawSpan, _ value: RawSpan) throws(EngineError) -> ScanStep
-    ) throws(EngineError) {
-        // RocksDB refers to the bounds while the iterator lives, so all of it happens inside this borrow.
-        let bounds = (from + (to ?? []))
-        try bounds.span.bytes.withUnsafeBytes { (bounds) throws(EngineError) in
-            let start = bounds.baseAddress?.assumingMemoryBound(to: CChar.self)
-            let options = ReadOptionsHandle()
-            if let snapshot { rocksdb_readoptions_set_snapshot(options.handle, snapshot) }
-            if let start, !from.isEmpty {
-                rocksdb_readoptions_set_iterate_lower_bound(options.handle, start, from.count)
-            }
-            if let to {
-                // Nothing sorts before the empty key, and RocksDB takes an empty bound for none.
-                guard let start, !to.isEmpty else { return }
-                rocksdb_readoptions_set_iterate_upper_bound(options.handle, start + from.count, to.count)
-            }
-            guard let created = rocksdb_create_iterator(handle, options.handle) else {
-                throw .io("RocksDB gave no iterator")
-            }
-            let iterator = IteratorHandle(created)
-            if reversed { iterator.seekToLast() } else { iterator.seekToFirst() }
-            while iterator.isValid {
-                guard try iterator.withRow(body) == .next else { return }
-                if reversed { iterator.previous() } else { iterator.next() }
-            }
-            try iterator.checkEnd()
-        }
-    }
+    // MARK: Figures
 
     func property(_ name: String) -> UInt64 {
         var value: UInt64 = 0
         return rocksdb_property_int(handle, name, &value) == 0 ? value : 0
+    }
+
+    /// A figure that RocksDB tells as text only; 0 when it does not.
+    func textProperty(_ name: String) -> Int {
+        guard let text = rocksdb_property_value(handle, name) else { return 0 }
+        defer { rocksdb_free(text) }
+        return Int(String(cString: text)) ?? 0
     }
 
     // MARK: Opening
@@ -122,18 +88,8 @@ final class RocksDatabase: @unchecked Sendable {
         rocksdb_options_set_create_if_missing(handle, 1)
         // Damage stops at once, and a write failed once fails for ever: the state is never patched over.
         rocksdb_options_set_paranoid_checks(handle, 1)
-        // Without its own log RocksDB must flush all families at one point, or rows and `applied` row would part.
-        rocksdb_options_set_atomic_flush(handle, 1)
-
-        // One writer: the apply thread. Small buffers stay in the processor's cache.
-        rocksdb_options_set_allow_concurrent_memtable_write(handle, 0)
-        rocksdb_options_set_write_buffer_size(handle, settings.writeBufferSize)
-        rocksdb_options_set_max_write_buffer_number(handle, 4)
-
         // Compaction's bill comes late: with RocksDB's own trigger of 4 a sustained load costs half as much again.
         rocksdb_options_set_level0_file_num_compaction_trigger(handle, 16)
-        rocksdb_options_set_level0_slowdown_writes_trigger(handle, 40)
-        rocksdb_options_set_level0_stop_writes_trigger(handle, 60)
         rocksdb_options_set_max_bytes_for_level_base(handle, 256 * 1_024 * 1_024)
         rocksdb_options_set_max_background_jobs(handle, Int32(clamping: settings.backgroundJobs))
         rocksdb_options_set_compression(handle, settings.compression.rocksValue)

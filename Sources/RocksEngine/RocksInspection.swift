@@ -6,7 +6,7 @@ package import StateEngine
 package final class RocksInspection {
     private let database: RocksDatabase
     private let directory: String
-    private let readOptions = ReadOptionsHandle()
+    private let rows: RocksFiles
 
     /// Damage to a table file, as far as RocksDB says where it is.
     package struct Damage: Hashable, Sendable {
@@ -18,9 +18,10 @@ package final class RocksInspection {
     package init(directory: String) throws(EngineError) {
         self.directory = directory
         database = try RocksDatabase(readingIn: directory, settings: RocksSettings())
+        rows = RocksFiles(database)
     }
 
-    package func get(_ key: [UInt8]) throws(EngineError) -> [UInt8]? { try database.get(key.rawSpan, readOptions) }
+    package func get(_ key: [UInt8]) throws(EngineError) -> [UInt8]? { try rows.get(key.rawSpan) }
 
     /// Reads every row from `from` to `to` in key order, each twice: by scanning, and by its key, which reads indexes
     /// and filters that a scan passes by. Rows that cannot be read are left out, and with them those that are reached
@@ -41,10 +42,10 @@ package final class RocksInspection {
             var last = start
             next = nil
             do throws(EngineError) {
-                try database.scan(from: start, to: to, reversed: false, snapshot: nil) {
+                try rows.scan(from: start, to: to, reversed: false) {
                     (key, value) throws(EngineError) in
                     last = [UInt8](key)
-                    do throws(EngineError) { _ = try database.get(key, readOptions) } catch { try report(error) }
+                    do throws(EngineError) { _ = try rows.get(key) } catch { try report(error) }
                     body(key, value)
                     return .next
                 }

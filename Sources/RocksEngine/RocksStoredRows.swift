@@ -8,11 +8,10 @@ package import StateEngine
 ///
 /// Each row is read by scanning and by its key; the second reads indexes and filters.
 package final class RocksStoredRows: StoredRows {
-    private let database: RocksDatabase
     private let bounds: [[UInt8]]
     private let checkpoint: String
     private let original: String
-    private let readOptions = ReadOptionsHandle()
+    private let rows: RocksFiles
     private var next: [UInt8]? = []
     private var reported: Set<RowDamage> = []
 
@@ -23,7 +22,8 @@ package final class RocksStoredRows: StoredRows {
         try engine.checkpoint(to: checkpoint)
         var settings = RocksSettings()
         settings.blockCacheSize = 4 * 1_024 * 1_024
-        database = try RocksDatabase(readingIn: checkpoint, settings: settings)
+        let database = try RocksDatabase(readingIn: checkpoint, settings: settings)
+        rows = RocksFiles(database)
         bounds = database.fileBounds()
         self.checkpoint = checkpoint
         self.original = original
@@ -37,14 +37,14 @@ package final class RocksStoredRows: StoredRows {
         var size = 0
         next = nil
         do throws(EngineError) {
-            try database.scan(from: from, to: nil, reversed: false, snapshot: nil) { (key, value) throws(EngineError) in
+            try rows.scan(from: from, to: nil, reversed: false) { (key, value) throws(EngineError) in
                 guard size < bytesMax else {
                     next = [UInt8](key)
                     return .stop
                 }
                 size += key.byteCount + value.byteCount
                 last = [UInt8](key)
-                do throws(EngineError) { _ = try database.get(key, readOptions) } catch { try report(error, damaged) }
+                do throws(EngineError) { _ = try rows.get(key) } catch { try report(error, damaged) }
                 body(key, value)
                 return .next
             }

@@ -69,7 +69,7 @@ package final class RocksHome: EngineHome {
         for number in try stateNumbers() where number != live { removeTree(path(of: number)) }
     }
 
-    package func flushAhead(_ engine: RocksEngine) { try? engine.flush() }
+    package func beginFlush(_ engine: RocksEngine) -> @Sendable () -> Void { engine.beginFlush() }
 
     package func openStored(_ engine: RocksEngine) throws(EngineError) -> any StoredRows {
         let original = try livePath()
@@ -209,6 +209,6 @@ package final class MemoryHome: EngineHome {
     package func adoptSuccessor() {}
     package func discardSuccessor() {}
     package func removeOthers() {}
-    package func flushAhead(_ engine: MemoryEngine) {}
+    package func beginFlush(_ engine: MemoryEngine) -> @Sendable () -> Void { {} }
     package func openStored(_ engine: MemoryEngine) -> any StoredRows { MemoryStoredRows(engine.makeView()) }
 }

@@ -109,7 +109,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         case work(ApplyWork)
         case checkFlush(Maintenance)
         case scrubRows(LogIndex, Handover<Result<UncheckedBox<any StoredRows>?, EngineError>>)
-        case scrubEngine(Handover<UncheckedBox<Home.StateEngineType>>)
+        case beginFlush(Handover<@Sendable () -> Void>)
         case endScrubPause
         case snapshotSource
         case discardSnapshots
@@ -404,7 +404,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             outcomes.append(try state.perform(work, now: Self.now()))
         case .scrubRows(let index, let handover):
             state.pause(at: index) { [self] in handover.give(openRows()) }
-        case .scrubEngine(let handover): handover.give(UncheckedBox(state.machine.engine))
+        case .beginFlush(let handover): handover.give(state.home.beginFlush(state.machine.engine))
         case .endScrubPause: state.endPause()
         case .checkFlush(let due):
             guard !state.isBroken else { return }
@@ -620,9 +620,9 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private var scrubSource: ScrubSource {
         ScrubSource(
             openRows: { [self] index in
-                let engine = Handover<UncheckedBox<Home.StateEngineType>>()
-                stateThread?.add(.scrubEngine(engine))
-                if let engine = engine.take() { state.home.flushAhead(engine.value) }
+                let flushed = Handover<@Sendable () -> Void>()
+                stateThread?.add(.beginFlush(flushed))
+                flushed.take()?()
                 let handover = Handover<Result<UncheckedBox<any StoredRows>?, EngineError>>()
                 stateThread?.add(.scrubRows(index, handover))
                 if let rows = handover.take(within: Self.pauseMax) { return rows }

@@ -35,7 +35,7 @@ final class SimEngineHome: EngineHome, @unchecked Sendable {
 
     func discardSuccessor() { successor = nil }
     func removeOthers() { successor = nil }
-    func flushAhead(_ engine: MemoryEngine) {}
+    func beginFlush(_ engine: MemoryEngine) -> @Sendable () -> Void { {} }
     func openStored(_ engine: MemoryEngine) -> any StoredRows { MemoryStoredRows(engine.makeView()) }
 
     /// The state as it would be found after a crash, in a home of its own.

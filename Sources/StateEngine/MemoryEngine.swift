@@ -43,8 +43,8 @@ package final class MemoryEngine: Engine {
         // A copy, so that `body` sees the rows of one moment whatever happens to the engine meanwhile.
         let rows = self.rows
         try rows.scan(from: from, to: to, reversed: reversed) { (key, value) throws(EngineError) in
-            try checkFault(key.rawSpan)
-            return try body(key.rawSpan, value.rawSpan)
+            try checkFault(key)
+            return try body(key, value.rawSpan)
         }
     }
 
@@ -109,7 +109,7 @@ package final class MemoryEngine: Engine {
 
     private func deleteRange(from: RawSpan, to: RawSpan) {
         var freed = 0
-        rows.removeAll(from: from, to: to) { key, value in freed += Self.size(key.count, value) }
+        rows.removeAll(from: from, to: to) { key, value in freed += Self.size(key.byteCount, value) }
         byteCount -= freed
     }
 
@@ -153,8 +153,8 @@ package final class MemoryView: EngineView {
         _ body: (_ key: RawSpan, _ value: RawSpan) throws(EngineError) -> ScanStep
     ) throws(EngineError) {
         try rows.scan(from: from, to: to, reversed: reversed) { (key, value) throws(EngineError) in
-            try damage.check(key.rawSpan)
-            return try body(key.rawSpan, value.rawSpan)
+            try damage.check(key)
+            return try body(key, value.rawSpan)
         }
     }
 }

@@ -7,7 +7,7 @@ internal import Basics
 struct SortedPages<Value: Sendable>: Sendable {
     private struct Page: Sendable {
         /// Sorted, never empty, at most `pageCountMax`.
-        var keys: [[UInt8]]
+        var keys: PackedKeys
         var values: [Value]
     }
 
@@ -51,28 +51,34 @@ struct SortedPages<Value: Sendable>: Sendable {
         return Position(page: position.page - 1, slot: pages[position.page - 1].keys.count - 1)
     }
 
-    func key(at position: Position) -> [UInt8] { pages[position.page].keys[position.slot] }
+    func key(at position: Position) -> [UInt8] {
+        let keys = pages[position.page].keys
+        return [UInt8](keys[position.slot])
+    }
+
     func value(at position: Position) -> Value { pages[position.page].values[position.slot] }
 
     /// Calls `body` with each row of the range, as `EngineReader.scan` says.
     func scan<Failure: Error>(
         from: [UInt8], to: [UInt8]?, reversed: Bool,
-        _ body: (_ key: [UInt8], _ value: Value) throws(Failure) -> ScanStep
+        _ body: (_ key: RawSpan, _ value: Value) throws(Failure) -> ScanStep
     ) throws(Failure) {
         if reversed {
             var position = lastPosition(before: to)
             while let current = position {
-                let key = key(at: current)
-                guard key.rawSpan.order(comparedWith: from.rawSpan) >= 0 else { return }
-                guard try body(key, value(at: current)) == .next else { return }
+                let page = pages[current.page]
+                let key = page.keys[current.slot]
+                guard key.order(comparedWith: from.rawSpan) >= 0 else { return }
+                guard try body(key, page.values[current.slot]) == .next else { return }
                 position = self.position(before: current)
             }
         } else {
             var position = firstPosition(from: from.rawSpan)
             while !isAtEnd(position) {
-                let key = key(at: position)
-                if let to, key.rawSpan.order(comparedWith: to.rawSpan) >= 0 { return }
-                guard try body(key, value(at: position)) == .next else { return }
+                let page = pages[position.page]
+                let key = page.keys[position.slot]
+                if let to, key.order(comparedWith: to.rawSpan) >= 0 { return }
+                guard try body(key, page.values[position.slot]) == .next else { return }
                 position = self.position(after: position)
             }
         }
@@ -90,11 +96,8 @@ struct SortedPages<Value: Sendable>: Sendable {
             return old
         }
         count += 1
-        if position.page == pages.count {
-            pages.append(Page(keys: [[UInt8](key)], values: [value]))
-            return nil
-        }
-        pages[position.page].keys.insert([UInt8](key), at: position.slot)
+        if position.page == pages.count { pages.append(Page(keys: PackedKeys(), values: [])) }
+        pages[position.page].keys.insert(key, at: position.slot)
         pages[position.page].values.insert(value, at: position.slot)
         splitIfFull(position)
         return nil
@@ -106,39 +109,35 @@ struct SortedPages<Value: Sendable>: Sendable {
         let (position, isThere) = find(key)
         guard isThere else { return nil }
         let old = pages[position.page].values.remove(at: position.slot)
-        pages[position.page].keys.remove(at: position.slot)
+        pages[position.page].keys.removeSubrange(position.slot..<position.slot + 1)
         count -= 1
         mergeIfSmall(position.page)
         return old
     }
 
     /// Removes every row from `from` up to but without `to`; `removed` sees each of them.
-    mutating func removeAll(from: RawSpan, to: RawSpan, removed: (_ key: [UInt8], _ value: Value) -> Void = { _, _ in })
+    mutating func removeAll(from: RawSpan, to: RawSpan, removed: (_ key: RawSpan, _ value: Value) -> Void = { _, _ in })
     {
         guard from.order(comparedWith: to) < 0 else { return }
         let start = find(from).position
         let end = find(to).position
         var page = start.page
         while page <= end.page, page < pages.count {
+            let rows = pages[page]
             let first = page == start.page ? start.slot : 0
-            let last = page == end.page ? end.slot : pages[page].keys.count
-            for slot in first..<last { removed(pages[page].keys[slot], pages[page].values[slot]) }
+            let last = page == end.page ? end.slot : rows.keys.count
+            for slot in first..<last { removed(rows.keys[slot], rows.values[slot]) }
             count -= last - first
             page += 1
         }
         if start.page == end.page, start.page < pages.count {
-            pages[start.page].keys.removeSubrange(start.slot..<end.slot)
-            pages[start.page].values.removeSubrange(start.slot..<end.slot)
+            removeSlots(start.slot..<end.slot, of: start.page)
             mergeIfSmall(start.page)
             return
         }
-        if end.page < pages.count {
-            pages[end.page].keys.removeSubrange(0..<end.slot)
-            pages[end.page].values.removeSubrange(0..<end.slot)
-        }
+        if end.page < pages.count { removeSlots(0..<end.slot, of: end.page) }
         guard start.page < pages.count else { return }
-        pages[start.page].keys.removeSubrange(start.slot...)
-        pages[start.page].values.removeSubrange(start.slot...)
+        removeSlots(start.slot..<pages[start.page].keys.count, of: start.page)
         pages.removeSubrange(start.page + 1..<min(end.page, pages.count))
         if start.page + 1 < pages.count { mergeIfSmall(start.page + 1) }
         mergeIfSmall(start.page)
@@ -148,29 +147,18 @@ struct SortedPages<Value: Sendable>: Sendable {
 
     /// The row with `key`, or the place where it belongs: in the page whose keys begin at or before it.
     private func find(_ key: RawSpan) -> (position: Position, isThere: Bool) {
+        // Spans lend what arrays would count references to, several times on the way to one row.
+        let pages = pages.span
         guard !pages.isEmpty else { return (Position(page: 0, slot: 0), false) }
         // The last page whose first key is not after `key`, or the first page.
         var low = 0
         var high = pages.count
         while high - low > 1 {
             let middle = (low + high) / 2
-            if Self.order(pages[middle].keys[0], key) <= 0 { low = middle } else { high = middle }
+            if pages[middle].keys[0].order(comparedWith: key) <= 0 { low = middle } else { high = middle }
         }
-        let page = low
-        low = 0
-        high = pages[page].keys.count
-        while low < high {
-            let middle = (low + high) / 2
-            let order = Self.order(pages[page].keys[middle], key)
-            if order == 0 { return (Position(page: page, slot: middle), true) }
-            if order < 0 { low = middle + 1 } else { high = middle }
-        }
-        return (Position(page: page, slot: low), false)
-    }
-
-    @inline(__always)
-    private static func order(_ left: borrowing [UInt8], _ right: RawSpan) -> Int {
-        left.rawSpan.order(comparedWith: right)
+        let (slot, isThere) = pages[low].keys.find(key)
+        return (Position(page: low, slot: slot), isThere)
     }
 
     /// The same place, named by the row that is there: the slot after a page's last is the next page's first.
@@ -179,15 +167,20 @@ struct SortedPages<Value: Sendable>: Sendable {
         return Position(page: position.page + 1, slot: 0)
     }
 
+    private mutating func removeSlots(_ slots: Range<Int>, of page: Int) {
+        pages[page].keys.removeSubrange(slots)
+        pages[page].values.removeSubrange(slots)
+    }
+
     private mutating func splitIfFull(_ position: Position) {
         let page = position.page
         let size = pages[page].keys.count
         guard size > Self.pageCountMax else { return }
         // Rows that arrive in key order leave full pages behind, not half-full ones.
         let middle = position.slot == size - 1 ? size - 1 : size / 2
-        let upper = Page(keys: Array(pages[page].keys[middle...]), values: Array(pages[page].values[middle...]))
-        pages[page].keys.removeSubrange(middle...)
-        pages[page].values.removeSubrange(middle...)
+        var upper = Page(keys: pages[page].keys, values: Array(pages[page].values[middle...]))
+        upper.keys.removeSubrange(0..<middle)
+        removeSlots(middle..<size, of: page)
         pages.insert(upper, at: page + 1)
     }
 
@@ -197,7 +190,7 @@ struct SortedPages<Value: Sendable>: Sendable {
             pages.remove(at: page)
         } else if page + 1 < pages.count, size + pages[page + 1].keys.count <= Self.pageCountMax / 2 {
             let upper = pages.remove(at: page + 1)
-            pages[page].keys += upper.keys
+            pages[page].keys.append(upper.keys)
             pages[page].values += upper.values
         }
     }

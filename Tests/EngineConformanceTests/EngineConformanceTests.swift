@@ -110,6 +110,16 @@ struct EngineConformanceTests {
         #expect(try subject.engine.rows().map(\.key) == [bytes("a"), bytes("e"), bytes("f"), bytes("z")])
     }
 
+    @Test("a range delete that finds nothing can be flushed, alone", arguments: EngineKind.allCases)
+    func emptyRange(_ kind: EngineKind) throws {
+        let subject = try Subject(kind)
+        try subject.write { $0.deleteRange(from: bytes("a"), to: bytes("z")) }
+        try subject.engine.flush()
+        try subject.write { $0.put(bytes("b"), bytes("1")) }
+        try subject.engine.flush()
+        #expect(try subject.engine.rows() == [Row("b", "1")])
+    }
+
     @Test("a view shows the rows of its moment while the engine goes on", arguments: EngineKind.allCases)
     func viewsArePinned(_ kind: EngineKind) throws {
         let subject = try Subject(kind)
@@ -152,7 +162,7 @@ struct EngineConformanceTests {
         #expect(try view.get("a") == bytes("1"))
     }
 
-    @Test("what was flushed is there after a crash, and what was not is gone", arguments: EngineKind.allCases)
+    @Test("what was flushed is there after a crash, and what was not is gone", arguments: EngineKind.exact)
     func crashKeepsFlushed(_ kind: EngineKind) throws {
         let subject = try Subject(kind)
         try subject.write {
@@ -174,7 +184,7 @@ struct EngineConformanceTests {
         #expect(try subject.engine.rows() == [Row("a", "1"), Row("b", "1"), Row("d", "3")])
     }
 
-    @Test("getDurable shows what a crash would leave", arguments: EngineKind.allCases)
+    @Test("getDurable shows what a crash would leave", arguments: EngineKind.exact)
     func durableReads(_ kind: EngineKind) throws {
         let subject = try Subject(kind)
         func durable(_ key: String) throws -> [UInt8]? { try subject.engine.getDurable(bytes(key)) }
@@ -239,7 +249,7 @@ struct EngineConformanceTests {
             case 0:
                 try subject.engine.flush()
                 flushed = model
-            case 1 where kind == .memory || Int.random(in: 0..<4, using: &random) == 0:
+            case 1 where kind == .memory || kind == .rocks && Int.random(in: 0..<4, using: &random) == 0:
                 try subject.crash()
                 model = flushed
             default: break
@@ -253,11 +263,11 @@ struct EngineConformanceTests {
             }
             let key = randomKey(&random)
             #expect(try subject.engine.get(key) == model.rows[key])
-            #expect(try subject.engine.getDurable(key) == flushed.rows[key])
+            if EngineKind.exact.contains(kind) { #expect(try subject.engine.getDurable(key) == flushed.rows[key]) }
         }
     }
 
-    @Test("statistics grow with what is stored", arguments: EngineKind.allCases)
+    @Test("statistics grow with what is stored", arguments: EngineKind.exact)
     func statistics(_ kind: EngineKind) throws {
         let subject = try Subject(kind)
         let before = subject.engine.statistics

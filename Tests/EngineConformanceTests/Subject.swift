@@ -7,6 +7,11 @@ import StateEngine
 enum EngineKind: String, CaseIterable, Sendable {
     case memory
     case rocks
+    /// RocksDB that stores rows in the background after almost each batch.
+    case storing
+
+    /// Those of which a crash leaves what the last flush has made durable, and nothing more.
+    static let exact: [EngineKind] = [.memory, .rocks]
 }
 
 /// An engine that can crash and come back.
@@ -23,6 +28,9 @@ final class Subject {
         switch kind {
         case .memory: engine = MemoryEngine()
         case .rocks: engine = try RocksEngine(directory: root.appending(path: "0").path)
+        case .storing:
+            engine = try RocksEngine(
+                directory: root.appending(path: "0").path, settings: RocksSettings(writeBufferSize: 200))
         }
     }
 

@@ -101,11 +101,11 @@ struct RocksEngineTests {
         #expect(try rows(revived) == flushed)
     }
 
-    @Test("while RocksDB flushes by itself, every crash comes back to the end of one batch")
-    func ownFlushesAreAtomic() throws {
+    @Test("while rows are stored in the background, every crash comes back to the end of one batch")
+    func backgroundFilesAreAtomic() throws {
         let scratch = try Scratch()
-        // So small that RocksDB flushes every few batches, whenever it likes; but too few flushes for a compaction,
-        // which would delete tables under the copy.
+        // So small that rows are stored every few batches; but too few files for a compaction, which would delete tables
+        // under the copy.
         let engine = try RocksEngine(
             directory: scratch.path("db"), settings: RocksSettings(writeBufferSize: 64 * 1_024))
         var states: [[[UInt8]: [UInt8]]] = [[:]]
@@ -129,7 +129,7 @@ struct RocksEngineTests {
             #expect(try rows(revived) == states[revivedApplied])
             applied = revivedApplied
         }
-        #expect(applied > 0, "RocksDB never flushed by itself")
+        #expect(applied > 0, "nothing was ever stored")
     }
 
     @Test("a checkpoint holds the rows of its moment, those not flushed included, and opens as an engine of its own")
