@@ -63,8 +63,13 @@ package struct ByteWriter: Sendable {
     }
 
     @inline(__always)
-    private mutating func writeInteger<T: FixedWidthInteger>(_ value: T) {
-        unsafe withUnsafeBytes(of: value.littleEndian) { unsafe bytes.append(contentsOf: $0) }
+    private mutating func writeInteger<T: FixedWidthInteger & UnsignedInteger>(_ value: T) {
+        // To append a buffer of so few bytes takes nearly twice as many instructions.
+        var rest = value
+        for _ in 0..<MemoryLayout<T>.size {
+            bytes.append(UInt8(truncatingIfNeeded: rest))
+            rest >>= 8
+        }
     }
 }
 

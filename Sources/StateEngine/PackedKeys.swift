@@ -11,10 +11,12 @@ struct PackedKeys: Sendable {
 
     subscript(slot: Int) -> RawSpan {
         @_lifetime(borrow self)
+        @inline(__always)
         get { bytes.rawSpan.extracting(start(of: slot)..<ends[slot]) }
     }
 
     /// Where `key` is, or belongs.
+    @inline(__always)
     func find(_ key: RawSpan) -> (slot: Int, isThere: Bool) {
         let bytes = bytes.rawSpan
         let ends = ends.span
@@ -54,5 +56,6 @@ struct PackedKeys: Sendable {
         for end in others.ends { ends.append(start + end) }
     }
 
+    @inline(__always)
     private func start(of slot: Int) -> Int { slot == 0 ? 0 : ends[slot - 1] }
 }

@@ -91,9 +91,9 @@ struct SortedPages<Value: Sendable>: Sendable {
     mutating func set(_ key: RawSpan, to value: Value) -> Value? {
         let (position, isThere) = find(key)
         if isThere {
-            let old = pages[position.page].values[position.slot]
-            pages[position.page].values[position.slot] = value
-            return old
+            var other = value
+            swap(&pages[position.page].values[position.slot], &other)
+            return other
         }
         count += 1
         if position.page == pages.count { pages.append(Page(keys: PackedKeys(), values: [])) }
