@@ -91,7 +91,7 @@ struct TableFileHandle: ~Copyable {
     func finish() throws(EngineError) { try ErrorText.check { rocksdb_sstfilewriter_finish(handle, $0) } }
 }
 
-/// A value that RocksDB lends from its block cache or memtable.
+/// A value that RocksDB lends from its block cache.
 struct PinnedValue: ~Copyable {
     private let handle: OpaquePointer
 
