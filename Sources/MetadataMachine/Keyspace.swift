@@ -107,7 +107,10 @@ package enum Keyspace {
         return ClusterTime(nanoseconds: try number(key.extracting(1..<9)))
     }
 
-    static func ticketKey(ofTimer key: [UInt8]) -> [UInt8] { [lockTable] + key[9...] }
+    static func ticketKey(ofTimer key: [UInt8]) throws(DecodeError) -> [UInt8] {
+        guard key.count >= 9 else { throw .truncated }
+        return [lockTable] + key[9...]
+    }
 
     /// Timers before this are due at `time`.
     static func timersEnd(after time: ClusterTime) -> [UInt8]? {

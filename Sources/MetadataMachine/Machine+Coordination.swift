@@ -320,7 +320,8 @@ extension Machine {
         }
         for timer in timers {
             stage.batch.delete(timer.rawSpan)
-            try removeLockTicket(at: Keyspace.ticketKey(ofTimer: timer))
+            try removeLockTicket(
+                at: Self.row("a timer") { () throws(DecodeError) in try Keyspace.ticketKey(ofTimer: timer) })
         }
         try settle(entry)
         nextTimer = try firstTimer(in: stage)

@@ -16,4 +16,17 @@ struct ForeignRowsTests {
         try Machine.prepare(engine, applied: applied, members: nobody, sessions: [UInt8](repeating: 0, count: 4))
         #expect(throws: MachineError.self) { _ = try Machine(engine: engine, node: NodeID(1)) }
     }
+
+    @Test("a timer that is due and too short to name a ticket is damage")
+    func shortTimer() throws {
+        let rig = try Rig()
+        try rig.mutate(put("a"))
+        var batch = WriteBatch()
+        // The first is as it should be, so that the machine starts.
+        batch.put([0x22] + [UInt8](repeating: 0, count: 8) + [0, 0, 0, 0, 0, 0, 0, 0, 0, 1], [])
+        batch.put([0x22, 0, 1], [])
+        rig.engine.write(batch)
+        try rig.restart()
+        #expect(throws: MachineError.self) { try rig.mutate(put("a")) }
+    }
 }
