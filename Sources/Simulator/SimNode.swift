@@ -189,6 +189,8 @@ final class SimNode {
     var diskStuckUntil = Instant.zero
     /// What this node's disk is known to hold, whoever runs: its log as of the last finished write.
     var log: SegmentedLog?
+    /// A write that has not ended cuts the log after this.
+    var cutUnderWay: LogIndex?
     var hardState = HardState.initial
     /// Votes that were on its disk at some time. Only looked up in.
     var votesSynced: [Term: NodeID] = [:]
@@ -290,6 +292,7 @@ final class SimNode {
         isKnown = false
         record = nil
         log = nil
+        cutUnderWay = nil
         hardState = .initial
         votesSynced = [:]
         reached = [:]

@@ -40,7 +40,10 @@ extension World {
     /// What it had promised it holds again, or a later leader has put something else in its place.
     private func checkRecovery(_ node: SimNode, _ raft: Raft) {
         if !raft.holdsPromised, raft.isLeader { fail("\(node.name) leads, and lacks what it has promised") }
-        guard raft.holdsPromised, raft.votingAllowed, raft.durableIndex >= node.forgotten?.index ?? .zero else { return }
+        guard raft.holdsPromised, raft.votingAllowed else { return }
+        // An old copy may be as long as what it took the place of, and yet lack the newer leader's entries.
+        let durable = EntryID(term: raft.term(at: raft.durableIndex) ?? .zero, index: raft.durableIndex)
+        if let forgotten = node.forgotten, durable.endsBefore(forgotten) { return }
         node.isWounded = false
         node.boundBy = nil
         node.forgotten = nil
@@ -61,6 +64,7 @@ extension World {
     /// A write has ended: this node has promised what it says.
     func logWritten(_ work: LogWork, by node: SimNode, _ log: SegmentedLog) {
         node.log = log
+        node.cutUnderWay = nil
         for write in work.writes {
             checkPromise(write.hardState, of: node)
             node.hardState = write.hardState
@@ -87,12 +91,13 @@ extension World {
     func checkReopened(_ node: SimNode, _ log: SegmentedLog) {
         node.losesPromises = false
         checkPromise(log.hardState, of: node)
-        if let before = node.log, before.last.index > log.lastIndex || log.last.term < before.last.term {
-            // What it held when it stopped; a truncation that reached the disk unheard is seen in the term.
-            if log.last.term <= before.last.term {
-                fail("\(node.name) comes back with its log ending at \(log.last), not at \(before.last)")
-            }
+        if let before = node.log {
+            // What it held when it stopped. Of a write that was under way the truncation may have reached the disk, and only
+            // some of what is to come instead: a new leader's entries may be of older terms than those in their way.
+            let isLater = log.lastIndex >= before.last.index && log.last.term >= before.last.term
+            if !(node.cutUnderWay.map { log.lastIndex >= $0 } ?? isLater) { fail("\(node.name) comes back with its log ending at \(log.last), not at \(before.last)") }
         }
+        node.cutUnderWay = nil
         node.hardState = log.hardState
         node.log = log
     }

@@ -32,6 +32,7 @@ extension World {
             switch job {
             case .work(let work):
                 checkCuts(work, by: node, process)
+                node.cutUnderWay = work.writes.compactMap(\.truncateAfter).min()
                 try during(.beforePersist, node) { () throws(DiskError) in try process.log.perform(work) }
                 logWritten(work, by: node, process.log.log)
                 checkWritten(work, by: node, process.log.log)

@@ -52,6 +52,23 @@ struct SeedTests {
         #expect(Simulation.run(seed: 77, settings: settings).violation == nil)
     }
 
+    /// The copy was as long as what it took the place of, and lacked a newer leader's entries: the node was told so, and said it.
+    @Test("a node that got an old copy, as long as its log was, may say that it lacks something")
+    func equallyLongOldCopy() {
+        var settings = WorldProfile.limits.settings
+        settings.faultyTime = .seconds(360)
+        #expect(Simulation.run(seed: 4921, settings: settings).violation == nil)
+    }
+
+    /// A learner died between two writes of one batch: the first had cut its log and put a new leader's entries of an old term
+    /// there, the second would have been longer than what was cut.
+    @Test("a log that ends earlier, with an older term, is what half a truncating write leaves")
+    func halfATruncatingWrite() {
+        var settings = WorldProfile.swarm.settings
+        settings.faultyTime = .seconds(360)
+        #expect(Simulation.run(seed: 4658, settings: settings).violation == nil)
+    }
+
     @Test("a cluster survives everything that a seed has in store for it, and each class of fault strikes")
     func survivesAll() {
         var counters = FaultCounters()
