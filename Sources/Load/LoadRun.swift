@@ -38,6 +38,8 @@ final class LoadRun {
     private var connections: [LoadConnection] = []
     private var watchers: [WatchConnection] = []
     private var connectionsToCome = 0
+    /// Who is to dial when one of those that do is greeted; the last goes first.
+    private var dialsWaiting: [() -> Void] = []
     private var connectionsLost = 0
     private var queue = RequestQueue.puts(of: [])
     private var pacer: Pacer?
@@ -68,7 +70,7 @@ final class LoadRun {
     /// Beyond it several watches share a connection.
     private static let watchConnectionsMax = 100
     /// Nodes bound how many may be greeted at once.
-    private static let dialsPerMillisecond = 4
+    private static let dialsMax = 256
     private static let reconnectPause = Interval.milliseconds(100)
 
     func start() {
@@ -99,25 +101,28 @@ final class LoadRun {
             let share = (watches - number + connectionsToCome - 1) / connectionsToCome
             return WatchConnection(self, number: number, watches: share)
         }
-        for watcher in watchers { dialSoon(watcher.number) { watcher.dial($0) } }
+        dialAll(watchers.map { watcher in { [self] in watcher.dial(target(of: watcher.number)) } })
     }
 
     private func connect() {
         phase = .connecting
         connectionsToCome = plan.connectionCount
         connections = (0..<plan.connectionCount).map { LoadConnection(self, number: $0) }
-        for connection in connections { dialSoon(connection.number) { connection.dial($0) } }
+        dialAll(connections.map { connection in { [self] in connection.dial(target(of: connection.number)) } })
     }
 
-    private func dialSoon(_ number: Int, _ dial: @escaping (HostPort) -> Void) {
-        let target = targets[number % targets.count]
-        after(.milliseconds(Int64(number / Self.dialsPerMillisecond))) { _ in dial(target) }
+    private func target(of number: Int) -> HostPort { targets[number % targets.count] }
+
+    private func dialAll(_ dials: [() -> Void]) {
+        dialsWaiting = dials.reversed()
+        for _ in 0..<Self.dialsMax { dialsWaiting.popLast()?() }
     }
 
     /// A connection can be used, for the first time or again.
     func ready() {
         guard phase == .watching || phase == .connecting else { return }
         connectionsToCome -= 1
+        dialsWaiting.popLast()?()
         guard connectionsToCome == 0 else { return }
         if phase == .watching { connect() } else { prepare() }
     }
@@ -249,6 +254,7 @@ final class LoadRun {
 
     private func close() {
         phase = .over
+        dialsWaiting = []
         for connection in connections { connection.close() }
         for watcher in watchers { watcher.close() }
     }
