@@ -1,4 +1,4 @@
-"""Quorate: three nodes with their defaults, and `quorate bench`."""
+"""Quorate: three nodes with their defaults, unless told otherwise, and `quorate bench`."""
 
 import json
 import os
@@ -16,20 +16,30 @@ class Quorate(System):
     name = "Quorate"
     configuration = "defaults; `quorate bench` is given all nodes and finds the leader by itself."
 
-    def __init__(self, processes, ports, program):
+    def __init__(self, processes, ports, program, node_count=3, serve_flags=(), certificates=None):
         super().__init__(processes, ports)
         self._program = program
+        self._names = [f"n{number}" for number in range(1, node_count + 1)]
+        self._serve_flags = serve_flags
+        self._certificates = certificates
+
+    def _tls_flags(self, name):
+        if not self._certificates:
+            return []
+        files = [os.path.join(self._certificates, file) for file in (f"{name}.pem", f"{name}.key", "ca.pem")]
+        return ["--tls-cert", files[0], "--tls-key", files[1], "--tls-ca", files[2]]
 
     def make_nodes(self, directory):
-        names = ["n1", "n2", "n3"]
-        peers = [f"127.0.0.1:{port}" for port in self.ports[3:6]]
-        founders = ",".join(f"{name}={peer}" for name, peer in zip(names, peers))
+        count = len(self._names)
+        peers = [f"127.0.0.1:{port}" for port in self.ports[count : 2 * count]]
+        founders = ",".join(f"{name}={peer}" for name, peer in zip(self._names, peers))
         nodes = []
-        for name, port, peer in zip(names, self.ports, peers):
+        for name, port, peer in zip(self._names, self.ports, peers):
             data = os.path.join(directory, name)
             client = f"127.0.0.1:{port}"
             command = [
                 self._program, "serve", "--name", name, "--data", data, "--client", client, "--peer", peer, "--cluster", founders,
+                *self._serve_flags, *self._tls_flags(name),
             ]
             nodes.append(Node(name, client, command, data))
         return nodes
@@ -57,16 +67,21 @@ class Quorate(System):
 
     def load_command(self, mode, read_level):
         command = [self._program, "bench", mode, "--endpoints", endpoints(self.nodes), "--warm-up", "0", "--json"]
-        return command + (["--read-level", read_level] if mode == "read" else [])
+        return command + (["--read-level", read_level] if mode == "read" else []) + self._tls_flags("client")
 
     def probe_command(self, node):
         return [sys.executable, PROBE, node.endpoint]
 
     def snapshot_command(self, file):
-        return [self._program, "snapshot", "save", file, "--endpoints", endpoints(self.nodes)]
+        return [self._program, "snapshot", "save", file, "--endpoints", endpoints(self.nodes), *self._tls_flags("client")]
 
     def _ask(self, command, nodes, *arguments):
-        return subprocess.run([self._program, command, *arguments, "--endpoints", endpoints(nodes)], capture_output=True)
+        whole = [self._program, command, *arguments, "--endpoints", endpoints(nodes), *self._tls_flags("client")]
+        return subprocess.run(whole, capture_output=True)
+
+
+def version_of(program):
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 def accepts(node):

@@ -1,4 +1,4 @@
-"""What is left of a comparison: results.json, table.md and plots in a directory of their own."""
+"""What is left of a run: results.json, table.md and plots in a directory of their own."""
 
 import json
 import os
@@ -17,25 +17,30 @@ def machine():
     }
 
 
-def write(results, directory, plotting_python, say):
+def machine_line(on):
+    return f"{on['cores']} × {on['processor']}, {on['memoryBytes'] >> 30} GiB, Linux {on['kernel']}"
+
+
+def write(results, directory, text, plotter, plotting_python, say):
+    """Writes them, the text about them, and the plots that `plotter` makes of them."""
     os.makedirs(directory, exist_ok=True)
     path = os.path.join(directory, "results.json")
     with open(path, "w") as file:
         json.dump(results, file, indent=1, ensure_ascii=False)
         file.write("\n")
     with open(os.path.join(directory, "table.md"), "w") as file:
-        file.write(markdown(results))
-    plots = [os.path.join(HERE, "plots.py"), path, directory]
+        file.write(text)
+    plots = [os.path.join(HERE, plotter), path, directory]
     if not plotting_python or subprocess.run([plotting_python, *plots]).returncode != 0:
         say("no plots")
 
 
 def markdown(results):
     systems = results["systems"]
-    sizes, on = results["sizes"], results["machine"]
+    sizes = results["sizes"]
     lines = [
         f"# Comparison of {results['date'][:10]}", "",
-        f"{on['cores']} × {on['processor']}, {on['memoryBytes'] >> 30} GiB, Linux {on['kernel']}. Rounds: {results['rounds']}; "
+        f"{machine_line(results['machine'])}. Rounds: {results['rounds']}; "
         f"{sizes['seconds']:g} s a measurement, {sizes['keys']:,} keys where all are loaded; medians of undisturbed rounds.", "",
         "| | goal | " + " | ".join(systems) + " | Quorate to these | verdict |", "|---|---|" + "---|" * (len(systems) + 2),
     ]
@@ -50,10 +55,13 @@ def markdown(results):
     lines += ["", "What the load programs took of the machine at most, beside the servers:", "", *generator_lines(results)]
     lines += ["", "Disturbed (others took processors; the figures say little) or bound by the load program:", ""]
     lines += doubts(results) or ["- nothing"]
-    if results["failures"]:
-        lines += ["", "Failed:", "", *(f"- {failure}" for failure in results["failures"])]
+    lines += failure_lines(results)
     lines += ["", "What the machine allows (`bench/floor`):", "", *floor_lines(results)]
     return "\n".join(lines) + "\n"
+
+
+def failure_lines(results):
+    return ["", "Failed:", "", *(f"- {failure}" for failure in results["failures"])] if results["failures"] else []
 
 
 def generator_lines(results):

@@ -1,4 +1,4 @@
-"""What the three systems have in common: three nodes on loopback, a load program, and the same questions to all of them."""
+"""What the three systems have in common: nodes on loopback, a load program, and the same questions to all of them."""
 
 import dataclasses
 import json
@@ -30,7 +30,7 @@ def endpoints(nodes):
 
 
 class System:
-    """A cluster of three of one kind. What differs between the kinds is in the subclasses."""
+    """A cluster of one kind. What differs between the kinds is in the subclasses."""
 
     name = ""
     configuration = ""  # how it was set up, for the report
@@ -155,8 +155,8 @@ class System:
 
     def begin_load(self, mode, read_level="linearizable", **flags):
         """Starts the load program; `Load.figures()` waits for it."""
-        command = [*self.load_command(mode, read_level), "--value-size", str(VALUE_SIZE)]
-        for flag, value in flags.items():
+        command = self.load_command(mode, read_level)
+        for flag, value in {"value_size": VALUE_SIZE, **flags}.items():
             command += [f"--{flag.replace('_', '-')}", str(value)]
         return Load(self, command, self.log)
 

@@ -17,8 +17,11 @@ class Figure:
             figures = figures[key]
         return figures * self.scale
 
-    def text(self, number):
-        return f"{number:,.{self.digits}f} {self.unit}".strip()
+    def number(self, value):
+        return f"{value:,.{self.digits}f}"
+
+    def text(self, value):
+        return f"{self.number(value)} {self.unit}"
 
 
 RATE = Figure("operationsPerSecond", "/s")

@@ -3,14 +3,13 @@
 import dataclasses
 import functools
 import os
-import subprocess
 from typing import Callable
 
 import packages
 from processes import check_ports
 from system import System
 from system_etcd import Etcd, faster
-from system_quorate import Quorate
+from system_quorate import Quorate, version_of
 from system_zookeeper import ZooKeeper
 
 PORTS_EACH = 9
@@ -28,11 +27,17 @@ class Prepared:
 
 def prepare(names, processes, directory, say):
     """The systems of these names, ready to be made, by name."""
-    base = int(os.environ.get("QUORATE_BENCH_PORT", "18600"))
-    ports = {name: range(base + PORTS_EACH * place, base + PORTS_EACH * (place + 1)) for place, name in enumerate(BY_NAME)}
-    check_ports([port for name in names for port in ports[name]])
+    ports = {name: ports_from(PORTS_EACH * place, PORTS_EACH) for place, name in enumerate(BY_NAME) if name in names}
     packages.install(names)
     return {name: BY_NAME[name](processes, ports[name], directory, say) for name in names}
+
+
+def ports_from(place, count):
+    """So many ports that are free, from a place in those that the user leaves to us."""
+    base = int(os.environ.get("QUORATE_BENCH_PORT", "18600")) + place
+    ports = range(base, base + count)
+    check_ports(ports)
+    return ports
 
 
 def prepare_etcd(processes, ports, directory, say):
@@ -52,8 +57,7 @@ def prepare_zookeeper(processes, ports, directory, say):
 
 def prepare_quorate(processes, ports, directory, say):
     program = packages.quorate()
-    version = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    return Prepared(functools.partial(Quorate, processes, ports, program), version, Quorate)
+    return Prepared(functools.partial(Quorate, processes, ports, program), version_of(program), Quorate)
 
 
 BY_NAME = {"etcd": prepare_etcd, "ZooKeeper": prepare_zookeeper, "Quorate": prepare_quorate}
