@@ -10,7 +10,7 @@ package import StateEngine
 /// applied, and the outcome row. So a crash leaves the state as it was after some entry, whole, and the log is applied
 /// again from there. A plain put reads nothing and writes one row.
 ///
-/// Not thread-safe: the apply thread owns it.
+/// Not thread-safe: the apply thread owns it, and whoever works in its place.
 package final class Machine<E: Engine> {
     package let engine: E
     package let node: NodeID
@@ -103,15 +103,54 @@ package final class Machine<E: Engine> {
             }
         }
         invariant(applied.last.index == range.upperBound, "\(range) was not all in the slabs")
-        let crossed =
-            applied.last.index.rawValue / checkpointInterval > checkpointed.rawValue / checkpointInterval
-        try commit(withCheckpoint: crossed)
+        try commit(withCheckpoint: isCheckpointDue(after: applied.last.index))
         report.replyBytes = replies.takeBytes()
         report.time = applied.time
         report.featureLevel = featureLevel
         report.nextTimer = nextTimer
         report.tombstoneSweep = tombstoneSweep
         return report
+    }
+
+    /// Whether `apply` of these entries reads no row and does not wait for the engine: plain puts and deletes of at most
+    /// `byteCountMax` bytes, and nothing else that is due.
+    package func appliesInMemory(_ slabs: [Slab], in range: ClosedRange<LogIndex>, byteCountMax: Int) -> Bool {
+        guard nextTimer == nil, history.isEmpty, !isCheckpointDue(after: range.upperBound) else { return false }
+        var byteCount = 0
+        for slab in slabs {
+            let from = max(slab.firstIndex, range.lowerBound)
+            let through = min(slab.lastIndex, range.upperBound)
+            guard from <= through else { continue }
+            for raw in from.rawValue...through.rawValue {
+                let record = slab.record(at: LogIndex(raw))
+                byteCount += record.payload.byteCount
+                guard byteCount <= byteCountMax, Self.readsNothing(record) else { return false }
+            }
+        }
+        return engine.takesAtOnce(byteCount: byteCountMax)
+    }
+
+    private static func readsNothing(_ record: borrowing RecordView) -> Bool {
+        guard record.header.type != .noop else { return true }
+        guard record.header.type == .command else { return false }
+        var reader = ByteReader(record.payload)
+        do throws(DecodeError) {
+            let header = try CommandHeader(decoding: &reader)
+            guard header.session != .housekeeping, header.guards.isEmpty else { return false }
+            switch header.kind {
+            case .put:
+                let body = try PutBody(decoding: &reader)
+                return body.expectedRevision == nil && !body.isOwned
+            case .delete: return try DeleteBody(decoding: &reader).expectedRevision == nil
+            default: return false
+            }
+        } catch {
+            return false
+        }
+    }
+
+    private func isCheckpointDue(after index: LogIndex) -> Bool {
+        index.rawValue / checkpointInterval > checkpointed.rawValue / checkpointInterval
     }
 
     private func apply(_ record: borrowing RecordView, _ report: inout ApplyReport) throws(MachineError) {

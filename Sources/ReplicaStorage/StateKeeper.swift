@@ -5,8 +5,8 @@ package import MetadataModel
 package import ReplicaCore
 package import StateEngine
 
-/// The state machine's side of a node: carries out what the replica asks of the state, first in, first out. Blocking; on
-/// the apply thread.
+/// The state machine's side of a node: carries out what the replica asks of the state, first in, first out. Blocking but for
+/// what `isQuick`; on the apply thread.
 package final class StateKeeper<Home: EngineHome> {
     package let home: Home
     package private(set) var machine: Machine<Home.StateEngineType>
@@ -49,6 +49,16 @@ package final class StateKeeper<Home: EngineHome> {
             return try broke(error)
         }
     }
+
+    /// Whether the work takes microseconds and waits for nothing, so that it may be done where nothing may wait.
+    package func isQuick(_ work: ApplyWork) -> Bool {
+        guard case .entries(let slabs, let range) = work, range.entryCount <= Self.quickEntriesMax else { return false }
+        return !isBroken && pause == nil && machine.appliesInMemory(slabs, in: range, byteCountMax: Self.quickSizeMax)
+    }
+
+    /// Of more, the loop has others to take in meanwhile, and these then share a sync.
+    private static var quickEntriesMax: Int { 2 }
+    private static var quickSizeMax: Int { 16 * 1_024 }
 
     /// To be called with what a use of `machine` has thrown.
     package func broke(_ error: MachineError) throws(MachineError) -> StateOutcome {

@@ -110,6 +110,9 @@ package final class RocksEngine: Engine {
         beginStoring()
     }
 
+    /// As long as it does not fill what is remembered: what comes then may have to wait for files.
+    package func takesAtOnce(byteCount: Int) -> Bool { recent.recordedBytes + 2 * byteCount < writeBufferSize }
+
     package func flush() throws(EngineError) {
         beginStoring()
         try finish()

@@ -59,11 +59,13 @@ struct Maintenance: Sendable {
     var isQuarantined = false
 }
 
-/// The threads behind a node. Log thread: appends, syncs, seals. Apply thread: the state machine. Read thread: log entries
+/// The threads behind a node. Log thread: appends, syncs, seals. Apply thread: the state machine, but for what is so small that
+/// the loop does it while that thread sleeps. Read thread: log entries
 /// that are no longer in memory, and how much of the disk is free. Snapshot thread: everything that takes long. None of them
 /// decides anything.
 final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
-    // `@unchecked`: `state` belongs to the apply thread and `snapshots` to the snapshot thread, once `start` was called.
+    // `@unchecked`: `state` belongs to the apply thread, or whoever works in its place, and `snapshots` to the snapshot thread,
+    // once `start` was called.
 
     private let log: LogKeeper
     private let state: StateKeeper<Home>
@@ -201,7 +203,13 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     // MARK: - Handing over, from the loop
 
     func log(_ work: LogWork) { logThread?.add(.work(work)) }
-    func apply(_ work: [ApplyWork]) { stateThread?.add(work.map { .work($0) }) }
+    func apply(_ work: [ApplyWork]) {
+        guard !work.isEmpty else { return }
+        let jobs = work.map { StateJob.work($0) }
+        // A write that comes alone waits for one thread less.
+        let isDone = work.count == 1 && stateThread?.performHere(jobs, if: { state.isQuick(work[0]) }) == true
+        if !isDone { stateThread?.add(jobs) }
+    }
     func read(_ read: LogRead) { readThread?.add(.read(read)) }
     func repairLog(_ slabs: [Slab]) { for slab in slabs { logThread?.add(.repair(slab)) } }
 

@@ -2,11 +2,13 @@ internal import Basics
 internal import Foundation
 
 /// A thread that carries out items in order, taking all that wait at once. The one who hands over never waits, and a
-/// sleeping thread is woken once for many items.
+/// sleeping thread is woken once for many items. What is quickly done may be done in its place instead (`performHere`).
 final class WorkThread<Item: Sendable>: @unchecked Sendable {
-    // `@unchecked`: `waiting` and `isStopping` are used under `condition` only.
+    // `@unchecked`: `waiting`, `isWorking` and `isStopping` are used under `condition` only.
     private let condition = NSCondition()
     private var waiting: [Item] = []
+    /// Items are being carried out, by the thread or in its place.
+    private var isWorking = false
     private var isStopping = false
     private let body: ([Item]) -> Void
     private let idle: (() -> Void)?
@@ -43,6 +45,30 @@ final class WorkThread<Item: Sendable>: @unchecked Sendable {
         if wasEmpty { condition.signal() }
     }
 
+    /// Carries the items out on the calling thread, if this one sleeps and `isQuick` allows it. That saves waking it, and being
+    /// woken by it, which costs more than a few small items do.
+    /// - Parameter isQuick: may look at what `body` uses.
+    /// - Returns: whether they were carried out.
+    func performHere(_ items: [Item], if isQuick: () -> Bool) -> Bool {
+        condition.lock()
+        guard !isWorking, waiting.isEmpty, !isStopping else {
+            condition.unlock()
+            return false
+        }
+        isWorking = true
+        condition.unlock()
+        defer {
+            condition.lock()
+            isWorking = false
+            let isNeeded = !waiting.isEmpty || isStopping
+            condition.unlock()
+            if isNeeded { condition.signal() }
+        }
+        guard isQuick() else { return false }
+        body(items)
+        return true
+    }
+
     /// Ends the thread once everything handed over is done, and waits for that.
     func stop() {
         condition.lock()
@@ -54,14 +80,17 @@ final class WorkThread<Item: Sendable>: @unchecked Sendable {
 
     private func run() {
         var hasWorked = false
-        while let items = take(hasWorked: &hasWorked) { body(items) }
+        while let items = take(hasWorked: &hasWorked) {
+            body(items)
+            condition.withLock { isWorking = false }
+        }
         finished.signal()
     }
 
     private func take(hasWorked: inout Bool) -> [Item]? {
         condition.lock()
-        while waiting.isEmpty {
-            if isStopping {
+        while waiting.isEmpty || isWorking {
+            if isStopping, !isWorking {
                 condition.unlock()
                 return nil
             }
@@ -79,6 +108,7 @@ final class WorkThread<Item: Sendable>: @unchecked Sendable {
         }
         var items: [Item] = []
         swap(&items, &waiting)
+        isWorking = true
         condition.unlock()
         hasWorked = true
         return items

@@ -19,6 +19,9 @@ package protocol Engine: EngineReader {
     /// Carries out every operation of `batch` in order, all or nothing.
     func write(_ batch: borrowing WriteBatch) throws(EngineError)
 
+    /// Whether a batch of little more than so many bytes would be written without waiting for anything.
+    func takesAtOnce(byteCount: Int) -> Bool
+
     /// The rows as they are now; later writes do not change what the view shows. It holds memory or disk space while it
     /// lives.
     func makeView() throws(EngineError) -> View

@@ -52,6 +52,8 @@ package final class MemoryEngine: Engine {
 
     // MARK: Writing
 
+    package func takesAtOnce(byteCount: Int) -> Bool { true }
+
     package func write(_ batch: borrowing WriteBatch) {
         batch.forEach { kind, first, second in
             switch kind {

@@ -92,11 +92,23 @@ struct HandOverTests {
         #expect(opened.log.log.lastIndex == last)
     }
 
+    /// Every other entry is one that the loop applies itself while the apply thread sleeps.
     private func slab(at index: LogIndex) -> Slab? {
         var builder = SlabBuilder(term: Term(1), firstIndex: index, salt: TestNode.cluster.salt)
-        let tick = Housekeeping.tick.encoded()
-        builder.append(.command, payload: tick.rawSpan, time: time(of: index))
+        let payload = index.rawValue % 2 == 0 ? Housekeeping.tick.encoded() : put(at: index)
+        builder.append(.command, payload: payload.rawSpan, time: time(of: index))
         return builder.close()
+    }
+
+    private func put(at index: LogIndex) -> [UInt8] {
+        let mutation = Mutation.put(key: [UInt8(ascii: "k")], value: [], expectedRevision: nil)
+        var writer = ByteWriter()
+        CommandHeader(
+            kind: mutation.kind, session: SessionID(1, index.rawValue), sequence: 1,
+            opening: SessionOpening(openedAt: time(of: index), timeout: .seconds(10)), isOneShot: true
+        ).encode(into: &writer)
+        mutation.encodeBody(into: &writer)
+        return writer.takeBytes()
     }
 
     private func time(of index: LogIndex) -> ClusterTime {

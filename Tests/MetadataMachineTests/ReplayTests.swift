@@ -103,6 +103,29 @@ struct ReplayTests {
         }
     }
 
+    @Test("entries of which it is said that no row is needed are applied without one")
+    func appliesInMemory() throws {
+        var counts = [true: 0, false: 0]
+        for seed in UInt64(1)...12 {
+            let items = RandomLog(
+                seed: seed, base: Self.base, count: Self.count, coordinates: seed % 3 == 0, switchesHistory: seed % 2 == 0
+            ).items
+            var chance = SplitMix64(seed: seed)
+            let engine = try Rig.emptyEngine(at: Self.base)
+            let machine = try Machine(engine: engine, node: NodeID(1))
+            while machine.applied.last.index < Self.base + items.count {
+                let from = machine.applied.last.index.next
+                let range = from...min(Self.base + items.count, from + Int.random(in: 0..<3, using: &chance))
+                let slabs = slabs(items, range, &chance)
+                let isInMemory = machine.appliesInMemory(slabs, in: range, byteCountMax: 16_384)
+                engine.damagedRows = isInMemory ? KeyRange(from: [], to: nil) : nil
+                _ = try machine.apply(slabs, in: range)
+                counts[isInMemory, default: 0] += range.entryCount
+            }
+        }
+        #expect(counts.values.allSatisfy { $0 > 100 }, "\(counts)")
+    }
+
     @Test("nothing is applied twice, and what is applied is what a simple model does", arguments: 1...12)
     func likeTheModel(seed: Int) throws {
         let items = RandomLog(seed: UInt64(seed), base: Self.base, count: Self.count).items
