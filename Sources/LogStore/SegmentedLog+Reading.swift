@@ -15,27 +15,60 @@ extension SegmentedLog {
     ) throws(LogReadError) -> [Slab] {
         invariant(first <= last, "read of \(first) through \(last)")
         let plan = try plan(first...last, bytesMax: bytesMax)
-        var assembler = SlabAssembler(salt: salt, bytesMax: bytesMax)
         do throws(LogReadError) {
-            for part in plan where !assembler.isFull {
-                let bytes = try part.read()
-                try part.forEachBatch(in: bytes) { header, records throws(LogReadError) in
-                    guard !assembler.isFull, let indexes = header.indexes, indexes.overlaps(part.wanted) else { return }
-                    let taken = indexes.clamped(to: part.wanted)
-                    guard let range = recordBytes(of: taken, in: bytes, records, firstIndex: header.firstIndex) else {
-                        throw .damaged(part.damage(at: records.lowerBound, taken, "record length"))
-                    }
-                    try assembler.add(
-                        bytes, range, indexes: taken, term: header.term, file: part.file.path,
-                        offset: part.extent.start + range.lowerBound)
-                }
-            }
-            try assembler.finish()
+            return try slabs(of: plan, bytesMax: bytesMax)
         } catch {
             if case .damaged = error, !isCurrent(plan) { throw .compacted(firstIndex: firstIndex) }
             throw error
         }
+    }
+
+    private func slabs(of plan: [ReadPart], bytesMax: Int) throws(LogReadError) -> [Slab] {
+        var assembler = SlabAssembler(salt: salt, bytesMax: bytesMax)
+        for part in plan where !assembler.isFull {
+            let bytes = try part.read()
+            try part.forEachBatch(in: bytes) { header, records throws(LogReadError) in
+                guard !assembler.isFull, let indexes = header.indexes, indexes.overlaps(part.wanted) else { return }
+                let taken = indexes.clamped(to: part.wanted)
+                guard let range = recordBytes(of: taken, in: bytes, records, firstIndex: header.firstIndex) else {
+                    throw .damaged(part.damage(at: records.lowerBound, taken, "record length"))
+                }
+                try assembler.add(
+                    bytes, range, indexes: taken, term: header.term, file: part.file.path,
+                    offset: part.extent.start + range.lowerBound)
+            }
+        }
+        try assembler.finish()
         return assembler.slabs
+    }
+
+    /// Tries to read again what the disk did not give back. A cable or a path to a remote disk comes back, and what verifies
+    /// then is as good as it was. From any thread.
+    /// - Returns: whether some of it is in service again.
+    package func reread() -> Bool {
+        let waiting = shared.withLock { state in
+            state.unread = state.unread.filter { !state.missing(of: $0).isEmpty }
+            return state.unread.flatMap { extent -> [ReadPart] in
+                guard let file = state.segments.first(where: { $0.sequence == extent.sequence })?.file else { return [] }
+                return state.missing(of: extent).map { ReadPart(extent: extent, wanted: $0, file: file, salt: salt) }
+            }
+        }
+        var isAnyThere = false
+        for part in waiting {
+            guard let slabs = try? slabs(of: [part], bytesMax: .max), slabs.reduce(0, { $0 + $1.count }) == part.wanted.entryCount
+            else { continue }
+            let configurations = slabs.flatMap(Self.configurations)
+            shared.withLock { state in
+                // As far as they are missing still.
+                for indexes in state.missing(of: part.extent) where indexes.overlaps(part.wanted) {
+                    state.table.repair(
+                        indexes.clamped(to: part.wanted), term: part.extent.term, sequence: part.extent.sequence,
+                        start: part.extent.start, end: part.extent.end, configurations: configurations)
+                    isAnyThere = true
+                }
+            }
+        }
+        return isAnyThere
     }
 
     private func plan(
@@ -90,6 +123,16 @@ extension SegmentedLog {
             position += RecordFormat.lengthSize + Int(length)
         }
         return start..<position
+    }
+}
+
+extension SegmentedLog.Shared {
+    /// The entries at this place that the log lacks: not those that were cut, have come back elsewhere, or went with their
+    /// segment.
+    fileprivate func missing(of extent: Extent) -> [ClosedRange<LogIndex>] {
+        guard segments.contains(where: { $0.sequence == extent.sequence }) else { return [] }
+        return table.faulty.filter { $0.overlaps(extent.indexes) }.map { $0.clamped(to: extent.indexes) }
+            .filter { table.knownTerm(at: $0.lowerBound) == extent.term && table.knownTerm(at: $0.upperBound) == extent.term }
     }
 }
 

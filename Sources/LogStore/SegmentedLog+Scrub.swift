@@ -189,10 +189,12 @@ extension SegmentedLog {
         guard let indexes = damage.indexes else { return [] }
         return shared.withLock { state in
             guard let sequence = state.segments.first(where: { $0.file.path == damage.file })?.sequence else { return [] }
-            let lost = state.table.extents(in: indexes).filter { extent in
+            let extents = state.table.extents(in: indexes).filter { extent in
                 extent.sequence == sequence && extent.start <= damage.offset && damage.offset < extent.end
-            }.map { $0.indexes.clamped(to: indexes) }
+            }
+            let lost = extents.map { $0.indexes.clamped(to: indexes) }
             for range in lost { state.table.markFaulty(range) }
+            if damage.isUnread { state.unread += extents }
             return lost
         }
     }

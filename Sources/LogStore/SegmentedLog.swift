@@ -31,6 +31,8 @@ package final class SegmentedLog: @unchecked Sendable {
         var segments: [Segment]
         /// Where what is written ends in the last segment.
         var end: Int
+        /// Where entries lie that the disk did not give back when they were read.
+        var unread: [Extent] = []
 
         /// How many of the oldest segments hold nothing behind `floor`; the one that is being written always stays.
         func droppableCount(through floor: LogIndex) -> Int {
@@ -261,7 +263,7 @@ package final class SegmentedLog: @unchecked Sendable {
     /// Of the type in a record; looking there is much less than reading every record of a slab.
     private static let recordTypeOffset = 8
 
-    private static func configurations(in slab: Slab) -> [ConfigurationEntry] {
+    static func configurations(in slab: Slab) -> [ConfigurationEntry] {
         var found: [ConfigurationEntry] = []
         for (position, start) in slab.offsets.enumerated()
         where slab.bytes[Int(start) + recordTypeOffset] == RecordType.configuration.rawValue {

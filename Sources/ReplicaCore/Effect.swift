@@ -13,6 +13,8 @@ package struct Effects: Sendable {
     package var apply: [ApplyWork] = []
     /// Entries to read back from disk, off the loop; answer `logRead`.
     package var logReads: [LogRead] = []
+    /// Damaged entries that the disk only did not give back are to be read again. Answer `logReread` where some are there.
+    package var rereadsLog = false
     /// One write per connection and turn.
     package var toClients: [(slot: ConnectionSlot, bytes: [UInt8])] = []
     package var closingClients: [ConnectionSlot] = []

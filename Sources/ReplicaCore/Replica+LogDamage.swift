@@ -49,12 +49,13 @@ extension Replica {
 
     private var hasOtherMembers: Bool { membership.members.contains { $0.id != id } }
 
-    /// Writes what is in memory, and asks all for the rest, again and again; gives up what nobody has. One piece is written
-    /// at a time: before the log thread has done with it, more would only wait there, and a disk may be stuck for long.
+    /// Reads again, writes what is in memory, and asks all for the rest, again and again; gives up what nobody has. One piece is
+    /// written at a time: before the log thread has done with it, more would only wait there, and a disk may be stuck for long.
     mutating func mendLog() {
         guard !mending.isWriting else { return }
         mending.forget(after: raft.lastIndex)
         guard let range = mending.next(now: now) else { return }
+        effects.rereadsLog = true
         // Behind the durable end, the disk may hold still what is about to be cut.
         if range.lowerBound <= raft.durableIndex,
             let slab = tail.slabs(in: range.clamped(to: .zero...raft.durableIndex), byteCountMax: 1)?.first
@@ -135,8 +136,14 @@ extension Replica {
     /// Entries were written in the place of damaged ones, or could not be.
     /// - Parameter faulty: what still cannot be read.
     package mutating func logRepaired(faulty: [ClosedRange<LogIndex>]) {
-        let before = mending.ranges
         mending.isWriting = false
+        logReread(faulty: faulty)
+    }
+
+    /// Entries that the disk did not give back are there again.
+    /// - Parameter faulty: as of `logRepaired`.
+    package mutating func logReread(faulty: [ClosedRange<LogIndex>]) {
+        let before = mending.ranges
         mending.keep(faulty, now: now)
         for range in before where !mending.overlaps(range) { effects.notices.append(.logMended(range)) }
         reviewApply()

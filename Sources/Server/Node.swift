@@ -125,6 +125,7 @@ final class Node<Home: EngineHome>: RunningNode, @unchecked Sendable {
         if let work = effects.log { storage.log(work) }
         storage.apply(effects.apply)
         for read in effects.logReads { storage.read(read) }
+        if effects.rereadsLog { storage.rereadLog() }
         for work in effects.snapshot { storage.snapshot(work) }
         for work in effects.exports { storage.export(work) }
         storage.repairLog(effects.logRepairs)

@@ -20,6 +20,8 @@ enum StorageReport: Sendable {
     case logReadFailed(LogRead, LogDamage)
     /// Entries were written in the place of damaged ones, or could not be for lack of space; what is still damaged.
     case logRepaired
+    /// Entries that the disk did not give back are there again.
+    case logReread
     case scrub(ScrubNews)
     /// Old entries that only watches still ask for are gone.
     case feedUnreadable(through: LogIndex)
@@ -121,6 +123,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     }
     private enum ReadJob: Sendable {
         case read(LogRead)
+        case reread
         /// Here, because it is soon done with what it has to do.
         case checkDisk
     }
@@ -211,6 +214,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         if !isDone { stateThread?.add(jobs) }
     }
     func read(_ read: LogRead) { readThread?.add(.read(read)) }
+    func rereadLog() { readThread?.add(.reread) }
     func repairLog(_ slabs: [Slab]) { for slab in slabs { logThread?.add(.repair(slab)) } }
 
     func scrub(_ order: ScrubOrder) {
@@ -286,6 +290,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
             for outcome in outcomes { outcome.deliver(to: &replica) }
         // As it is now: what a scrub has found meanwhile is not mended.
         case .logRepaired: replica.logRepaired(faulty: log.log.faultyRanges)
+        case .logReread: replica.logReread(faulty: log.log.faultyRanges)
         case .feedUnreadable(let index): replica.feedUnreadable(through: index)
         case .flushed(let index): replica.flushed(through: index)
         case .compacted(let index): replica.compacted(through: index)
@@ -495,6 +500,7 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
     private func perform(_ job: ReadJob) {
         switch job {
         case .read(let read): perform(read)
+        case .reread: if log.log.reread() { report(.logReread) }
         case .checkDisk:
             let (usage, level) = measureDisk()
             report(.diskChecked(usage, level))

@@ -226,6 +226,8 @@ final class SimNode {
     var damagesNextPiece = false
     /// The disk does not give back what is next read from the log.
     var failsNextLogRead = false
+    /// Until then it does not give back what it has refused.
+    var refusesUntil = Instant.zero
     /// When the newest scrub began that came to its end.
     var scrubbedAt = Instant.zero
 
@@ -280,6 +282,7 @@ final class SimNode {
         hasSnapshotDamage = false
         damagesNextPiece = false
         failsNextLogRead = false
+        refusesUntil = .zero
     }
 
     /// Nothing is left of what was on this disk, nor of who it was.

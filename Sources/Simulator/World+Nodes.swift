@@ -147,6 +147,11 @@ extension World {
                 .logRead(node: node.number, life: node.life, read),
                 after: nodeChance.skewed(.microseconds(50), .milliseconds(5)))
         }
+        if effects.rereadsLog {
+            schedule(
+                .logReread(node: node.number, life: node.life),
+                after: nodeChance.skewed(.microseconds(50), .milliseconds(5)))
+        }
         for slab in effects.logRepairs {
             process.logThread.add(.repair(slab))
             goOn(node, log: process)

@@ -106,11 +106,14 @@ extension World {
 
     func logRead(_ node: SimNode, _ read: LogRead) {
         guard let process = node.process else { return }
-        // A read error takes entries out until the next start. Somebody must have them meanwhile.
+        // A read error takes entries out until the disk gives them back, or the next start. Somebody must have them meanwhile.
         let isDiskFailing =
             node.failsNextLogRead
             && nodes.contains { $0 !== node && $0.process.map { !$0.replica.isMending } ?? false }
-        if isDiskFailing { counters.add(.readError) }
+        if isDiskFailing {
+            counters.add(.readError)
+            node.refusesUntil = now + nodeChance.interval(.zero, .seconds(10))
+        }
         node.disk.failsReads = isDiskFailing
         node.failsNextLogRead = false
         defer { node.disk.failsReads = false }
@@ -122,6 +125,16 @@ extension World {
             node.disk.failsReads = false
             logReadFailed(node, read, error, isDiskFailing: isDiskFailing)
         }
+    }
+
+    func logReread(_ node: SimNode) {
+        guard let process = node.process else { return }
+        node.disk.failsReads = now < node.refusesUntil
+        let isAnyThere = process.log.log.reread()
+        node.disk.failsReads = false
+        guard isAnyThere else { return }
+        counters.add(.logReread)
+        turn(node) { $0.logReread(faulty: process.log.log.faultyRanges) }
     }
 
     func logReadFailed(_ node: SimNode, _ read: LogRead, _ error: LogReadError, isDiskFailing: Bool = false) {

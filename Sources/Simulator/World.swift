@@ -37,6 +37,7 @@ package final class World {
         case stateDone(node: Int, life: Int)
         case snapshotDone(node: Int, life: Int)
         case logRead(node: Int, life: Int, LogRead)
+        case logReread(node: Int, life: Int)
         case clientDeadline(client: Int, number: Int)
         case clientThinks(client: Int, round: Int)
         case nextFault(round: Int)
@@ -284,6 +285,7 @@ package final class World {
         case .stateDone(let node, let life): if isRunning(node, life) { stateDone(nodes[node]) }
         case .snapshotDone(let node, let life): if isRunning(node, life) { snapshotDone(nodes[node]) }
         case .logRead(let node, let life, let read): if isRunning(node, life) { logRead(nodes[node], read) }
+        case .logReread(let node, let life): if isRunning(node, life) { logReread(nodes[node]) }
         case .clientDeadline(let client, let number): clientDeadlineReached(clients[client], number)
         case .clientThinks(let client, let round): if round == rhythmRound { clientThinks(clients[client]) }
         case .nextFault(let round): if round == rhythmRound { nextFault() }
@@ -317,7 +319,7 @@ package final class World {
         case .dialSucceeded(let connection), .dialFailed(let connection, _): return number(connection.caller)
         case .dialPeer(let node, _, _), .deadline(let node, _, _), .maintain(let node, _), .logDone(let node, _),
             .logIdle(let node, _), .stateDone(let node, _), .snapshotDone(let node, _), .logRead(let node, _, _),
-            .linksChanged(let node, _), .callMember(let node, _, _), .questionEnds(let node, _, _),
+            .logReread(let node, _), .linksChanged(let node, _), .callMember(let node, _, _), .questionEnds(let node, _, _),
             .joinRound(let node, _), .repairRound(let node, _), .state(.scrubStep(let node, _, _)):
             return node
         case .dialArrived, .blockedTooLong, .start, .clientDeadline, .clientThinks, .nextFault, .faultEnds,
@@ -351,6 +353,7 @@ package final class World {
         case .stateDone(let node, _): mix(UInt64(node) << 8 | 13)
         case .snapshotDone(let node, _): mix(UInt64(node) << 8 | 14)
         case .logRead(let node, _, let read): mix(read.range.lowerBound.rawValue << 16 | UInt64(node) << 8 | 15)
+        case .logReread(let node, _): mix(UInt64(node) << 8 | 34)
         case .clientDeadline(let client, _): mix(UInt64(client) << 8 | 16)
         case .clientThinks(let client, _): mix(UInt64(client) << 8 | 17)
         case .nextFault: mix(18)

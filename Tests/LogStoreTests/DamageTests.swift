@@ -230,6 +230,54 @@ import Testing
         #expect(try contents(try open(disk).log) == entries(1...60))
     }
 
+    /// Takes out what a read of the whole log meets.
+    private func takeOutDamage(of log: SegmentedLog) throws -> [ClosedRange<LogIndex>] {
+        let error = #expect(throws: LogReadError.self) {
+            try log.read(from: log.firstIndex, through: log.lastIndex, bytesMax: 100_000)
+        }
+        guard case .damaged(let damage) = error else {
+            Issue.record("\(String(describing: error))")
+            return []
+        }
+        return log.takeOut(damage)
+    }
+
+    @Test("Entries that the disk refused to give back are in service again when it does not any more")
+    func readAgain() throws {
+        let disk = try sealedLog()
+        let (log, _) = try open(disk)
+        let (all, runs) = (try contents(log), log.termRuns)
+        disk.badSectors[disk.segments[0]] = 4_096..<8_192
+        let lost = try takeOutDamage(of: log)
+        #expect(lost.reduce(0) { $0 + $1.entryCount } > 2 && log.faultyRanges == lost)
+        #expect(!log.reread())
+        disk.badSectors = [:]
+        // The first has come from another member meanwhile.
+        #expect(try log.repair(slab(lost[0].lowerBound.rawValue, payloadSize: 100)))
+        #expect(log.reread())
+        #expect(log.faultyRanges.isEmpty && log.termRuns == runs)
+        #expect(try contents(log) == all)
+        #expect(!log.reread())
+        #expect(try contents(try open(disk).log) == all)
+    }
+
+    @Test("What is damaged stays so when it is read again, and what was cut does not come back")
+    func readAgainInVain() throws {
+        let disk = try sealedLog()
+        let (log, _) = try open(disk)
+        disk.badSectors[disk.segments[0]] = 4_096..<8_192
+        let lost = try takeOutDamage(of: log)
+        disk.badSectors = [:]
+        disk.names[disk.segments[0]]!.bytes[4_096 + 160] ^= 4
+        #expect(!log.reread() && log.faultyRanges == lost)
+        disk.names[disk.segments[0]]!.bytes[4_096 + 160] ^= 4
+        let first = lost[0].lowerBound
+        let state = HardState(currentTerm: Term(3), votedFor: nil)
+        try log.append([LogTask(hardState: state, truncateAfter: first.previous, slab: slab(first.rawValue, term: 3))])
+        #expect(!log.reread())
+        #expect(log.lastIndex == first && log.term(at: first) == Term(3))
+    }
+
     @Test("A damaged header found by a read takes only its extent out of service")
     func headerDamageFoundByReading() throws {
         let disk = try sealedLog()

@@ -241,6 +241,21 @@ struct SessionEndTests {
         #expect(!isMending)
     }
 
+    @Test("entries that the disk gives back later are whole again without anybody's help")
+    func readAgain() {
+        var node = Alone()
+        let range = LogIndex(1)...LogIndex(1)
+        node.replica.beginTurn(now: node.now, wall: node.clusterTime)
+        let canGoOn = node.replica.logDamaged(range, reason: "test")
+        let isReadAgain = node.replica.endTurn().rereadsLog
+        #expect(canGoOn && isReadAgain)
+        node.replica.beginTurn(now: node.now, wall: node.clusterTime)
+        node.replica.logReread(faulty: [])
+        let effects = node.replica.endTurn()
+        let isMending = node.replica.isMending
+        #expect(!isMending && !effects.rereadsLog)
+    }
+
     @Test("a repair that found no space is not tried again at once")
     func mendsLater() {
         var node = Alone()

@@ -52,6 +52,15 @@ struct SeedTests {
         #expect(Simulation.run(seed: 77, settings: settings).violation == nil)
     }
 
+    /// The disks of two nodes had refused to give back the same entries, once; the third had none yet, and no state had taken them
+    /// in. What was refused was not asked for again before a restart, so they waited for each other's states for ever.
+    @Test("entries that the disks of a majority refuse for a moment come back")
+    func refusedForAMoment() {
+        var settings = WorldProfile.clients.settings
+        settings.faultyTime = .seconds(360)
+        #expect(Simulation.run(seed: 6014, settings: settings).violation == nil)
+    }
+
     /// The copy was as long as what it took the place of, and lacked a newer leader's entries: the node was told so, and said it.
     @Test("a node that got an old copy, as long as its log was, may say that it lacks something")
     func equallyLongOldCopy() {
