@@ -12,12 +12,15 @@ import report
 from points import MANY, ONE, Run
 from processes import Failure
 from rounds import brief, watched
-from table import CPU, DISK, P50, P99, RATE, RESIDENT, Figure
+from table import DISK, P50, P99, Figure
 
 WATCH_EVENTS = 20_000  # a second, over all watchers, where their latency is measured
 KEPT_ALIVE_EVERY = 10 / 3  # seconds: a third of the timeout of `quorate bench session`
 CONNECTIONS_MAX = 12_000  # more than the default, which would refuse the last of them
 
+RATE = Figure("operationsPerSecond", "operations/s")
+CPU = Figure("serverCPUMicrosPerOperation", "µs of CPU each", digits=1)
+RESIDENT = Figure("residentBytes", "MiB resident", 2**-20)
 EVENT_P99 = Figure("latencyAtFixedRate.p99", "ms p99", 1e-3, 1)
 P999 = Figure("latencyMicros.p999", "ms p99.9", 1e-3, 1)
 DUE = Figure("rate", "/s due")
@@ -108,6 +111,11 @@ class Share:
         return {**run.load("write", rate=rate, **MANY), "rate": rate}
 
 
+def many_connections(_count):
+    most = str(CONNECTIONS_MAX)
+    return {"serve_flags": ["--connections-max", most, "--connections-per-address", most]}
+
+
 CURVES = {
     "nodes": Curve("nodes", (1, 3, 5), writes, (RATE, CPU, P50, P99), lambda count: {"node_count": count}),
     "engine": Curve(
@@ -121,11 +129,11 @@ CURVES = {
     "load": Curve("percent of the closed loop's rate", (25, 50, 75, 90), Share(), (DUE, RATE, P50, P99, P999)),
     "connections": Curve(
         "connections, each with one write under way", (1, 10, 100, 1000, 10_000), connections, (RATE, CPU, P50, P99, RESIDENT),
-        lambda _: {"serve_flags": ["--connections-max", str(CONNECTIONS_MAX), "--connections-per-address", str(CONNECTIONS_MAX)]},
+        many_connections,
     ),
     "idle": Curve(
         "connections with a session that is kept alive", (10, 1000, 10_000), idle,
-        (RATE, CPU, BESIDE_P50, BESIDE_P99, RESIDENT), lambda _: {},
+        (RATE, CPU, BESIDE_P50, BESIDE_P99, RESIDENT), many_connections,
     ),
     "watchers": Curve(
         "watchers of one key", (1, 10, 100, 1000, 10_000), watchers, (RATE, CPU, EVENT_P99, RESIDENT), lambda _: {}
