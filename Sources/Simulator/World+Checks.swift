@@ -95,7 +95,9 @@ extension World {
             // What it held when it stopped. Of a write that was under way the truncation may have reached the disk, and only
             // some of what is to come instead: a new leader's entries may be of older terms than those in their way.
             let isLater = log.lastIndex >= before.last.index && log.last.term >= before.last.term
-            if !(node.cutUnderWay.map { log.lastIndex >= $0 } ?? isLater) { fail("\(node.name) comes back with its log ending at \(log.last), not at \(before.last)") }
+            if !(node.cutUnderWay.map { log.lastIndex >= $0 } ?? isLater) {
+                fail("\(node.name) comes back with its log ending at \(log.last), not at \(before.last)")
+            }
         }
         node.cutUnderWay = nil
         node.hardState = log.hardState
