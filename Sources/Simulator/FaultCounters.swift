@@ -34,14 +34,12 @@ package enum FaultKind: String, CaseIterable, Sendable {
     /// A fault that would have destroyed too much, and was not done.
     case faultRefused = "atlas.refused"
     /// What became of them: a log that lost entries, one that had to begin without them, a node that had to ask what it
-    /// had promised, damage that a read met, entries that the disk gave back later, a node that was told of what it had
-    /// forgotten.
+    /// had promised, damage that a read met, a node that was told of what it had forgotten.
     case logRepaired = "repair.log"
     case logCutShort = "repair.short"
     case logBegunBehindState = "repair.behindState"
     case promisesAsked = "repair.promises"
     case damageRead = "repair.read"
-    case logReread = "repair.reread"
     case regressionTold = "repair.regressed"
     case bitFlipInEngine = "bitflip.engine"
     case bitFlipInSnapshot = "bitflip.snapshot"
@@ -105,8 +103,8 @@ package enum FaultKind: String, CaseIterable, Sendable {
         case .add, .promote, .remove, .replace, .update, .snapshotInstalled, .manifestInPieces: false
         case .duplicate, .moveNode, .unknownOutcome, .abandonSession, .watchCompacted, .retry, .generationChanged: false
         case .snapshotTaken, .scrubbed: false
-        case .faultRefused, .logRepaired, .logCutShort, .logBegunBehindState, .promisesAsked, .damageRead, .logReread,
-            .regressionTold, .logMended:
+        case .faultRefused, .logRepaired, .logCutShort, .logBegunBehindState, .promisesAsked, .damageRead, .regressionTold,
+            .logMended:
             false
         default: true
         }

@@ -133,7 +133,6 @@ extension World {
         let isAnyThere = process.log.log.reread()
         node.disk.failsReads = false
         guard isAnyThere else { return }
-        counters.add(.logReread)
         turn(node) { $0.logReread(faulty: process.log.log.faultyRanges) }
     }
 
