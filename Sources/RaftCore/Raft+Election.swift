@@ -112,7 +112,7 @@ extension Raft {
     }
 
     private mutating func postponeEarlyQuestion() {
-        guard let deadline = early?.deadline, clock >= deadline else { return }
+        guard let deadline = early?.deadline, deadline != .never else { return }
         let next = clock + earlyInterval()
         early?.deadline = next
     }
@@ -127,7 +127,8 @@ extension Raft {
     /// The election timer keeps running, except that a leader had none.
     mutating func becomeFollower(term: Term) {
         invariant(term >= currentTerm, "term moved back: \(currentTerm) -> \(term)")
-        if term > currentTerm {
+        let isDeposed = term > currentTerm
+        if isDeposed {
             hardState = HardState(currentTerm: term, votedFor: nil)
             agreed = .zero
             requirePersist()
@@ -137,6 +138,12 @@ extension Raft {
         case .leader:
             failLeaderReads()
             restartElectionTimer()
+            // Whoever opened that term may lack what this node has appended: then only this node can win the next, and
+            // all would wait for its whole election timeout.
+            if isDeposed {
+                early = EarlyElection(deadline: clock)
+                postponeEarlyQuestion()
+            }
         case .follower: failForwardedReads()
         case .preCandidate, .candidate: break
         }
@@ -298,6 +305,9 @@ extension Raft {
         }
         hardState.votedFor = sender
         electionTimerStart = clock
+        // Otherwise: 1. A and B lose the leader's link, and B votes for A. 2. B's next question reaches A before that
+        // vote, so A agrees. 3. A leads, and B opens the next term.
+        postponeEarlyQuestion()
         if Mutant.voteBeforeSync.isOn { send(.requestVoteResponse(response), to: sender) }
         sendAfterPersist(.requestVoteResponse(response), to: sender)
     }

@@ -70,9 +70,9 @@ struct ReadRounds: Sendable {
     var lastNumber: UInt64 = 0
 }
 
-/// PreVotes sent before the election timeout, because the connection to the leader has ended or because this node has
-/// just started and knows of none. Any majority that hears a leader refuses, so it is safe; a crash then costs
-/// milliseconds instead of an election timeout.
+/// PreVotes sent before the election timeout, because the connection to the leader has ended, because this node has just
+/// started and knows of none, or because it led until a newer term came. Any majority that hears a leader refuses, so it is
+/// safe; a crash then costs milliseconds instead of an election timeout.
 struct EarlyElection: Sendable {
     /// When to ask next; `.never` once the link is back, until the leader is heard on it.
     var deadline: Instant

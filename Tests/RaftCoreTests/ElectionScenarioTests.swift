@@ -376,6 +376,49 @@ import Testing
         #expect(cluster.answers(from: 2, to: 3) == [no])
     }
 
+    @Test("who has just voted does not ask at once: the candidate would agree before it counts that vote", arguments: 1...20)
+    func voterWaitsBeforeItAsks(seed: UInt64) throws {
+        var cluster = TestCluster(3, seed: seed)
+        cluster.campaign(1)
+        cluster.advance(milliseconds: 500)
+        cluster.crash(1)
+        cluster.step(2, .linkLost(NodeID(1)))
+        cluster.step(3, .linkLost(NodeID(1)))
+        // The vote takes its time.
+        cluster.dropped = {
+            if case .requestVoteResponse = $0.message { true } else { false }
+        }
+        while cluster.raft(2).currentTerm == Term(1) || cluster.raft(3).currentTerm == Term(1) {
+            cluster.advance(milliseconds: 1)
+        }
+        let voter: UInt64 = cluster.trace.contains { $0.hasPrefix("2 -> 3: requestVote term 2") } ? 3 : 2
+        cluster.trace = []
+        cluster.advance(milliseconds: 48)
+        #expect(!cluster.trace.contains { $0.hasPrefix("\(voter) -> \(5 - voter): preVote term") })
+        cluster.advance(milliseconds: 152)
+        cluster.dropped = { _ in false }
+        cluster.advance(milliseconds: 400)
+        #expect(cluster.leader == 2 || cluster.leader == 3)
+    }
+
+    @Test("a leader that a newer term deposes leads again soon when only it can", arguments: 1...20)
+    func deposedLeaderAsksEarly(seed: UInt64) {
+        var cluster = TestCluster(3, seed: seed)
+        cluster.campaign(1)
+        cluster.advance(milliseconds: 500)
+        cluster.crash(3)
+        cluster.cut(1, 2)
+        cluster.propose(1)
+        cluster.settle()
+        cluster.heal()
+        cluster.crash(2)
+        cluster.restart(2)
+        cluster.forge(vote(5), from: 3, to: 2)
+        cluster.advance(milliseconds: 500)
+        #expect(cluster.leader == 1)
+        #expect(cluster.raft(1).currentTerm > Term(5))
+    }
+
     @Test("nodes that start together have a leader in less than 300 ms", arguments: 1...20)
     func coldStartIsQuick(seed: UInt64) {
         var cluster = TestCluster(5, seed: seed)
