@@ -58,6 +58,7 @@ struct Torture: AsyncParsableCommand {
         for number in [SIGINT, SIGTERM] {
             signal(number) { _ in
                 Child.killAll()
+                SmallDisk.unmountAll()
                 _exit(130)
             }
         }

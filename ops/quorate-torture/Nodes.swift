@@ -54,7 +54,7 @@ final class Nodes {
         let path = "\(directory)/\(name)"
         try FileManager.default.createDirectory(
             atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        let isSmall = small && mount("quorate-torture", path, "tmpfs", 0, "size=384m,mode=0700") == 0
+        let isSmall = small && SmallDisk.mount(at: path)
         let node = Node(
             name: name, directory: path, clientPort: ports[0], peerPort: ports[1],
             proxy: try Proxy(before: name, target: ports[1], links: links), joins: joins, isSmall: isSmall)
@@ -131,10 +131,8 @@ final class Nodes {
 
     /// Lets go of proxies and file systems.
     func release() {
-        for node in nodes {
-            node.proxy.stop()
-            if node.isSmall { umount2(node.directory, Int32(MNT_DETACH)) }
-        }
+        for node in nodes { node.proxy.stop() }
+        SmallDisk.unmountAll()
     }
 
     // MARK: Members
@@ -152,7 +150,6 @@ final class Nodes {
         try await kill([name])
         let node = self[name]
         node.proxy.stop()
-        if node.isSmall { umount2(node.directory, Int32(MNT_DETACH)) }
         await observers.removeValue(forKey: name)?.shutdown()
         try FileManager.default.removeItem(atPath: node.directory)
         nodes.removeAll { $0.name == name }
