@@ -79,6 +79,8 @@ let package = Package(
         pure("RaftCore", ["Basics"]),
         pure("MetadataModel", ["Basics"]),
         pure("StateEngine", ["Basics"]),
+        pure("RegistryModel", ["Basics"]),
+        pure("RegistryMachine", ["RegistryModel"]),
         pure("MetadataMachine", ["Basics", "LogFormat", "MetadataModel", "StateEngine"], documents: ["FORMAT.md"]),
         pure("Wire", ["Basics", "LogFormat", "MetadataModel", "RaftCore"]),
         pure("ReplicaCore", ["Basics", "LogFormat", "MetadataModel", "RaftCore", "Wire"]),
@@ -130,6 +132,8 @@ let package = Package(
         tests("BasicsTests", ["Basics", "LogFormat"]),
         tests("RaftCoreTests", ["Basics", "RaftCore"], exclude: ["Scripts"]),
         tests("MetadataModelTests", ["Basics", "MetadataModel"]),
+        tests("RegistryModelTests", ["Basics", "RegistryModel"]),
+        tests("RegistryMachineTests", ["RegistryModel", "RegistryMachine"]),
         tests(
             "MetadataMachineTests", ["Basics", "LogFormat", "MetadataMachine", "MetadataModel", "StateEngine"],
             exclude: ["Golden"]),

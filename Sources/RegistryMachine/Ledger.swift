@@ -1,0 +1,152 @@
+package import RegistryModel
+
+/// What one agent has, entry by entry, and which parts of it are held. A value: a command changes a copy, and the copy
+/// takes the place of the agent's rows only when nothing was refused.
+package struct Ledger: Hashable, Sendable {
+    /// What a framework's task uses of the agent.
+    package struct Hold: Hashable, Sendable {
+        package var frameworkID: RegistryID
+        package var id: [UInt8]
+        package var role: RoleName
+        package var resources: [Resource]
+
+        package init(frameworkID: RegistryID, id: [UInt8], role: RoleName, resources: [Resource]) {
+            self.frameworkID = frameworkID
+            self.id = id
+            self.role = role
+            self.resources = resources
+        }
+    }
+
+    /// In the order of their keys.
+    package private(set) var entries: [LedgerEntry] = []
+    package var holds: [Hold] = []
+
+    package init() {}
+
+    /// - Parameter entries: in the order of their keys, as rows are.
+    package init(entries: [LedgerEntry], holds: [Hold]) {
+        self.entries = entries
+        self.holds = holds
+    }
+
+    // MARK: - Looking
+
+    package func volume(role: RoleName, id: RegistryID) -> LedgerEntry? {
+        entries.first { $0.resource.disk?.persistence?.id == id && $0.resource.reservationRole == role }
+    }
+
+    package var volumes: [Resource] { entries.map(\.resource).filter(\.isVolume) }
+    package var checkpointed: [LedgerEntry] { entries.filter(\.resource.isCheckpointed) }
+
+    /// All of one identity, however reserved.
+    /// - Throws: `scalar.overflow`, which no ledger that came about by commands can have.
+    package func total(of identity: ResourceIdentity) throws(RegistryRefusal) -> ResourceValue? {
+        var total: ResourceValue?
+        for entry in entries where entry.resource.identity == identity {
+            total = try total.map { (sum) throws(RegistryRefusal) in try sum.adding(entry.resource.value) ?? sum }
+                ?? entry.resource.value
+        }
+        return total
+    }
+
+    // MARK: - Taking and adding
+
+    /// The ledger with `consumed` replaced by `converted`.
+    /// - Throws: `ledger.insufficient`, `ledger.indivisible`, `ledger.in-use`; `scalar.overflow`.
+    package func replacing(_ consumed: [Resource], by converted: [Resource]) throws(RegistryRefusal) -> Ledger {
+        var ledger = self
+        for resource in consumed { try ledger.take(resource) }
+        var free = try self.free()
+        for resource in consumed {
+            do throws(RegistryRefusal) {
+                try free.take(resource)
+            } catch {
+                throw RegistryRefusal(.ledgerInUse, "\(resource) is there, but a task holds it")
+            }
+        }
+        for resource in converted { try ledger.add(resource) }
+        return ledger
+    }
+
+    /// What nobody holds. Copies of a shared volume are what holds it: it can be held again, and is not free
+    /// for anything else.
+    package func free() throws(RegistryRefusal) -> Ledger {
+        var free = self
+        free.holds = []
+        for resource in holds.flatMap(\.resources) {
+            if resource.isShared, free.position(of: resource) == nil { continue }
+            try free.take(resource)
+        }
+        return free
+    }
+
+    /// What a hold may be made of: what is free, and shared volumes that are held already.
+    package func checkHold(of resources: [Resource]) throws(RegistryRefusal) {
+        var all = self
+        var free = try self.free()
+        for resource in resources {
+            guard !resource.isShared else {
+                guard position(of: resource).map({ entries[$0].resource.value == resource.value }) ?? false else {
+                    throw RegistryRefusal(.ledgerInsufficient, "the agent has no \(resource)")
+                }
+                continue
+            }
+            try all.take(resource)
+            do throws(RegistryRefusal) {
+                try free.take(resource)
+            } catch {
+                throw RegistryRefusal(.ledgerInUse, "\(resource) is there, but a task holds it")
+            }
+        }
+    }
+
+    private func position(of resource: Resource) -> Int? {
+        let kind = resource.kindBytes
+        return entries.firstIndex { $0.kindBytes == kind }
+    }
+
+    private mutating func take(_ resource: Resource) throws(RegistryRefusal) {
+        guard !resource.value.isEmpty else { return }
+        let kind = resource.kindBytes
+        let candidates = entries.indices.filter { entries[$0].kindBytes == kind }
+        guard resource.isDivisible else {
+            if let position = candidates.first(where: { entries[$0].resource.value == resource.value }) {
+                entries.remove(at: position)
+                return
+            }
+            guard candidates.contains(where: { entries[$0].resource.value.subtracting(resource.value) != nil }) else {
+                throw insufficient(resource)
+            }
+            throw RegistryRefusal(.ledgerIndivisible, "\(resource) is a part of what is given away whole")
+        }
+        guard let position = candidates.first, let left = entries[position].resource.value.subtracting(resource.value) else {
+            throw insufficient(resource)
+        }
+        if left.isEmpty { entries.remove(at: position) } else { entries[position].resource.value = left }
+    }
+
+    private func insufficient(_ resource: Resource) -> RegistryRefusal {
+        RegistryRefusal(.ledgerInsufficient, "the agent has no \(resource)")
+    }
+
+    package mutating func add(_ resource: Resource) throws(RegistryRefusal) {
+        guard !resource.value.isEmpty else { return }
+        let kind = resource.kindBytes
+        let same = entries.indices.filter { entries[$0].kindBytes == kind }
+        if resource.isDivisible, let position = same.first {
+            guard let sum = try entries[position].resource.value.adding(resource.value) else { return }
+            entries[position].resource.value = sum
+            return
+        }
+        let taken = Set(same.map { entries[$0].ordinal })
+        let ordinal = (0...UInt16.max).first { !taken.contains($0) } ?? .max
+        insert(LedgerEntry(resource, ordinal: resource.isDivisible ? 0 : ordinal))
+    }
+
+    private mutating func insert(_ entry: LedgerEntry) {
+        let key = entry.key.bytes
+        let position = entries.firstIndex { key.lexicographicallyPrecedes($0.key.bytes) } ?? entries.count
+        entries.insert(entry, at: position)
+    }
+}

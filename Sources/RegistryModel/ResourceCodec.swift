@@ -1,0 +1,280 @@
+package import Basics
+
+// How resources stand in commands and rows. `text?` is u8 present | u16 size, bytes; a list is u16 count | items.
+
+extension ByteWriter {
+    package mutating func write(optional bytes: [UInt8]?) {
+        write(bytes != nil)
+        if let bytes { writeBytes16(bytes) }
+    }
+
+    package mutating func write<Item>(list items: [Item], _ body: (Item, inout ByteWriter) -> Void) {
+        invariant(items.count <= Int(UInt16.max), "\(items.count) items do not fit a list")
+        write(UInt16(items.count))
+        for item in items { body(item, &self) }
+    }
+
+    package mutating func write<Item>(optional item: Item?, _ body: (Item, inout ByteWriter) -> Void) {
+        write(item != nil)
+        if let item { body(item, &self) }
+    }
+}
+
+extension ByteReader {
+    /// Texts of commands: what names something is judged by its rule, with a message, and not here.
+    @_lifetime(self: copy self)
+    package mutating func readText() throws(DecodeError) -> [UInt8] { [UInt8](try readBytes16()) }
+
+    @_lifetime(self: copy self)
+    package mutating func readOptionalText() throws(DecodeError) -> [UInt8]? { try readBool() ? try readText() : nil }
+
+    @_lifetime(self: copy self)
+    package mutating func readList<Item>(
+        _ body: (inout ByteReader) throws(DecodeError) -> Item
+    ) throws(DecodeError) -> [Item] {
+        var items: [Item] = []
+        for _ in 0..<(try readUInt16()) { items.append(try body(&self)) }
+        return items
+    }
+
+    @_lifetime(self: copy self)
+    package mutating func readOptional<Item>(
+        _ body: (inout ByteReader) throws(DecodeError) -> Item
+    ) throws(DecodeError) -> Item? {
+        try readBool() ? try body(&self) : nil
+    }
+
+    /// A number that says which; 0: none that is known.
+    @_lifetime(self: copy self)
+    package mutating func readKind<Kind: RawRepresentable>(
+        _ what: String, _ type: Kind.Type = Kind.self
+    ) throws(DecodeError) -> Kind where Kind.RawValue == UInt8 {
+        let number = try readUInt8()
+        guard let kind = Kind(rawValue: number) else { throw .unknown(what, UInt64(number)) }
+        return kind
+    }
+}
+
+extension Labels.Label {
+    /// `text key | text? value`
+    package func encode(into writer: inout ByteWriter) {
+        writer.writeBytes16(key)
+        writer.write(optional: value)
+    }
+
+    package init(decoding reader: inout ByteReader) throws(DecodeError) {
+        key = try reader.readText()
+        value = try reader.readOptionalText()
+    }
+}
+
+extension VolumeMount {
+    /// `text container path | u8 read-only | text? host path`
+    package func encode(into writer: inout ByteWriter) {
+        writer.writeBytes16(containerPath)
+        writer.write(isReadOnly)
+        writer.write(optional: hostPath)
+    }
+
+    package init(decoding reader: inout ByteReader) throws(DecodeError) {
+        containerPath = try reader.readText()
+        isReadOnly = try reader.readBool()
+        hostPath = try reader.readOptionalText()
+    }
+}
+
+// MARK: - As stated
+
+/// What a claim's parts are; bits that nobody knows are refused.
+private struct ClaimParts: OptionSet {
+    let rawValue: UInt16
+
+    static let scalar = ClaimParts(rawValue: 1)
+    static let ranges = ClaimParts(rawValue: 2)
+    static let set = ClaimParts(rawValue: 4)
+    static let reservations = ClaimParts(rawValue: 8)
+    static let formerRole = ClaimParts(rawValue: 16)
+    static let formerReservation = ClaimParts(rawValue: 32)
+    static let disk = ClaimParts(rawValue: 64)
+    static let revocable = ClaimParts(rawValue: 128)
+    static let shared = ClaimParts(rawValue: 256)
+    static let provider = ClaimParts(rawValue: 512)
+    static let allocation = ClaimParts(rawValue: 1_024)
+    static let all = ClaimParts(rawValue: 2_047)
+}
+
+extension ResourceClaim {
+    /// `text name | u8 type: 0 scalar, 1 ranges, 2 set, 3 text, 255 none | u16 parts`, then the parts that are there, in the
+    /// order of their bits: `u64 bits of a double | list of u64 begin, u64 end | list of texts | list of reservations |
+    /// text | reservation | disk | – | – | text | text`
+    package func encode(into writer: inout ByteWriter) {
+        writer.writeBytes16(name)
+        writer.write(type?.rawValue ?? 255)
+        var parts: ClaimParts = []
+        if scalar != nil { parts.insert(.scalar) }
+        if ranges != nil { parts.insert(.ranges) }
+        if set != nil { parts.insert(.set) }
+        if !reservations.isEmpty { parts.insert(.reservations) }
+        if formerRole != nil { parts.insert(.formerRole) }
+        if formerReservation != nil { parts.insert(.formerReservation) }
+        if disk != nil { parts.insert(.disk) }
+        if isRevocable { parts.insert(.revocable) }
+        if isShared { parts.insert(.shared) }
+        if providerID != nil { parts.insert(.provider) }
+        if allocationRole != nil { parts.insert(.allocation) }
+        writer.write(parts.rawValue)
+        if let scalar { writer.write(scalar.bitPattern) }
+        if let ranges {
+            writer.write(list: ranges) { range, writer in
+                writer.write(range.begin)
+                writer.write(range.end)
+            }
+        }
+        if let set { writer.write(list: set) { $1.writeBytes16($0) } }
+        if !reservations.isEmpty { writer.write(list: reservations) { $0.encode(into: &$1) } }
+        if let formerRole { writer.writeBytes16(formerRole) }
+        formerReservation?.encode(into: &writer)
+        disk?.encode(into: &writer)
+        if let providerID { writer.writeBytes16(providerID) }
+        if let allocationRole { writer.writeBytes16(allocationRole) }
+    }
+
+    package init(decoding reader: inout ByteReader) throws(DecodeError) {
+        let name = try reader.readText()
+        let type = try reader.readUInt8()
+        self.init(name: name, type: ValueType(rawValue: type))
+        let parts = ClaimParts(rawValue: try reader.readUInt16())
+        guard ClaimParts.all.isSuperset(of: parts) else { throw .unknown("part of a resource", UInt64(parts.rawValue)) }
+        if parts.contains(.scalar) { scalar = Double(bitPattern: try reader.readUInt64()) }
+        if parts.contains(.ranges) {
+            ranges = try reader.readList { (reader) throws(DecodeError) in
+                let begin = try reader.readUInt64()
+                return (begin: begin, end: try reader.readUInt64())
+            }
+        }
+        if parts.contains(.set) { set = try reader.readList { (reader) throws(DecodeError) in try reader.readText() } }
+        if parts.contains(.reservations) {
+            reservations = try reader.readList { (reader) throws(DecodeError) in try ReservationClaim(decoding: &reader) }
+        }
+        if parts.contains(.formerRole) { formerRole = try reader.readText() }
+        if parts.contains(.formerReservation) { formerReservation = try ReservationClaim(decoding: &reader) }
+        if parts.contains(.disk) { disk = try DiskClaim(decoding: &reader) }
+        isRevocable = parts.contains(.revocable)
+        isShared = parts.contains(.shared)
+        if parts.contains(.provider) { providerID = try reader.readText() }
+        if parts.contains(.allocation) { allocationRole = try reader.readText() }
+    }
+}
+
+extension ResourceClaim.ReservationClaim {
+    /// `u8 kind, 0 none | text? role | text? principal | labels?`
+    func encode(into writer: inout ByteWriter) {
+        writer.write(kind?.rawValue ?? 0)
+        writer.write(optional: role)
+        writer.write(optional: principal)
+        writer.write(optional: labels) { labels, writer in writer.write(list: labels) { $0.encode(into: &$1) } }
+    }
+
+    init(decoding reader: inout ByteReader) throws(DecodeError) {
+        kind = Reservation.Kind(rawValue: try reader.readUInt8())
+        role = try reader.readOptionalText()
+        principal = try reader.readOptionalText()
+        labels = try reader.readOptionalLabels()
+    }
+}
+
+extension ResourceClaim.DiskClaim {
+    /// `source? | persistence?: text id, text? principal | mount?`
+    func encode(into writer: inout ByteWriter) {
+        writer.write(optional: source) { $0.encode(into: &$1) }
+        writer.write(optional: persistence) { persistence, writer in
+            writer.writeBytes16(persistence.id)
+            writer.write(optional: persistence.principal)
+        }
+        writer.write(optional: volume) { $0.encode(into: &$1) }
+    }
+
+    init(decoding reader: inout ByteReader) throws(DecodeError) {
+        source = try reader.readOptional { (reader) throws(DecodeError) in
+            try ResourceClaim.SourceClaim(decoding: &reader)
+        }
+        persistence = try reader.readOptional { (reader) throws(DecodeError) in
+            let id = try reader.readText()
+            return ResourceClaim.PersistenceClaim(id: id, principal: try reader.readOptionalText())
+        }
+        volume = try reader.readOptional { (reader) throws(DecodeError) in try VolumeMount(decoding: &reader) }
+    }
+}
+
+extension ResourceClaim.SourceClaim {
+    /// `u8 kind, 0 none | path?: text? root | mount?: text? root | text? vendor | text? id | labels? | text? profile`
+    func encode(into writer: inout ByteWriter) {
+        writer.write(kind?.rawValue ?? 0)
+        writer.write(optional: path) { $1.write(optional: $0.root) }
+        writer.write(optional: mount) { $1.write(optional: $0.root) }
+        writer.write(optional: vendor)
+        writer.write(optional: id)
+        writer.write(optional: metadata) { labels, writer in writer.write(list: labels) { $0.encode(into: &$1) } }
+        writer.write(optional: profile)
+    }
+
+    init(decoding reader: inout ByteReader) throws(DecodeError) {
+        kind = DiskSource.Kind(rawValue: try reader.readUInt8())
+        path = try reader.readOptional { (reader) throws(DecodeError) in Root(try reader.readOptionalText()) }
+        mount = try reader.readOptional { (reader) throws(DecodeError) in Root(try reader.readOptionalText()) }
+        vendor = try reader.readOptionalText()
+        id = try reader.readOptionalText()
+        metadata = try reader.readOptionalLabels()
+        profile = try reader.readOptionalText()
+    }
+}
+
+extension ByteReader {
+    @_lifetime(self: copy self)
+    mutating func readOptionalLabels() throws(DecodeError) -> [Labels.Label]? {
+        try readOptional { (reader) throws(DecodeError) in
+            try reader.readList { (reader) throws(DecodeError) in try Labels.Label(decoding: &reader) }
+        }
+    }
+}
+
+// MARK: - Checked
+
+extension Resource {
+    /// The resource as the claim that states it; `checked()` gives the resource again.
+    public var claim: ResourceClaim {
+        var claim = ResourceClaim(name: name, type: nil)
+        switch value {
+        case .scalar(let amount):
+            claim.type = .scalar
+            claim.scalar = amount.double
+        case .ranges(let ranges):
+            claim.type = .ranges
+            claim.ranges = ranges.ranges.map { (begin: $0.lowerBound, end: $0.upperBound) }
+        case .set(let items):
+            claim.type = .set
+            claim.set = items.items
+        }
+        claim.reservations = stack.map { level in
+            ResourceClaim.ReservationClaim(
+                kind: level.kind, role: level.role.bytes, principal: level.principal, labels: level.labels?.items)
+        }
+        claim.disk = disk.map { disk in
+            let source = disk.source.map { source in
+                ResourceClaim.SourceClaim(
+                    kind: source.kind, path: source.kind == .path ? .init(source.root) : nil,
+                    mount: source.kind == .mount ? .init(source.root) : nil, vendor: source.vendor, id: source.id,
+                    metadata: source.metadata?.items, profile: source.profile)
+            }
+            let persistence = disk.persistence.map { persistence in
+                ResourceClaim.PersistenceClaim(id: persistence.id.bytes, principal: persistence.principal)
+            }
+            return ResourceClaim.DiskClaim(source: source, persistence: persistence, volume: disk.volume)
+        }
+        claim.isRevocable = isRevocable
+        claim.isShared = isShared
+        claim.providerID = providerID?.bytes
+        claim.allocationRole = allocationRole?.bytes
+        return claim
+    }
+}
