@@ -127,8 +127,8 @@ extension Raft {
     /// The election timer keeps running, except that a leader had none.
     mutating func becomeFollower(term: Term) {
         invariant(term >= currentTerm, "term moved back: \(currentTerm) -> \(term)")
-        let isDeposed = term > currentTerm
-        if isDeposed {
+        let isNewTerm = term > currentTerm
+        if isNewTerm {
             hardState = HardState(currentTerm: term, votedFor: nil)
             agreed = .zero
             requirePersist()
@@ -140,9 +140,9 @@ extension Raft {
             restartElectionTimer()
             // Whoever opened that term may lack what this node has appended: then only this node can win the next, and
             // all would wait for its whole election timeout.
-            if isDeposed {
-                early = EarlyElection(deadline: clock)
-                postponeEarlyQuestion()
+            if isNewTerm {
+                let deadline = clock + earlyInterval()
+                early = EarlyElection(deadline: deadline)
             }
         case .follower: failForwardedReads()
         case .preCandidate, .candidate: break

@@ -24,30 +24,10 @@ package struct Ledger: Hashable, Sendable {
 
     package init() {}
 
-    /// - Parameter entries: in the order of their keys, as rows are.
-    package init(entries: [LedgerEntry], holds: [Hold]) {
-        self.entries = entries
-        self.holds = holds
-    }
-
     // MARK: - Looking
 
     package func volume(role: RoleName, id: RegistryID) -> LedgerEntry? {
         entries.first { $0.resource.disk?.persistence?.id == id && $0.resource.reservationRole == role }
-    }
-
-    package var volumes: [Resource] { entries.map(\.resource).filter(\.isVolume) }
-    package var checkpointed: [LedgerEntry] { entries.filter(\.resource.isCheckpointed) }
-
-    /// All of one identity, however reserved.
-    /// - Throws: `scalar.overflow`, which no ledger that came about by commands can have.
-    package func total(of identity: ResourceIdentity) throws(RegistryRefusal) -> ResourceValue? {
-        var total: ResourceValue?
-        for entry in entries where entry.resource.identity == identity {
-            total = try total.map { (sum) throws(RegistryRefusal) in try sum.adding(entry.resource.value) ?? sum }
-                ?? entry.resource.value
-        }
-        return total
     }
 
     // MARK: - Taking and adding
@@ -58,13 +38,7 @@ package struct Ledger: Hashable, Sendable {
         var ledger = self
         for resource in consumed { try ledger.take(resource) }
         var free = try self.free()
-        for resource in consumed {
-            do throws(RegistryRefusal) {
-                try free.take(resource)
-            } catch {
-                throw RegistryRefusal(.ledgerInUse, "\(resource) is there, but a task holds it")
-            }
-        }
+        for resource in consumed { try free.takeUnheld(resource) }
         for resource in converted { try ledger.add(resource) }
         return ledger
     }
@@ -88,16 +62,12 @@ package struct Ledger: Hashable, Sendable {
         for resource in resources {
             guard !resource.isShared else {
                 guard position(of: resource).map({ entries[$0].resource.value == resource.value }) ?? false else {
-                    throw RegistryRefusal(.ledgerInsufficient, "the agent has no \(resource)")
+                    throw insufficient(resource)
                 }
                 continue
             }
             try all.take(resource)
-            do throws(RegistryRefusal) {
-                try free.take(resource)
-            } catch {
-                throw RegistryRefusal(.ledgerInUse, "\(resource) is there, but a task holds it")
-            }
+            try free.takeUnheld(resource)
         }
     }
 
@@ -124,6 +94,15 @@ package struct Ledger: Hashable, Sendable {
             throw insufficient(resource)
         }
         if left.isEmpty { entries.remove(at: position) } else { entries[position].resource.value = left }
+    }
+
+    /// Of the free part of a ledger that has the resource.
+    private mutating func takeUnheld(_ resource: Resource) throws(RegistryRefusal) {
+        do throws(RegistryRefusal) {
+            try take(resource)
+        } catch {
+            throw RegistryRefusal(.ledgerInUse, "\(resource) is there, but a task holds it")
+        }
     }
 
     private func insufficient(_ resource: Resource) -> RegistryRefusal {

@@ -19,8 +19,7 @@ public struct ItemSet: Hashable, Sendable {
     public var count: Int { items.count }
 
     public func union(_ other: ItemSet) -> ItemSet {
-        let sorted = (items + other.items).sorted { $0.lexicographicallyPrecedes($1) }
-        return ItemSet(normal: sorted.enumerated().filter { $0.offset == 0 || sorted[$0.offset - 1] != $0.element }.map(\.element))
+        ItemSet(normal: Set(items).union(other.items).sorted { $0.lexicographicallyPrecedes($1) })
     }
 
     public func subtracting(_ other: ItemSet) -> ItemSet {

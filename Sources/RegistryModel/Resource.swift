@@ -233,9 +233,6 @@ public struct Resource: Hashable, Sendable {
     /// Two of the same kind add up, and a part may be taken.
     public var isDivisible: Bool { !isVolume && (disk?.source?.isDivisible ?? true) }
 
-    /// What an agent writes down itself: its own dynamic reservations and volumes.
-    public var isCheckpointed: Bool { providerID == nil && (stack.last?.kind == .dynamic || isVolume) }
-
     /// Without the uppermost reservation.
     public var popped: Resource {
         var resource = self
@@ -256,11 +253,6 @@ public struct Resource: Hashable, Sendable {
         resource.allocationRole = nil
         return resource
     }
-
-    public var identity: ResourceIdentity {
-        ResourceIdentity(
-            name: name, kind: value.kind, providerID: providerID, source: disk?.source, isRevocable: isRevocable)
-    }
 }
 
 extension Resource: CustomStringConvertible {
@@ -276,13 +268,4 @@ extension Resource: CustomStringConvertible {
         if isShared { said += "{shared}" }
         return said + ":\(value)"
     }
-}
-
-/// What capacity is counted by: resources of one identity make up one total of an agent, however they are reserved.
-public struct ResourceIdentity: Hashable, Sendable {
-    public var name: [UInt8]
-    public var kind: ResourceValue.Kind
-    public var providerID: RegistryID?
-    public var source: DiskSource?
-    public var isRevocable: Bool
 }

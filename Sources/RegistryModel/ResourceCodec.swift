@@ -1,6 +1,6 @@
 package import Basics
 
-// How resources stand in commands and rows. `text?` is u8 present | u16 size, bytes; a list is u16 count | items.
+// How resources stand in commands. `text?` is u8 present | u16 size, bytes; a list is u16 count | items.
 
 extension ByteWriter {
     package mutating func write(optional bytes: [UInt8]?) {
@@ -42,16 +42,6 @@ extension ByteReader {
         _ body: (inout ByteReader) throws(DecodeError) -> Item
     ) throws(DecodeError) -> Item? {
         try readBool() ? try body(&self) : nil
-    }
-
-    /// A number that says which; 0: none that is known.
-    @_lifetime(self: copy self)
-    package mutating func readKind<Kind: RawRepresentable>(
-        _ what: String, _ type: Kind.Type = Kind.self
-    ) throws(DecodeError) -> Kind where Kind.RawValue == UInt8 {
-        let number = try readUInt8()
-        guard let kind = Kind(rawValue: number) else { throw .unknown(what, UInt64(number)) }
-        return kind
     }
 }
 
@@ -231,7 +221,7 @@ extension ResourceClaim.SourceClaim {
 
 extension ByteReader {
     @_lifetime(self: copy self)
-    mutating func readOptionalLabels() throws(DecodeError) -> [Labels.Label]? {
+    fileprivate mutating func readOptionalLabels() throws(DecodeError) -> [Labels.Label]? {
         try readOptional { (reader) throws(DecodeError) in
             try reader.readList { (reader) throws(DecodeError) in try Labels.Label(decoding: &reader) }
         }

@@ -318,14 +318,20 @@ import Testing
 
     // MARK: - Early PreVote
 
-    @Test("a leader whose links end is replaced in less than 200 ms, not an election timeout", arguments: 1...20)
-    func lostLinkElectsEarly(seed: UInt64) {
+    /// n1 led and is gone; both others know that their links to it have ended.
+    private func leaderLost(seed: UInt64) -> TestCluster {
         var cluster = TestCluster(3, seed: seed)
         cluster.campaign(1)
         cluster.advance(milliseconds: 500)
         cluster.crash(1)
         cluster.step(2, .linkLost(NodeID(1)))
         cluster.step(3, .linkLost(NodeID(1)))
+        return cluster
+    }
+
+    @Test("a leader whose links end is replaced in less than 200 ms, not an election timeout", arguments: 1...20)
+    func lostLinkElectsEarly(seed: UInt64) {
+        var cluster = leaderLost(seed: seed)
         cluster.advance(milliseconds: 200)
         #expect(cluster.leader == 2 || cluster.leader == 3)
     }
@@ -377,13 +383,8 @@ import Testing
     }
 
     @Test("who has just voted does not ask at once: the candidate would agree before it counts that vote", arguments: 1...20)
-    func voterWaitsBeforeItAsks(seed: UInt64) throws {
-        var cluster = TestCluster(3, seed: seed)
-        cluster.campaign(1)
-        cluster.advance(milliseconds: 500)
-        cluster.crash(1)
-        cluster.step(2, .linkLost(NodeID(1)))
-        cluster.step(3, .linkLost(NodeID(1)))
+    func voterWaitsBeforeItAsks(seed: UInt64) {
+        var cluster = leaderLost(seed: seed)
         // The vote takes its time.
         cluster.dropped = {
             if case .requestVoteResponse = $0.message { true } else { false }
