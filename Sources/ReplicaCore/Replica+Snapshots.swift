@@ -305,11 +305,12 @@ extension Replica {
         durableApplied = point.last.index
         // It may have risen in entries that this node never sees, and there may be none after them for long.
         noteFeatureLevel(max(featureLevel, level))
+        // Where no entry follows the state, nothing else says how far cluster time is.
+        lastTime = max(lastTime, time)
         if fetch.resetsLog {
             for requester in pending.takeAll() { answer(requester, outcomeUnknownError) }
             tail.removeAll()
             applyTarget = point.last.index
-            lastTime = max(lastTime, time)
             adopt(membership, at: point.configuration.index)
             raft.step(.snapshotInstalled(point), now: now)
         } else {

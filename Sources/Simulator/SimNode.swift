@@ -245,6 +245,8 @@ final class SimNode {
     var peerPort = 7101
     /// The highest that the release knows which runs here.
     var featureLevel = FeatureLevel.known
+    /// Somebody put that release in the place of one that had seen a higher level.
+    var isDowngraded = false
 
     var name: String { "n\(number + 1)" }
     var clientAddress: String { "10.0.0.\(number + 1):7001" }

@@ -324,7 +324,7 @@ extension World {
             node.disk.fuse = operations
             switch job {
             case .work(let work):
-                let isWhole = (try? process.log.perform(work)) != nil
+                let isWhole = (try? begin(work, by: node, process)) != nil
                 counters.add(isWhole ? .crashAfterPersist : .crashInPersist)
             case .compact(let floor, let time):
                 let before = process.log.log.firstIndex

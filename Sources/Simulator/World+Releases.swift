@@ -37,6 +37,7 @@ extension World {
         let node = nodes[number]
         guard node.featureLevel < FeatureLevel.known else { return }
         node.featureLevel = FeatureLevel.known
+        node.isDowngraded = false
         tell("\(node.name) gets the present release")
         guard node.isRunning else { return }
         stopProcess(of: node, losingPower: false)
@@ -76,12 +77,14 @@ extension World {
     package func downgrade(_ number: Int) {
         stopProcess(of: nodes[number], losingPower: false)
         nodes[number].featureLevel = FeatureLevel.first
+        nodes[number].isDowngraded = true
         schedule(.start(node: number), after: .zero)
     }
 
-    /// No release finds in its log what it does not know.
+    /// No release finds in its log what it does not know. One that was put where the level is higher starts only if the
+    /// state that says so is damaged; then it may be sent such entries before it is told the level, and stops at them.
     func checkReleases(_ slab: Slab, of node: SimNode) {
-        guard node.featureLevel < FeatureLevel.known else { return }
+        guard node.featureLevel < FeatureLevel.known, !node.isDowngraded else { return }
         for index in slab.indexes(of: .command) {
             let record = slab.record(at: index)
             // What the leader logs by itself is no client's command; all releases know it.

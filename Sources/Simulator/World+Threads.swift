@@ -32,8 +32,7 @@ extension World {
             switch job {
             case .work(let work):
                 checkCuts(work, by: node, process)
-                node.cutUnderWay = work.writes.compactMap(\.truncateAfter).min()
-                try during(.beforePersist, node) { () throws(DiskError) in try process.log.perform(work) }
+                try during(.beforePersist, node) { () throws(DiskError) in try begin(work, by: node, process) }
                 logWritten(work, by: node, process.log.log)
                 checkWritten(work, by: node, process.log.log)
                 guard !dies(node, at: .afterPersist) else { return }
@@ -90,6 +89,12 @@ extension World {
                 schedule(.start(node: node.number), after: nodeChance.interval(.milliseconds(100), .seconds(2)))
             }
         }
+    }
+
+    /// Its end may stay unheard: until then either what it cuts or what it leaves is there.
+    func begin(_ work: LogWork, by node: SimNode, _ process: SimProcess) throws(DiskError) {
+        node.cutUnderWay = work.writes.compactMap(\.truncateAfter).min()
+        try process.log.perform(work)
     }
 
     private func finishLogJob(_ node: SimNode, _ process: SimProcess) {

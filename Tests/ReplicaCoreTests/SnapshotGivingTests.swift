@@ -248,6 +248,29 @@ struct SnapshotGivingTests {
         #expect(giver == NodeID(2), "it asks for another")
     }
 
+    @Test("who gets its state back, and has no entry after it, goes on from the state's cluster time, not from its own clock")
+    func timeOfTheState() {
+        let alone = Membership(
+            members: [Member(id: NodeID(1), name: "n1", peerAddress: "p:1")], incoming: [NodeID(1)])
+        let (wall, time) = (ClusterTime(nanoseconds: 1), ClusterTime(nanoseconds: 3_600_000_000_000))
+        var now = Instant(nanoseconds: 1_000_000_000)
+        var replica = Replica(
+            .empty(alone, needsState: true, log: TermRuns(after: Self.point.last)), settings: .ofNode(), seed: 1, now: now,
+            wall: wall)
+        replica.snapshots.fetch = SnapshotTransfer.Fetch(
+            point: Self.point, from: NodeID(2), isInstalling: true, askAgainAt: .never, resetsLog: false)
+        replica.snapshotInstalled(Self.point, membership: alone, time: time, featureLevel: FeatureLevel.known)
+        var written: [ClusterTime] = []
+        for _ in 0..<100 where written.isEmpty {
+            now = now + .milliseconds(100)
+            replica.beginTurn(now: now, wall: wall)
+            guard let work = replica.endTurn().log else { continue }
+            written = work.writes.compactMap(\.slab).map { $0.record(at: $0.firstIndex).header.time }
+            replica.logWritten(work.ticket)
+        }
+        #expect(written.count == 1 && written.allSatisfy { $0 >= time })
+    }
+
     @Test("while a snapshot takes the state's place no entries are fed to it that it may hold already")
     func feedsNothingWhileInstalling() {
         var replica = replica()

@@ -108,13 +108,14 @@ extension ServerTests {
                 #expect(await Self.failure { try await client.put("a", "2") }?.code == .generationChanged)
                 let anew = cluster.client()
                 #expect(try await anew.get("a")?.value == Self.bytes("1"))
+                let first = try await anew.put("c", "1")
                 let last = try await anew.put("b", "1")
                 let unknown = await Self.failure { try await anew.changes(under: [], since: before) { _ in } }
                 #expect(unknown?.code == .compacted)
                 let floor = try #require(unknown?.currentRevision)
                 #expect(floor > before && floor < last)
                 var changed: [ChangedRow] = []
-                try await anew.changes(under: [], since: floor) { changed.append($0) }
+                try await anew.changes(under: [], since: first) { changed.append($0) }
                 #expect(changed == [ChangedRow(key: Self.bytes("b"), revision: last, value: Self.bytes("1"))])
                 await anew.shutdown()
                 await client.shutdown()

@@ -78,6 +78,30 @@ struct SeedTests {
         #expect(Simulation.run(seed: 4658, settings: settings).violation == nil)
     }
 
+    /// The writes were under way when their nodes were killed, and had ended unheard.
+    @Test("a log that ends earlier, with a newer term, is what a truncating write leaves that nobody heard of")
+    func truncatingWriteUnheard() {
+        for (seed, profile) in [(4345, WorldProfile.limits), (9672, .restore)] {
+            var settings = profile.settings
+            settings.faultyTime = .seconds(360)
+            #expect(Simulation.run(seed: UInt64(seed), settings: settings).violation == nil)
+        }
+    }
+
+    @Test("a node that got its state back, and has no entry after it, goes on from the state's cluster time")
+    func timeOfAFetchedState() {
+        var settings = WorldProfile.releases.settings
+        settings.faultyTime = .seconds(360)
+        #expect(Simulation.run(seed: 5993, settings: settings).violation == nil)
+    }
+
+    @Test("an old release in a place whose state is damaged may be sent what it does not know, and stops at it")
+    func oldReleaseWithoutAState() {
+        var settings = WorldProfile.releases.settings
+        settings.faultyTime = .seconds(360)
+        #expect(Simulation.run(seed: 8531, settings: settings).violation == nil)
+    }
+
     @Test("a cluster survives everything that a seed has in store for it, and each class of fault strikes")
     func survivesAll() {
         var counters = FaultCounters()
