@@ -151,6 +151,8 @@ extension World {
     func watchesStartAnew(of client: SimClient) {
         for watcher in watchers where watcher.client == client.number { beginWatch(watcher, from: .zero) }
         for observer in observers where observer.client == client.number { observer.startAnew() }
+        // Once the faults are over no client thinks of its observers again.
+        if !isFaulty { observersGoOn(of: client) }
     }
 
     /// Rows go with their sessions; the model of the keyspace knows neither whose they are nor when a session ends.

@@ -95,6 +95,14 @@ struct SeedTests {
         #expect(Simulation.run(seed: 5993, settings: settings).violation == nil)
     }
 
+    /// Its client was told when the faults were over.
+    @Test("an observer whose client hears late that the cluster was restored reads anew who leads")
+    func lateObserver() {
+        var settings = WorldProfile.restore.settings
+        settings.faultyTime = .seconds(20)
+        #expect(Simulation.run(seed: 85, settings: settings).violation == nil)
+    }
+
     @Test("an old release in a place whose state is damaged may be sent what it does not know, and stops at it")
     func oldReleaseWithoutAState() {
         var settings = WorldProfile.releases.settings
