@@ -61,7 +61,8 @@ private struct ConversionRules {
         let source = try sourceClaims.map { (claims) throws(RegistryRefusal) in try ResourceList.checked(claims) }
         if let source {
             guard !source.isEmpty, !resources.isEmpty else {
-                throw RegistryRefusal(.reserveListEmpty, "both what is there now and what is to be there have to be named")
+                throw RegistryRefusal(
+                    .reserveListEmpty, "both what is there now and what is to be there have to be named")
             }
             for list in [source, resources] where list.contains(where: { $0.stack != list[0].stack }) {
                 throw RegistryRefusal(.reserveMixedStacks, "\(list.map(\.description)) are not all reserved alike")
@@ -69,7 +70,8 @@ private struct ConversionRules {
             guard try Self.unreserved(source) == Self.unreserved(resources) else {
                 throw RegistryRefusal(
                     .reserveQuantityDiffers,
-                    "\(source.map(\.description)) and \(resources.map(\.description)) are not the same but for whom they are reserved to")
+                    "\(source.map(\.description)) and \(resources.map(\.description)) differ otherwise too"
+                )
             }
         }
         try checkProviders(of: resources + (source ?? []))
@@ -106,10 +108,12 @@ private struct ConversionRules {
             throw RegistryRefusal(.reservePersistentVolume, "\(resource): a volume stays reserved as it is")
         }
         try checkCapabilities(for: resource)
-        try checkPrincipal(top.principal, of: resource, missing: .reservePrincipalMissing, differs: .reservePrincipalDiffers)
+        try checkPrincipal(
+            top.principal, of: resource, missing: .reservePrincipalMissing, differs: .reservePrincipalDiffers)
         guard let framework = actor.framework else {
             guard resource.allocationRole == nil else {
-                throw RegistryRefusal(.reserveAllocated, "\(resource): an operator reserves what is allocated to nobody")
+                throw RegistryRefusal(
+                    .reserveAllocated, "\(resource): an operator reserves what is allocated to nobody")
             }
             return
         }
@@ -197,7 +201,8 @@ private struct ConversionRules {
         try Self.checkVolume(volume)
         guard !volume.isShared else { throw RegistryRefusal(.growShared, "\(volume): it is shared") }
         let disk = volume.plainDisk
-        guard disk.isDivisible, disk.kindBytes == addition.kindBytes, let sum = try volume.value.adding(addition.value) else {
+        guard disk.isDivisible, disk.kindBytes == addition.kindBytes, let sum = try volume.value.adding(addition.value)
+        else {
             throw RegistryRefusal(.growIncompatible, "\(addition) does not add up with \(disk)")
         }
         try checkResize(volume)
@@ -248,11 +253,14 @@ private struct ConversionRules {
         guard let volume = disk.volume else {
             throw RegistryRefusal(.volumeNoMount, "\(resource): a volume needs a path in the container")
         }
-        guard !volume.isReadOnly else { throw RegistryRefusal(.volumeReadOnly, "\(resource): a volume has to be writable") }
+        guard !volume.isReadOnly else {
+            throw RegistryRefusal(.volumeReadOnly, "\(resource): a volume has to be writable")
+        }
     }
 
     private func checkProviders(of resources: [Resource]) throws(RegistryRefusal) {
-        guard let first = resources.first, let other = resources.first(where: { $0.providerID != first.providerID }) else {
+        guard let first = resources.first, let other = resources.first(where: { $0.providerID != first.providerID })
+        else {
             return
         }
         throw RegistryRefusal(.operationMixedProviders, "\(first) and \(other) are not of one resource provider")
@@ -263,7 +271,8 @@ private struct ConversionRules {
             throw RegistryRefusal(.agentNoHierarchicalRole, "\(resource): the agent does not know roles with /")
         }
         guard resource.stack.count <= 1 || capabilities.contains(.reservationRefinement) else {
-            throw RegistryRefusal(.agentNoRefinement, "\(resource): the agent does not know reservations on reservations")
+            throw RegistryRefusal(
+                .agentNoRefinement, "\(resource): the agent does not know reservations on reservations")
         }
     }
 
@@ -278,7 +287,9 @@ private struct ConversionRules {
     ) throws(RegistryRefusal) {
         guard let principal = actor.principal else { return }
         guard let named else { throw RegistryRefusal(missing, "\(resource): does not name who asks for it") }
-        guard named == principal else { throw RegistryRefusal(differs, "\(resource): names somebody else than who asks for it") }
+        guard named == principal else {
+            throw RegistryRefusal(differs, "\(resource): names somebody else than who asks for it")
+        }
     }
 
     /// A framework asks for what was offered to one of its roles.

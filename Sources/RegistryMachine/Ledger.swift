@@ -24,7 +24,16 @@ package struct Ledger: Hashable, Sendable {
 
     package init() {}
 
+    /// As it is stored.
+    package init(entries: [LedgerEntry], holds: [Hold]) {
+        self.entries = entries
+        self.holds = holds
+    }
+
     // MARK: - Looking
+
+    package var hasVolumes: Bool { entries.contains { $0.resource.isVolume } }
+    package var checkpointed: [LedgerEntry] { entries.filter(\.resource.isCheckpointed) }
 
     package func volume(role: RoleName, id: RegistryID) -> LedgerEntry? {
         entries.first { $0.resource.disk?.persistence?.id == id && $0.resource.reservationRole == role }
@@ -71,6 +80,24 @@ package struct Ledger: Hashable, Sendable {
         }
     }
 
+    /// The ledger of an agent that has these totals by now: what was reserved or made a volume since its configuration
+    /// stays as it is, and is taken out of them.
+    /// - Throws: `agent.total-below-ledger`: what is reserved, or held, is not in them.
+    package func rebased(on totals: [Resource]) throws(RegistryRefusal) -> Ledger {
+        var ledger = Ledger()
+        for resource in totals { try ledger.add(resource.configured) }
+        let kept = entries.map(\.resource).filter { $0.configured.kindBytes != $0.kindBytes }
+        do throws(RegistryRefusal) {
+            for resource in kept { try ledger.take(resource.configured) }
+            for resource in kept { try ledger.add(resource) }
+            ledger.holds = holds
+            _ = try ledger.free()
+        } catch {
+            throw RegistryRefusal(.agentTotalBelowLedger, "the new totals do not hold what is in use: \(error.detail)")
+        }
+        return ledger
+    }
+
     private func position(of resource: Resource) -> Int? {
         let kind = resource.kindBytes
         return entries.firstIndex { $0.kindBytes == kind }
@@ -90,7 +117,8 @@ package struct Ledger: Hashable, Sendable {
             }
             throw RegistryRefusal(.ledgerIndivisible, "\(resource) is a part of what is given away whole")
         }
-        guard let position = candidates.first, let left = entries[position].resource.value.subtracting(resource.value) else {
+        guard let position = candidates.first, let left = entries[position].resource.value.subtracting(resource.value)
+        else {
             throw insufficient(resource)
         }
         if left.isEmpty { entries.remove(at: position) } else { entries[position].resource.value = left }
@@ -127,5 +155,14 @@ package struct Ledger: Hashable, Sendable {
         let key = entry.key.bytes
         let position = entries.firstIndex { key.lexicographicallyPrecedes($0.key.bytes) } ?? entries.count
         entries.insert(entry, at: position)
+    }
+}
+
+extension Resource {
+    /// As the agent's configuration has it: without what was reserved or made of it since.
+    var configured: Resource {
+        var resource = plainDisk.unallocated
+        resource.stack = stack.first.map { $0.kind == .static ? [$0] : [] } ?? []
+        return resource
     }
 }

@@ -1,7 +1,7 @@
 internal import Basics
 
-/// What an entry of an agent's ledger is of: amounts under one key add up. An entry that cannot be divided has an ordinal, so
-/// that an agent can have two disks that nothing tells apart.
+/// What an entry of an agent's ledger is of: amounts under one key add up. An entry that cannot be divided has an
+/// ordinal, so that an agent can have two disks that nothing tells apart.
 ///
 /// Its bytes are the end of the entry's row key. Two entries are the same when their bytes are.
 ///
@@ -27,7 +27,9 @@ public struct LedgerEntry: Hashable, Sendable {
         self.ordinal = ordinal
     }
 
-    public var key: EntryKey { EntryKey(kindBytes + [UInt8(truncatingIfNeeded: ordinal >> 8), UInt8(truncatingIfNeeded: ordinal)]) }
+    public var key: EntryKey {
+        EntryKey(kindBytes + [UInt8(truncatingIfNeeded: ordinal >> 8), UInt8(truncatingIfNeeded: ordinal)])
+    }
 
     /// The key without the ordinal: equal for resources of which one can be taken for the other.
     public var kindBytes: [UInt8] { resource.kindBytes }
@@ -58,6 +60,13 @@ extension Reservation {
         writer.write(optional: principal)
         writer.write(labels: labels)
     }
+
+    init(decoding reader: inout ByteReader) throws(DecodeError) {
+        kind = try reader.readNumber("kind of a reservation")
+        role = try reader.readValue()
+        principal = try reader.readOptionalText()
+        labels = try reader.readLabels()
+    }
 }
 
 extension DiskSource {
@@ -69,10 +78,30 @@ extension DiskSource {
         writer.write(labels: metadata)
         writer.write(optional: profile)
     }
+
+    init(decoding reader: inout ByteReader) throws(DecodeError) {
+        kind = try reader.readNumber("kind of a disk")
+        root = try reader.readOptionalText()
+        vendor = try reader.readOptionalText()
+        id = try reader.readOptionalText()
+        metadata = try reader.readLabels()
+        profile = try reader.readOptionalText()
+    }
 }
 
 extension ByteWriter {
     fileprivate mutating func write(labels: Labels?) {
         write(optional: labels) { labels, writer in writer.write(list: labels.items) { $0.encode(into: &$1) } }
+    }
+}
+
+extension ByteReader {
+    @_lifetime(self: copy self)
+    fileprivate mutating func readLabels() throws(DecodeError) -> Labels? {
+        let stated = try readOptional { (reader) throws(DecodeError) in
+            try reader.readList { (reader) throws(DecodeError) in try Labels.Label(decoding: &reader) }
+        }
+        guard let stated else { return nil }
+        return try sound { () throws(RegistryRefusal) in try Labels(stated) }
     }
 }

@@ -18,7 +18,8 @@ public struct IntegerRanges: Hashable, Sendable {
         for (former, latter) in zip(sorted, sorted.dropFirst()) where latter.lowerBound <= former.upperBound {
             throw RegistryRefusal(
                 .rangesOverlap,
-                "[\(former.lowerBound)-\(former.upperBound)] and [\(latter.lowerBound)-\(latter.upperBound)] share a number")
+                "\(IntegerRanges(former)) and \(IntegerRanges(latter)) share a number"
+            )
         }
         self = Self.joining(sorted)
     }

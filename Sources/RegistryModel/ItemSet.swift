@@ -36,4 +36,4 @@ extension ItemSet: CustomStringConvertible {
 }
 
 /// Bytes as a person is shown them: names are text nearly always.
-func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+package func text(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }

@@ -7,7 +7,7 @@ public struct RoleName: Hashable, Comparable, Sendable {
 
     public static let sizeMax = 1_024
 
-    init(unchecked bytes: [UInt8]) { self.bytes = bytes }
+    package init(unchecked bytes: [UInt8]) { self.bytes = bytes }
 
     /// - Throws: `role.*`.
     public init(_ bytes: [UInt8]) throws(RegistryRefusal) {
@@ -43,14 +43,17 @@ public struct RoleName: Hashable, Comparable, Sendable {
 
     /// Longer, and begins with `other` and `/`: `a/b` of `a`, and `ab` not.
     public func isStrictSubrole(of other: RoleName) -> Bool {
-        bytes.count > other.bytes.count && bytes.starts(with: other.bytes) && bytes[other.bytes.count] == UInt8(ascii: "/")
+        bytes.count > other.bytes.count && bytes.starts(with: other.bytes)
+            && bytes[other.bytes.count] == UInt8(ascii: "/")
     }
 
     public func isSameOrSubrole(of other: RoleName) -> Bool { self == other || isStrictSubrole(of: other) }
 
     /// From the nearest to the outermost: of `a/b/c` these are `a/b` and `a`.
     public var ancestors: [RoleName] {
-        bytes.indices.reversed().filter { bytes[$0] == UInt8(ascii: "/") }.map { RoleName(unchecked: Array(bytes[..<$0])) }
+        bytes.indices.reversed().filter { bytes[$0] == UInt8(ascii: "/") }.map {
+            RoleName(unchecked: Array(bytes[..<$0]))
+        }
     }
 
     public var isNested: Bool { bytes.contains(UInt8(ascii: "/")) }
@@ -69,7 +72,7 @@ public struct RegistryID: Hashable, Comparable, Sendable {
 
     public static let sizeMax = 255
 
-    init(unchecked bytes: [UInt8]) { self.bytes = bytes }
+    package init(unchecked bytes: [UInt8]) { self.bytes = bytes }
 
     /// - Parameter what: names it in the refusal, as "agent id".
     /// - Throws: `id.*`.
@@ -83,17 +86,22 @@ public struct RegistryID: Hashable, Comparable, Sendable {
             throw RegistryRefusal(.idDots, "\(what) \(text(bytes)): it names a directory already")
         }
         guard !bytes.contains(where: { $0 < 0x20 || $0 == 0x7F || $0 == UInt8(ascii: "/") || $0 == UInt8(ascii: "\\") })
-        else { throw RegistryRefusal(.idCharacter, "\(what) \(text(bytes)): it may not hold /, \\ or a control character") }
+        else {
+            throw RegistryRefusal(.idCharacter, "\(what) \(text(bytes)): it may not hold /, \\ or a control character")
+        }
     }
 
-    public static func < (left: RegistryID, right: RegistryID) -> Bool { left.bytes.lexicographicallyPrecedes(right.bytes) }
+    public static func < (left: RegistryID, right: RegistryID) -> Bool {
+        left.bytes.lexicographicallyPrecedes(right.bytes)
+    }
 }
 
 extension RegistryID: CustomStringConvertible {
     public var description: String { text(bytes) }
 }
 
-/// Pairs of a key and perhaps a value, that somebody attaches to a reservation or a framework. Their order says nothing.
+/// Pairs of a key and perhaps a value, that somebody attaches to a reservation or a framework. Their order says
+/// nothing.
 public struct Labels: Hashable, Sendable {
     public struct Label: Hashable, Sendable {
         public var key: [UInt8]

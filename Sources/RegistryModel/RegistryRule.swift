@@ -1,8 +1,39 @@
-/// The rules of the registry. An id is for ever: it is what a client is told, the label of a counter and the name of a test.
+/// The rules of the registry. An id is for ever: it is what a client is told, the label of a counter and the name of a
+/// test.
 public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
+    case acquireHoldReused = "acquire.hold-reused"
+    case acquireMixedRevocable = "acquire.mixed-revocable"
+    case acquireNotAllocatable = "acquire.not-allocatable"
+    case acquireRoleNotSubscribed = "acquire.role-not-subscribed"
+    case acquireSharedIncapable = "acquire.shared-incapable"
+
+    case agentAddressChanged = "agent.address-changed"
+    case agentAlreadyAdmitted = "agent.already-admitted"
+    case agentAlreadyGone = "agent.already-gone"
+    case agentCheckpointedWithoutCheckpointing = "agent.checkpointed-without-checkpointing"
+    case agentDeactivated = "agent.deactivated"
+    case agentDigestMismatch = "agent.digest-mismatch"
+    case agentDrainBusy = "agent.drain-busy"
+    case agentDrainIncapable = "agent.drain-incapable"
+    case agentGenerationAhead = "agent.generation-ahead"
+    case agentGenerationStale = "agent.generation-stale"
+    case agentGone = "agent.gone"
+    case agentHasVolumes = "agent.has-volumes"
+    case agentIdInUse = "agent.id-in-use"
+    case agentIdMissing = "agent.id-missing"
+    case agentMachineDown = "agent.machine-down"
     case agentNoHierarchicalRole = "agent.no-hierarchical-role"
     case agentNoRefinement = "agent.no-refinement"
     case agentNoResize = "agent.no-resize"
+    case agentNotAdmitted = "agent.not-admitted"
+    case agentNotAttached = "agent.not-attached"
+    case agentNotDeactivated = "agent.not-deactivated"
+    case agentNotDraining = "agent.not-draining"
+    case agentNotFound = "agent.not-found"
+    case agentRemovalLimited = "agent.removal-limited"
+    case agentScheduledMachine = "agent.scheduled-machine"
+    case agentStillDraining = "agent.still-draining"
+    case agentTotalBelowLedger = "agent.total-below-ledger"
 
     case createDuplicateId = "create.duplicate-id"
     case createPrincipalDiffers = "create.principal-differs"
@@ -16,6 +47,21 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case diskRootOnBlock = "disk.root-on-block"
     case diskTypeUnknown = "disk.type-unknown"
     case diskWrongName = "disk.wrong-name"
+
+    case frameworkCheckpointChanged = "framework.checkpoint-changed"
+    case frameworkCompleted = "framework.completed"
+    case frameworkConnectedElsewhere = "framework.connected-elsewhere"
+    case frameworkDuplicateRole = "framework.duplicate-role"
+    case frameworkFailoverTimeoutRange = "framework.failover-timeout-range"
+    case frameworkNotActive = "framework.not-active"
+    case frameworkNotEnded = "framework.not-ended"
+    case frameworkNotFound = "framework.not-found"
+    case frameworkOfferFilter = "framework.offer-filter"
+    case frameworkPrincipalChanged = "framework.principal-changed"
+    case frameworkPrincipalMismatch = "framework.principal-mismatch"
+    case frameworkRoleFields = "framework.role-fields"
+    case frameworkSuppressedRole = "framework.suppressed-role"
+    case frameworkUserChanged = "framework.user-changed"
 
     case gpusFractional = "gpus.fractional"
 
@@ -35,9 +81,44 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case ledgerIndivisible = "ledger.indivisible"
     case ledgerInsufficient = "ledger.insufficient"
 
+    case limiterCountZero = "limiter.count-zero"
+
+    case machineIdEmpty = "machine.id-empty"
+    case machineIpInvalid = "machine.ip-invalid"
+    case machineListEmpty = "machine.list-empty"
+    case machineListedTwice = "machine.listed-twice"
+    case machineNotDown = "machine.not-down"
+    case machineNotDraining = "machine.not-draining"
+    case machineNotScheduled = "machine.not-scheduled"
+
+    case operationAckNoAgent = "operation.ack-no-agent"
+    case operationAckUuidSize = "operation.ack-uuid-size"
     case operationAlienRole = "operation.alien-role"
+    case operationEmpty = "operation.empty"
     case operationMixedAllocation = "operation.mixed-allocation"
     case operationMixedProviders = "operation.mixed-providers"
+    case operationNameReused = "operation.name-reused"
+    case operationStateNotReportable = "operation.state-not-reportable"
+    case operationUnknown = "operation.unknown"
+    case operationUnknownName = "operation.unknown-name"
+    case operationUnknownStatus = "operation.unknown-status"
+    case operationUuidReused = "operation.uuid-reused"
+    case operationUuidSize = "operation.uuid-size"
+    case operationVersionStale = "operation.version-stale"
+
+    case providerAlreadyAdmitted = "provider.already-admitted"
+    case providerRemoved = "provider.removed"
+    case providerUnknown = "provider.unknown"
+
+    case quotaChildSumAboveParent = "quota.child-sum-above-parent"
+    case quotaConsumptionAboveLimit = "quota.consumption-above-limit"
+    case quotaGuaranteeAboveLimit = "quota.guarantee-above-limit"
+    case quotaNestedRole = "quota.nested-role"
+    case quotaOvercommit = "quota.overcommit"
+    case quotaRoleMissing = "quota.role-missing"
+    case quotaScalarInvalid = "quota.scalar-invalid"
+    case quotaTooLargeBytes = "quota.too-large-bytes"
+    case quotaTooLargeCount = "quota.too-large-count"
 
     case rangesInverted = "ranges.inverted"
     case rangesOverlap = "ranges.overlap"
@@ -79,6 +160,11 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case scalarNotPositive = "scalar.not-positive"
     case scalarOverflow = "scalar.overflow"
 
+    case scheduleDownMachineRemoved = "schedule.down-machine-removed"
+    case scheduleDurationNegative = "schedule.duration-negative"
+    case scheduleMachineTwice = "schedule.machine-twice"
+    case scheduleWindowEmpty = "schedule.window-empty"
+
     case setDuplicate = "set.duplicate"
 
     case sharedNotVolume = "shared.not-volume"
@@ -103,4 +189,7 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case volumeReadOnly = "volume.read-only"
     case volumeRevocable = "volume.revocable"
     case volumeUnreserved = "volume.unreserved"
+
+    case weightNotFinite = "weight.not-finite"
+    case weightNotPositive = "weight.not-positive"
 }

@@ -193,7 +193,8 @@ public struct DiskInfo: Hashable, Sendable {
 public struct Resource: Hashable, Sendable {
     public var name: [UInt8]
     public var value: ResourceValue
-    /// Bottom first; empty: unreserved. Only the bottom may be static; each higher role is a strict subrole of the one below.
+    /// Bottom first; empty: unreserved. Only the bottom may be static; each higher role is a strict subrole of the one
+    /// below.
     public var stack: [Reservation]
     /// Only of `disk`.
     public var disk: DiskInfo?
@@ -206,7 +207,8 @@ public struct Resource: Hashable, Sendable {
     public var allocationRole: RoleName?
 
     public init(
-        name: [UInt8], value: ResourceValue, stack: [Reservation] = [], disk: DiskInfo? = nil, isRevocable: Bool = false,
+        name: [UInt8], value: ResourceValue, stack: [Reservation] = [], disk: DiskInfo? = nil,
+        isRevocable: Bool = false,
         isShared: Bool = false, providerID: RegistryID? = nil, allocationRole: RoleName? = nil
     ) {
         self.name = name
@@ -261,7 +263,9 @@ extension Resource: CustomStringConvertible {
         var said = text(name)
         if !stack.isEmpty { said += "(" + stack.map(\.role.description).joined(separator: ", ") + ")" }
         if let source = disk?.source {
-            said += "[\(source.kind)" + (source.root.map { " " + text($0) } ?? "") + (source.id.map { " " + text($0) } ?? "") + "]"
+            said +=
+                "[\(source.kind)" + (source.root.map { " " + text($0) } ?? "")
+                + (source.id.map { " " + text($0) } ?? "") + "]"
         }
         if let persistence = disk?.persistence { said += "[\(persistence.id)]" }
         if isRevocable { said += "{revocable}" }

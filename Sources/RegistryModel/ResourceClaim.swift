@@ -1,7 +1,7 @@
 internal import Basics
 
-/// A resource as somebody states it, before anything about it is known to be right: what stands in a command. `checked()`
-/// makes a `Resource` of it, or says which rule it breaks.
+/// A resource as somebody states it, before anything about it is known to be right: what stands in a command.
+/// `checked()` makes a `Resource` of it, or says which rule it breaks.
 public struct ResourceClaim: Hashable, Sendable {
     /// What the claim says that its value is.
     public enum ValueType: UInt8, Hashable, Sendable, CaseIterable {
@@ -19,7 +19,8 @@ public struct ResourceClaim: Hashable, Sendable {
         public var labels: [Labels.Label]?
 
         public init(
-            kind: Reservation.Kind? = nil, role: [UInt8]? = nil, principal: [UInt8]? = nil, labels: [Labels.Label]? = nil
+            kind: Reservation.Kind? = nil, role: [UInt8]? = nil, principal: [UInt8]? = nil,
+            labels: [Labels.Label]? = nil
         ) {
             self.kind = kind
             self.role = role
@@ -45,7 +46,8 @@ public struct ResourceClaim: Hashable, Sendable {
         }
 
         public init(
-            kind: DiskSource.Kind? = nil, path: Root? = nil, mount: Root? = nil, vendor: [UInt8]? = nil, id: [UInt8]? = nil,
+            kind: DiskSource.Kind? = nil, path: Root? = nil, mount: Root? = nil, vendor: [UInt8]? = nil,
+            id: [UInt8]? = nil,
             metadata: [Labels.Label]? = nil, profile: [UInt8]? = nil
         ) {
             self.kind = kind
@@ -140,8 +142,8 @@ public struct ResourceClaim: Hashable, Sendable {
 
 extension ResourceClaim {
     /// What is claimed, if each part of it is as it should be: the rules of a resource by itself, in their order.
-    /// - Throws: `resource.*`, `scalar.*`, `ranges.*`, `set.*`, `disk.*`, `reservation.*`, `role.*`, `labels.*`, `shared.*`,
-    ///   `id.*`.
+    /// - Throws: `resource.*`, `scalar.*`, `ranges.*`, `set.*`, `disk.*`, `reservation.*`, `role.*`, `labels.*`,
+    ///   `shared.*`, `id.*`.
     public func checked() throws(RegistryRefusal) -> Resource {
         var resource = Resource(name: name, value: try checkedValue())
         resource.disk = try checkedDisk()
@@ -175,7 +177,8 @@ extension ResourceClaim {
             throw RegistryRefusal(.resourceTypeInvalid, "\(text(name)) is text, and only attributes can be")
         case (nil, _, _, _), (.scalar, nil, _, _), (.ranges, _, nil, _), (.set, _, _, nil):
             throw RegistryRefusal(
-                .resourceTypeInvalid, "\(text(name)) has no value of its type (\(type.map { "\($0)" } ?? "none that is known"))")
+                .resourceTypeInvalid,
+                "\(text(name)) has no value of its type (\(type.map { "\($0)" } ?? "none that is known"))")
         }
     }
 
@@ -212,7 +215,8 @@ extension ResourceClaim {
         var stack: [Reservation] = []
         for claim in reservations {
             guard let kind = claim.kind else {
-                throw RegistryRefusal(.reservationKindMissing, "a reservation of \(text(name)) that is neither static nor dynamic")
+                throw RegistryRefusal(
+                    .reservationKindMissing, "a reservation of \(text(name)) that is neither static nor dynamic")
             }
             guard let role = claim.role else {
                 throw RegistryRefusal(.reservationRoleMissing, "a reservation of \(text(name)) without a role")
@@ -225,7 +229,8 @@ extension ResourceClaim {
             }
             if let below = stack.last {
                 guard kind == .dynamic else {
-                    throw RegistryRefusal(.reservationStaticRefinement, "\(text(name)): only the lowest reservation may be static")
+                    throw RegistryRefusal(
+                        .reservationStaticRefinement, "\(text(name)): only the lowest reservation may be static")
                 }
                 guard level.role.isStrictSubrole(of: below.role) else {
                     throw RegistryRefusal(
@@ -251,7 +256,8 @@ extension ResourceClaim {
         }
         guard let role, role != .any else {
             guard reservations.isEmpty else {
-                throw RegistryRefusal(.reservationFormsDisagree, "\(text(name)): a reservation without a role beside others")
+                throw RegistryRefusal(
+                    .reservationFormsDisagree, "\(text(name)): a reservation without a role beside others")
             }
             throw RegistryRefusal(.reservationRoleIsStar, "\(text(name)) is reserved to *, which is everybody")
         }
@@ -311,12 +317,14 @@ public enum ResourceList {
                     throw RegistryRefusal(.volumeMountMissing, "\(resource): a volume needs a path in the container")
                 }
                 guard volume.hostPath == nil else {
-                    throw RegistryRefusal(.volumeHostPath, "\(resource): where a volume is on the host is the agent's choice")
+                    throw RegistryRefusal(
+                        .volumeHostPath, "\(resource): where a volume is on the host is the agent's choice")
                 }
                 _ = try RegistryID(persistence.id.bytes, "persistence id")
             } else {
                 guard disk.volume == nil else {
-                    throw RegistryRefusal(.volumeNotPersistent, "\(resource): a path in the container without a persistence id")
+                    throw RegistryRefusal(
+                        .volumeNotPersistent, "\(resource): a path in the container without a persistence id")
                 }
                 guard disk.source != nil else {
                     throw RegistryRefusal(.diskEmpty, "\(resource): says neither what disk it is nor what volume")
@@ -337,7 +345,8 @@ public enum ResourceList {
         else {
             throw RegistryRefusal(
                 .volumePathAbsolute,
-                "\(resource): the path in the container, \(text(path)), has to be relative and to stay below the sandbox")
+                "\(resource): its path, \(text(path)), has to be relative and to stay below the sandbox"
+            )
         }
     }
 }

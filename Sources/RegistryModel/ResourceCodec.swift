@@ -94,9 +94,9 @@ private struct ClaimParts: OptionSet {
 }
 
 extension ResourceClaim {
-    /// `text name | u8 type: 0 scalar, 1 ranges, 2 set, 3 text, 255 none | u16 parts`, then the parts that are there, in the
-    /// order of their bits: `u64 bits of a double | list of u64 begin, u64 end | list of texts | list of reservations |
-    /// text | reservation | disk | – | – | text | text`
+    /// `text name | u8 type: 0 scalar, 1 ranges, 2 set, 3 text, 255 none | u16 parts`, then the parts that are there,
+    /// in the order of their bits: `u64 bits of a double | list of u64 begin, u64 end | list of texts | list of
+    /// reservations | text | reservation | disk | – | – | text | text`
     package func encode(into writer: inout ByteWriter) {
         writer.writeBytes16(name)
         writer.write(type?.rawValue ?? 255)
@@ -144,7 +144,8 @@ extension ResourceClaim {
         }
         if parts.contains(.set) { set = try reader.readList { (reader) throws(DecodeError) in try reader.readText() } }
         if parts.contains(.reservations) {
-            reservations = try reader.readList { (reader) throws(DecodeError) in try ReservationClaim(decoding: &reader) }
+            reservations = try reader.readList { (reader) throws(DecodeError) in try ReservationClaim(decoding: &reader)
+            }
         }
         if parts.contains(.formerRole) { formerRole = try reader.readText() }
         if parts.contains(.formerReservation) { formerReservation = try ReservationClaim(decoding: &reader) }
@@ -230,41 +231,108 @@ extension ByteReader {
 
 // MARK: - Checked
 
-extension Resource {
-    /// The resource as the claim that states it; `checked()` gives the resource again.
-    public var claim: ResourceClaim {
-        var claim = ResourceClaim(name: name, type: nil)
-        switch value {
-        case .scalar(let amount):
-            claim.type = .scalar
-            claim.scalar = amount.double
+/// As it stands in rows and replies: it was checked before it got there.
+extension Resource: RegistryValue {
+    private struct Parts: OptionSet {
+        let rawValue: UInt8
+
+        static let revocable = Parts(rawValue: 1)
+        static let shared = Parts(rawValue: 2)
+        static let source = Parts(rawValue: 4)
+        static let persistence = Parts(rawValue: 8)
+        static let mount = Parts(rawValue: 16)
+        static let provider = Parts(rawValue: 32)
+        static let allocation = Parts(rawValue: 64)
+        static let all = Parts(rawValue: 127)
+    }
+
+    /// `text name | value | levels | u8 parts: 1 revocable, 2 shared, 4 source, 8 persistence, 16 mount, 32 provider,
+    /// 64 allocation role`, then those that are there, in the order of their bits: `– | – | source | text id, text?
+    /// principal | mount | text | text`. A disk without any of its parts is the root disk.
+    package func encode(into writer: inout ByteWriter) {
+        writer.writeBytes16(name)
+        value.encode(into: &writer)
+        writer.write(list: stack) { $0.encode(into: &$1) }
+        var parts: Parts = []
+        if isRevocable { parts.insert(.revocable) }
+        if isShared { parts.insert(.shared) }
+        if disk?.source != nil { parts.insert(.source) }
+        if disk?.persistence != nil { parts.insert(.persistence) }
+        if disk?.volume != nil { parts.insert(.mount) }
+        if providerID != nil { parts.insert(.provider) }
+        if allocationRole != nil { parts.insert(.allocation) }
+        writer.write(parts.rawValue)
+        disk?.source?.encode(into: &writer)
+        if let persistence = disk?.persistence {
+            writer.write(persistence.id)
+            writer.write(optional: persistence.principal)
+        }
+        disk?.volume?.encode(into: &writer)
+        if let providerID { writer.write(providerID) }
+        if let allocationRole { writer.write(allocationRole) }
+    }
+
+    package init(decoding reader: inout ByteReader) throws(DecodeError) {
+        let name = try reader.readText()
+        let value = try ResourceValue(decoding: &reader)
+        let stack = try reader.readList { (reader) throws(DecodeError) in try Reservation(decoding: &reader) }
+        self.init(name: name, value: value, stack: stack)
+        let parts = Parts(rawValue: try reader.readUInt8())
+        guard Parts.all.isSuperset(of: parts) else { throw .unknown("part of a resource", UInt64(parts.rawValue)) }
+        isRevocable = parts.contains(.revocable)
+        isShared = parts.contains(.shared)
+        if !parts.isDisjoint(with: [.source, .persistence, .mount]) {
+            var disk = DiskInfo()
+            if parts.contains(.source) { disk.source = try DiskSource(decoding: &reader) }
+            if parts.contains(.persistence) {
+                let id: RegistryID = try reader.readValue()
+                disk.persistence = Persistence(id: id, principal: try reader.readOptionalText())
+            }
+            if parts.contains(.mount) { disk.volume = try VolumeMount(decoding: &reader) }
+            self.disk = disk
+        }
+        if parts.contains(.provider) { providerID = try reader.readValue() }
+        if parts.contains(.allocation) { allocationRole = try reader.readValue() }
+    }
+}
+
+extension ResourceValue {
+    /// `u8 kind | u64 thousandths, or list of u64 begin, u64 end, or texts`
+    func encode(into writer: inout ByteWriter) {
+        writer.write(kind.rawValue)
+        switch self {
+        case .scalar(let amount): writer.write(amount)
         case .ranges(let ranges):
-            claim.type = .ranges
-            claim.ranges = ranges.ranges.map { (begin: $0.lowerBound, end: $0.upperBound) }
-        case .set(let items):
-            claim.type = .set
-            claim.set = items.items
-        }
-        claim.reservations = stack.map { level in
-            ResourceClaim.ReservationClaim(
-                kind: level.kind, role: level.role.bytes, principal: level.principal, labels: level.labels?.items)
-        }
-        claim.disk = disk.map { disk in
-            let source = disk.source.map { source in
-                ResourceClaim.SourceClaim(
-                    kind: source.kind, path: source.kind == .path ? .init(source.root) : nil,
-                    mount: source.kind == .mount ? .init(source.root) : nil, vendor: source.vendor, id: source.id,
-                    metadata: source.metadata?.items, profile: source.profile)
+            writer.write(list: ranges.ranges) { range, writer in
+                writer.write(range.lowerBound)
+                writer.write(range.upperBound)
             }
-            let persistence = disk.persistence.map { persistence in
-                ResourceClaim.PersistenceClaim(id: persistence.id.bytes, principal: persistence.principal)
-            }
-            return ResourceClaim.DiskClaim(source: source, persistence: persistence, volume: disk.volume)
+        case .set(let items): writer.write(texts: items.items)
         }
-        claim.isRevocable = isRevocable
-        claim.isShared = isShared
-        claim.providerID = providerID?.bytes
-        claim.allocationRole = allocationRole?.bytes
-        return claim
+    }
+
+    init(decoding reader: inout ByteReader) throws(DecodeError) {
+        let kind: Kind = try reader.readNumber("kind of a value")
+        switch kind {
+        case .scalar: self = .scalar(try reader.readValue())
+        case .ranges:
+            let stated = try reader.readList { (reader) throws(DecodeError) in
+                let begin = try reader.readUInt64()
+                return (begin: begin, end: try reader.readUInt64())
+            }
+            self = .ranges(try sound { () throws(RegistryRefusal) in try IntegerRanges(stated) })
+        case .set:
+            let items = try reader.readTexts()
+            self = .set(try sound { () throws(RegistryRefusal) in try ItemSet(items) })
+        }
+    }
+}
+
+/// What is read was checked before it was stored.
+func sound<Value>(_ body: () throws(RegistryRefusal) -> Value) throws(DecodeError) -> Value {
+    do throws(RegistryRefusal) {
+        return try body()
+    } catch {
+        throw .invalid("stored value: \(error)")
     }
 }

@@ -20,8 +20,8 @@ public struct Scalar: Hashable, Comparable, Sendable {
     }
 
     /// The number as somebody states it, rounded to thousandths, halves away from zero.
-    /// - Throws: `scalar.invalid` NaN, infinite, subnormal or negative; `scalar.not-positive` not zero, and less than half a
-    ///   thousandth; `scalar.overflow` above `max`.
+    /// - Throws: `scalar.invalid` NaN, infinite, subnormal or negative; `scalar.not-positive` not zero, and less than
+    ///   half a thousandth; `scalar.overflow` above `max`.
     public init(_ stated: Double) throws(RegistryRefusal) {
         guard stated.isFinite, !stated.isSubnormal, stated >= 0 else {
             throw RegistryRefusal(.scalarInvalid, "\(stated) is no amount: it has to be a finite number, 0 or more")
@@ -47,7 +47,8 @@ public struct Scalar: Hashable, Comparable, Sendable {
     /// - Throws: `scalar.overflow` above `max`.
     public static func + (left: Scalar, right: Scalar) throws(RegistryRefusal) -> Scalar {
         guard let sum = Scalar(thousandths: left.thousandths + right.thousandths) else {
-            throw RegistryRefusal(.scalarOverflow, "\(left) and \(right) together are above the largest amount, \(Scalar.max)")
+            throw RegistryRefusal(
+                .scalarOverflow, "\(left) and \(right) together are above the largest amount, \(Scalar.max)")
         }
         return sum
     }

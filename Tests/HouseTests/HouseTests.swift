@@ -9,7 +9,7 @@ struct HouseTests {
 
     static let pureRooms = [
         "Basics", "LogFormat", "RaftCore", "MetadataModel", "StateEngine", "MetadataMachine", "Wire", "ReplicaCore",
-        "ClientCore",
+        "ClientCore", "RegistryModel", "RegistryMachine",
     ]
 
     private static let forbiddenModules: Set<String> = [

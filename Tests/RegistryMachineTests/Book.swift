@@ -16,8 +16,12 @@ enum Claims {
     static func cpus(_ cpus: Double) -> ResourceClaim { amount("cpus", cpus) }
     static func mem(_ mem: Double) -> ResourceClaim { amount("mem", mem) }
     static func root(_ size: Double) -> ResourceClaim { disk(size, nil) }
-    static func path(_ size: Double) -> ResourceClaim { disk(size, .init(kind: .path, path: .init(Array("/data".utf8)))) }
-    static func mount(_ size: Double) -> ResourceClaim { disk(size, .init(kind: .mount, mount: .init(Array("/mnt/ssd".utf8)))) }
+    static func path(_ size: Double) -> ResourceClaim {
+        disk(size, .init(kind: .path, path: .init(Array("/data".utf8))))
+    }
+    static func mount(_ size: Double) -> ResourceClaim {
+        disk(size, .init(kind: .mount, mount: .init(Array("/mnt/ssd".utf8))))
+    }
 
     static func framework(_ roles: [String], takesShared: Bool = false) -> ActingParty {
         let roles = roles.map { role in
@@ -54,11 +58,17 @@ extension ResourceClaim {
 /// The ledger of the worked example's agent, and what is done to it.
 struct Book {
     var ledger = Ledger()
-    static let everything: AgentCapabilities = [.hierarchicalRole, .reservationRefinement, .resizeVolume, .agentDraining]
+    static let everything: AgentCapabilities = [
+        .hierarchicalRole, .reservationRefinement, .resizeVolume, .agentDraining,
+    ]
 
     init() {
-        for claim in [Claims.cpus(8), Claims.mem(16_384), Claims.root(10_240), Claims.path(200_000), Claims.mount(500_000)] {
-            guard let resource = try? claim.checked(), (try? ledger.add(resource)) != nil else { fatalError("\(claim)") }
+        for claim in [
+            Claims.cpus(8), Claims.mem(16_384), Claims.root(10_240), Claims.path(200_000), Claims.mount(500_000),
+        ] {
+            guard let resource = try? claim.checked(), (try? ledger.add(resource)) != nil else {
+                fatalError("\(claim)")
+            }
         }
     }
 
@@ -96,6 +106,7 @@ struct Book {
         let number = UInt8(ledger.holds.count)
         ledger.holds.append(
             Ledger.Hold(
-                frameworkID: try RegistryID(Array("f1".utf8), "framework"), id: [number], role: .any, resources: resources))
+                frameworkID: try RegistryID(Array("f1".utf8), "framework"), id: [number], role: .any,
+                resources: resources))
     }
 }

@@ -14,18 +14,23 @@ struct ConversionTests {
         func allocated(_ claim: ResourceClaim) -> ResourceClaim { claim.allocated("db") }
         let (path, mount) = (Claims.path(50_000).reserved("db"), Claims.mount(500_000).reserved("db"))
         try book.apply(.reserve([allocated(path)]), by: framework)
-        #expect(book.rule(.reserve([allocated(Claims.mount(200_000).reserved("db"))]), by: framework) == .ledgerIndivisible)
+        #expect(
+            book.rule(.reserve([allocated(Claims.mount(200_000).reserved("db"))]), by: framework) == .ledgerIndivisible)
         try book.apply(.reserve([allocated(mount)]), by: framework)
         #expect(
-            book.rule(.reserve([Claims.cpus(1).reserved("web").allocated("db")]), by: framework) == .reserveAllocationRoleDiffers)
+            book.rule(.reserve([Claims.cpus(1).reserved("web").allocated("db")]), by: framework)
+                == .reserveAllocationRoleDiffers)
         let wal = Claims.path(40_000).reserved("db").volume("wal")
         try book.apply(.create([allocated(wal)]), by: framework)
         #expect(
             book.said == [
-                "cpus:8", "disk(db)[mount /mnt/ssd]:500000", "disk(db)[path /data]:10000", "disk(db)[path /data][wal]:40000",
+                "cpus:8", "disk(db)[mount /mnt/ssd]:500000", "disk(db)[path /data]:10000",
+                "disk(db)[path /data][wal]:40000",
                 "disk:10240", "disk[path /data]:150000", "mem:16384",
             ])
-        #expect(book.rule(.create([allocated(Claims.path(1_000).reserved("db").volume("wal"))]), by: framework) == .createDuplicateId)
+        #expect(
+            book.rule(.create([allocated(Claims.path(1_000).reserved("db").volume("wal"))]), by: framework)
+                == .createDuplicateId)
         #expect(
             book.rule(.create([allocated(Claims.mount(400_000).reserved("db").volume("base"))]), by: framework)
                 == .ledgerIndivisible)
@@ -99,8 +104,10 @@ struct ConversionTests {
     @Test("reserve.principal-missing, reserve.principal-differs: only where somebody authenticated")
     func reservePrincipal() {
         let asked = ActingParty(principal: Array("p".utf8))
-        #expect(book.rule(.reserve([Claims.cpus(1).reserved("a", principal: nil)]), by: asked) == .reservePrincipalMissing)
-        #expect(book.rule(.reserve([Claims.cpus(1).reserved("a", principal: "q")]), by: asked) == .reservePrincipalDiffers)
+        #expect(
+            book.rule(.reserve([Claims.cpus(1).reserved("a", principal: nil)]), by: asked) == .reservePrincipalMissing)
+        #expect(
+            book.rule(.reserve([Claims.cpus(1).reserved("a", principal: "q")]), by: asked) == .reservePrincipalDiffers)
         #expect(book.rule(.reserve([Claims.cpus(1).reserved("a")]), by: asked) == nil)
         #expect(book.rule(.reserve([Claims.cpus(1).reserved("a", principal: "q")])) == nil)
     }
@@ -165,9 +172,11 @@ struct ConversionTests {
         anonymous.disk?.persistence?.principal = Array("q".utf8)
         #expect(book.rule(.create([anonymous]), by: asked) == .createPrincipalDiffers)
         let framework = Claims.framework(["b"])
-        #expect(book.rule(.create([Claims.path(10).reserved("a").volume("y")]), by: framework) == .operationMixedAllocation)
         #expect(
-            book.rule(.create([Claims.path(10).reserved("a").volume("y").allocated("b")]), by: framework) == .operationAlienRole)
+            book.rule(.create([Claims.path(10).reserved("a").volume("y")]), by: framework) == .operationMixedAllocation)
+        #expect(
+            book.rule(.create([Claims.path(10).reserved("a").volume("y").allocated("b")]), by: framework)
+                == .operationAlienRole)
     }
 
     @Test("destroy.not-found: size, stack and id have to be those of the volume; destroy.in-use; operation.alien-role")
@@ -253,7 +262,8 @@ struct ConversionTests {
 
     @Test("one list names one thing twice: it has to be there twice")
     mutating func listed() throws {
-        #expect(book.rule(.reserve([Claims.cpus(5).reserved("a"), Claims.cpus(4).reserved("b")])) == .ledgerInsufficient)
+        #expect(
+            book.rule(.reserve([Claims.cpus(5).reserved("a"), Claims.cpus(4).reserved("b")])) == .ledgerInsufficient)
         try book.apply(.reserve([Claims.cpus(5).reserved("a"), Claims.cpus(3).reserved("b")]))
         #expect(!book.said.contains { $0.hasPrefix("cpus:") })
     }

@@ -38,17 +38,27 @@ struct ResourceTests {
 
     // MARK: - One by itself
 
-    @Test("a well-formed claim is the resource that it states, and states it again")
+    @Test("a well-formed claim, and the resource that it states, are what their bytes say")
     func wellFormed() throws {
-        for claim in [cpus(0.5), disk(), ports((1, 5)), volume(), volume { $0.isShared = true }] {
+        var raw = disk(
+            5, Disk(source: Source(kind: .raw, vendor: bytes("v"), id: bytes("i"), metadata: [], profile: bytes("p"))))
+        raw.providerID = bytes("rp")
+        raw.allocationRole = bytes("db")
+        let zones = ResourceClaim(name: bytes("zones"), type: .set, set: [bytes("b"), bytes("a")])
+        for claim in [cpus(0.5), disk(), ports((1, 5)), zones, raw, volume(), volume { $0.isShared = true }] {
             let resource = try claim.checked()
-            #expect(resource.claim == claim)
-            #expect(try resource.claim.checked() == resource)
+            #expect(try ResourceClaim(claim.encoded()) == claim)
+            let read = try Resource(resource.encoded())
+            #expect(read == resource && read.disk?.volume == resource.disk?.volume)
+            #expect(read.disk?.persistence?.principal == resource.disk?.persistence?.principal)
+            #expect(throws: DecodeError.self) { try Resource(Array(resource.encoded().dropLast())) }
         }
     }
 
     @Test("resource.name-empty")
-    func nameEmpty() { #expect(rule { try ResourceClaim(name: [], type: .scalar, scalar: 1).checked() } == .resourceNameEmpty) }
+    func nameEmpty() {
+        #expect(rule { try ResourceClaim(name: [], type: .scalar, scalar: 1).checked() } == .resourceNameEmpty)
+    }
 
     @Test("resource.type-invalid: text, none that is known, not that of the value, more than one value")
     func typeInvalid() {
@@ -79,7 +89,8 @@ struct ResourceTests {
         #expect(rule { try wrong.checked() } == .diskWrongName)
         for kind in [DiskSource.Kind.block, .raw] {
             #expect(rule { try disk(1, Disk(source: Source(kind: kind, path: .init()))).checked() } == .diskRootOnBlock)
-            #expect(rule { try disk(1, Disk(source: Source(kind: kind, mount: .init()))).checked() } == .diskRootOnBlock)
+            #expect(
+                rule { try disk(1, Disk(source: Source(kind: kind, mount: .init()))).checked() } == .diskRootOnBlock)
             #expect(try disk(1, Disk(source: Source(kind: kind))).checked().disk?.source?.kind == kind)
         }
         #expect(rule { try disk(1, Disk(source: Source())).checked() } == .diskTypeUnknown)
@@ -149,7 +160,9 @@ struct ResourceTests {
 
     @Test("gpus.fractional: of all in the list together")
     func gpus() throws {
-        func gpus(_ amount: Double) -> ResourceClaim { ResourceClaim(name: bytes("gpus"), type: .scalar, scalar: amount) }
+        func gpus(_ amount: Double) -> ResourceClaim {
+            ResourceClaim(name: bytes("gpus"), type: .scalar, scalar: amount)
+        }
         #expect(rule { try ResourceList.checked([gpus(0.5)]) } == .gpusFractional)
         #expect(try ResourceList.checked([gpus(0.5), gpus(1.5)]).count == 2)
     }
@@ -229,7 +242,8 @@ struct ResourceTests {
             reservations: [Level(), Level(kind: .static, role: [], labels: [Labels.Label(key: [], value: nil)])],
             formerRole: [], formerReservation: Level(kind: .dynamic),
             disk: Disk(
-                source: Source(kind: nil, path: .init(), mount: .init([1]), vendor: [], id: [], metadata: [], profile: []),
+                source: Source(
+                    kind: nil, path: .init(), mount: .init([1]), vendor: [], id: [], metadata: [], profile: []),
                 persistence: .init(id: []), volume: VolumeMount(containerPath: [], isReadOnly: true, hostPath: [])),
             isRevocable: true, isShared: true, providerID: [], allocationRole: [])
         for claim in [cpus(), ports((1, 2), (4, 5)), volume(), odd] {

@@ -1,0 +1,415 @@
+internal import RegistryModel
+
+/// Agents: how they come, what becomes of them, and how they come back.
+extension Registrar {
+    // MARK: - Coming
+
+    mutating func admit(_ agent: AgentClaim) throws -> RegistryReply {
+        let resources = try ResourceList.checked(agent.resources)
+        let id = try Self.id(of: agent)
+        try checkMachine(of: agent)
+        guard agent.info.isCheckpointing || !resources.contains(where: \.isCheckpointed) else {
+            throw RegistryRefusal(
+                .agentCheckpointedWithoutCheckpointing,
+                "agent \(id) has reservations or volumes, and does not keep on its disk what it has")
+        }
+        if let former = try self.agent(id) {
+            throw former.row.state == .admitted
+                ? RegistryRefusal(.agentAlreadyAdmitted, "agent \(id) is admitted")
+                : RegistryRefusal(.agentIdInUse, "agent \(id) is \(former.row.state), and keeps its id")
+        }
+        let book = try newBook(id, agent.info, resources)
+        try save(book, insteadOf: nil)
+        return .changed(.generation(book.row.generation))
+    }
+
+    private mutating func newBook(_ id: RegistryID, _ info: AgentInfo, _ resources: [Resource]) throws -> AgentBook {
+        var book = AgentBook(
+            id: id, row: AgentRow(state: .admitted, stateSince: now, arrival: 0, attachedFence: fence), info: info)
+        try enter(.admitted, &book)
+        for resource in resources { try book.ledger.add(resource) }
+        book.row.digest = CheckpointDigest.of(book.ledger.entries)
+        return book
+    }
+
+    private static func id(of agent: AgentClaim) throws(RegistryRefusal) -> RegistryID {
+        guard !agent.id.isEmpty else { throw RegistryRefusal(.agentIdMissing, "an agent without an id") }
+        return try RegistryID(agent.id, "agent id")
+    }
+
+    /// - Throws: `agent.machine-down`.
+    private func checkMachine(of agent: AgentClaim) throws {
+        let machine = agent.info.machine
+        guard try self.machine(machine)?.mode == .down else { return }
+        throw RegistryRefusal(.agentMachineDown, "agent \(text(agent.id)): machine \(machine) is down for maintenance")
+    }
+
+    mutating func update(_ id: [UInt8], _ patch: AgentPatch) throws -> RegistryReply {
+        let totals = try patch.resources.map { try ResourceList.checked($0) }
+        let former = try admitted(id)
+        var book = former
+        if let totals { book.ledger = try book.ledger.rebased(on: totals) }
+        book.info = book.info.map(patch.applied)
+        guard book != former else { return .unchanged(.nothing) }
+        try save(book, insteadOf: former)
+        return .changed(.nothing)
+    }
+
+    /// - Throws: `id.*`, `agent.not-admitted`.
+    func admitted(_ id: [UInt8]) throws -> AgentBook {
+        let id = try RegistryID(id, "agent id")
+        guard let book = try agent(id), book.row.state == .admitted else {
+            throw RegistryRefusal(.agentNotAdmitted, "agent \(id) is not admitted")
+        }
+        return book
+    }
+
+    // MARK: - Coming back
+
+    mutating func reregister(_ agents: [AgentAttachment]) throws -> RegistryReply {
+        var outcomes: [AttachOutcome] = []
+        var isChanged = false
+        for agent in agents {
+            do {
+                let (outcome, hasChanged) = try attempt { try $0.attach(agent) }
+                outcomes.append(outcome)
+                isChanged = isChanged || hasChanged
+            } catch let refusal as RegistryRefusal {
+                outcomes.append(.rejected(Rejection(refusal)))
+            }
+        }
+        return isChanged ? .changed(.attached(outcomes)) : .unchanged(.attached(outcomes))
+    }
+
+    private mutating func attach(_ attachment: AgentAttachment) throws -> (AttachOutcome, hasChanged: Bool) {
+        let agent = attachment.agent
+        let totals = try ResourceList.checked(agent.resources)
+        let id = try Self.id(of: agent)
+        let former = try self.agent(id)
+        var book: AgentBook
+        if let former {
+            try checkComesBack(former, agent)
+            book = former
+            book.ledger = try former.ledger.rebased(on: totals)
+            guard attachment.generation <= former.row.generation else {
+                throw RegistryRefusal(
+                    .agentGenerationAhead,
+                    "agent \(id) is at generation \(attachment.generation), the registry at \(former.row.generation): "
+                        + "was an old state restored?")
+            }
+            let isSame = attachment.generation == former.row.generation && attachment.digest == former.row.digest
+            guard attachment.generation < former.row.generation || former.row.isReportWanted || isSame else {
+                throw RegistryRefusal(
+                    .agentDigestMismatch,
+                    "agent \(id) has other entries at generation \(attachment.generation): it has to report them"
+                )
+            }
+            if isSame { book.row.isReportWanted = false }
+            if former.row.state == .unreachable {
+                try enter(.admitted, &book)
+                try setOperations(of: id, from: .unreachable, to: .pending)
+            }
+        } else {
+            try checkMachine(of: agent)
+            book = try newBook(id, agent.info, totals.map(\.configured))
+            book.row.generation = max(1, attachment.generation)
+            book.row.isReportWanted = true
+        }
+        book.info = agent.info
+        book.row.attachedFence = fence
+        book.row.versions = attachment.versions
+        try save(book, insteadOf: former)
+        return (Self.outcome(of: attachment, book), book != former)
+    }
+
+    /// - Throws: `agent.gone`, `agent.machine-down`, `agent.address-changed`.
+    private func checkComesBack(_ book: AgentBook, _ agent: AgentClaim) throws {
+        guard book.row.state != .gone else {
+            throw RegistryRefusal(.agentGone, "agent \(book.id) was marked gone, which is for ever: it needs a new id")
+        }
+        try checkMachine(of: agent)
+        guard book.row.state == .admitted, book.row.attachedFence == fence, let info = book.info else { return }
+        guard info.ip == agent.info.ip, info.hostname == agent.info.hostname else {
+            throw RegistryRefusal(
+                .agentAddressChanged,
+                "agent \(book.id) is attached from \(info.machine), and comes from \(agent.info.machine)")
+        }
+    }
+
+    private static func outcome(of attachment: AgentAttachment, _ book: AgentBook) -> AttachOutcome {
+        let (row, drain) = (book.row, book.row.drain)
+        guard attachment.generation > 0, !row.isReportWanted else { return .reportWanted(drain: drain) }
+        guard attachment.generation < row.generation else { return .upToDate(generation: row.generation, drain: drain) }
+        let entries = book.ledger.checkpointed.map(\.resource)
+        return .behind(generation: row.generation, entries: entries, drain: drain)
+    }
+
+    mutating func report(_ id: [UInt8], _ generation: UInt64, _ entries: [ResourceClaim]) throws -> RegistryReply {
+        let entries = try ResourceList.checked(entries).filter(\.isCheckpointed)
+        let former = try admitted(id)
+        var book = former
+        let isAdopting = former.row.isReportWanted && former.ledger.checkpointed.isEmpty
+        guard isAdopting || generation >= former.row.generation || generation == 0 else {
+            throw RegistryRefusal(
+                .agentGenerationStale,
+                "the report is of generation \(generation), and agent \(book.id) is at \(former.row.generation)")
+        }
+        book.row.isReportWanted = false
+        var result = ReportResult()
+        var known = book.ledger.checkpointed.map(\.resource)
+        for entry in entries {
+            if let position = known.firstIndex(where: { $0.kindBytes == entry.kindBytes && $0.value == entry.value }) {
+                known.remove(at: position)
+            } else if isAdopting, let ledger = try? book.ledger.replacing([entry.configured], by: [entry]) {
+                book.ledger = ledger
+                result.adopted.append(entry.unallocated)
+            } else {
+                result.orphans.append(entry.unallocated)
+            }
+        }
+        result.missing = known
+        book.noteCheckpointedChange(since: former.ledger)
+        result.generation = book.row.generation
+        try save(book, insteadOf: former)
+        let isChanged = try setOrphans(of: book.id, to: result.orphans) || book != former
+        return isChanged ? .changed(.report(result)) : .unchanged(.report(result))
+    }
+
+    /// - Returns: whether that is news.
+    private mutating func setOrphans(of id: RegistryID, to resources: [Resource]) throws -> Bool {
+        let prefix = RegistryKey(.orphans).adding(id)
+        let former = try found(prefix.bytes)
+        var ledger = Ledger()
+        for resource in resources { try ledger.add(resource) }
+        let rows = ledger.entries.map { (key: prefix.adding($0.key.bytes).bytes, value: $0.resource.encoded()) }
+        guard rows.map(\.key) != former.map(\.key) || rows.map(\.value) != former.map(\.value) else { return false }
+        for row in former { set(row.key, to: nil) }
+        for row in rows { set(row.key, to: row.value) }
+        return true
+    }
+
+    // MARK: - Being away
+
+    mutating func markUnreachable(_ id: [UInt8]) throws -> RegistryReply {
+        let former = try admitted(id)
+        if let postponed = try limitRemoval(of: former.id) { return postponed }
+        try makeUnreachable(former)
+        return .changed(.nothing)
+    }
+
+    mutating func makeUnreachable(_ former: AgentBook) throws {
+        var book = former
+        try enter(.unreachable, &book)
+        try setOperations(of: book.id, from: .pending, to: .unreachable)
+        try save(book, insteadOf: former)
+    }
+
+    /// Of a window's agents a tenth may go; when more do, something else is wrong than these agents.
+    private static var limiterWindow: UInt64 { 600 * 1_000_000_000 }
+
+    /// - Returns: what is answered when no more may go for now; else this one is counted.
+    private mutating func limitRemoval(of id: RegistryID) throws -> RegistryReply? {
+        let registry = try registry()
+        var limiter = registry.limiter
+        if now >= limiter.windowEnd {
+            limiter.windowEnd = later(by: Self.limiterWindow)
+            limiter.removed = 0
+            limiter.budget = max(1, registry.admittedCount / 10)
+        }
+        let approved = now < limiter.approvedUntil ? limiter.approved : 0
+        let isTooMany = limiter.removed >= limiter.budget + approved
+        if isTooMany { limiter.isAlarmed = true } else { limiter.removed += 1 }
+        try updateRegistry { $0.limiter = limiter }
+        guard isTooMany else { return nil }
+        let rest = (limiter.windowEnd - now) / 1_000_000
+        let refusal = RegistryRefusal(
+            .agentRemovalLimited,
+            "\(limiter.removed) agents became unreachable within 10 minutes, \(registry.admittedCount) are left: "
+                + "approve of more, or wait \(rest) ms")
+        return .postponed(milliseconds: rest, Rejection(refusal))
+    }
+
+    mutating func approveRemoval(_ count: UInt64, until: UInt64) throws -> RegistryReply {
+        guard count > 0 else { throw RegistryRefusal(.limiterCountZero, "approve of how many agents?") }
+        let now = now
+        try updateRegistry { registry in
+            let left = now < registry.limiter.approvedUntil ? registry.limiter.approved : 0
+            registry.limiter.approved =
+                left.addingReportingOverflow(count).overflow ? .max / 2 : min(left + count, .max / 2)
+            registry.limiter.approvedUntil = until
+            registry.limiter.isAlarmed = false
+        }
+        return .changed(.nothing)
+    }
+
+    mutating func markReachable(_ agent: AgentClaim) throws -> RegistryReply {
+        let totals = try ResourceList.checked(agent.resources)
+        let id = try Self.id(of: agent)
+        guard let former = try self.agent(id) else {
+            try checkMachine(of: agent)
+            var book = try newBook(id, agent.info, totals.map(\.configured))
+            book.row.isReportWanted = true
+            book.row.attachedFence = 0
+            try save(book, insteadOf: nil)
+            return .changed(.generation(book.row.generation))
+        }
+        guard former.row.state != .gone else {
+            throw RegistryRefusal(.agentGone, "agent \(id) was marked gone, which is for ever")
+        }
+        try checkMachine(of: agent)
+        guard former.row.state == .unreachable else { return .unchanged(.generation(former.row.generation)) }
+        var book = former
+        book.ledger = try former.ledger.rebased(on: totals)
+        book.info = agent.info
+        try enter(.admitted, &book)
+        try setOperations(of: id, from: .unreachable, to: .pending)
+        try save(book, insteadOf: former)
+        return .changed(.generation(book.row.generation))
+    }
+
+    // MARK: - Going
+
+    mutating func markGone(_ id: [UInt8]) throws -> RegistryReply {
+        let id = try RegistryID(id, "agent id")
+        guard let former = try agent(id) else { throw RegistryRefusal(.agentNotFound, "there is no agent \(id)") }
+        guard former.row.state != .gone else { throw RegistryRefusal(.agentAlreadyGone, "agent \(id) is gone already") }
+        var book = former
+        try enter(.gone, &book)
+        book.info = nil
+        book.ledger = Ledger()
+        book.row.digest = CheckpointDigest.ofNothing
+        book.row.isDeactivated = false
+        book.row.drain = nil
+        book.row.versions = []
+        try save(book, insteadOf: former)
+        try endOperations(of: id)
+        _ = try setOrphans(of: id, to: [])
+        return .changed(.lostVolumes(try loseVolumes(of: former)))
+    }
+
+    /// Writes down what is lost with the agent.
+    private mutating func loseVolumes(of book: AgentBook) throws -> [VolumeID] {
+        var lost: [VolumeID] = []
+        for entry in book.ledger.entries {
+            guard let role = entry.resource.reservationRole, let persistence = entry.resource.disk?.persistence else {
+                continue
+            }
+            let key = RegistryKey(.lostVolumes).adding(book.id).adding(sized: role.bytes).adding(persistence.id.bytes)
+            set(key.bytes, to: entry.resource)
+            lost.append(VolumeID(agentID: book.id, role: role, id: persistence.id))
+        }
+        return lost
+    }
+
+    mutating func remove(_ id: [UInt8], discardsVolumes: Bool) throws -> RegistryReply {
+        let former = try admitted(id)
+        guard discardsVolumes || !former.ledger.hasVolumes else {
+            throw RegistryRefusal(
+                .agentHasVolumes,
+                "agent \(former.id) has volumes, which would be forgotten with it: say that they may be")
+        }
+        try forget(former)
+        return .changed(.nothing)
+    }
+
+    private mutating func forget(_ former: AgentBook) throws {
+        try save(nil, insteadOf: former)
+        try endOperations(of: former.id)
+        _ = try setOrphans(of: former.id, to: [])
+    }
+
+    mutating func prune(unreachable: [[UInt8]], gone: [[UInt8]], includesVolumes: Bool) throws -> RegistryReply {
+        var (deleted, skipped): ([RegistryID], [RegistryID]) = ([], [])
+        for (ids, state) in [(unreachable, AgentRow.State.unreachable), (gone, .gone)] {
+            for id in ids {
+                let id = try RegistryID(id, "agent id")
+                guard let book = try agent(id), book.row.state == state, includesVolumes || !book.ledger.hasVolumes
+                else {
+                    skipped.append(id)
+                    continue
+                }
+                try forget(book)
+                deleted.append(id)
+            }
+        }
+        let result = RegistryResult.pruned(deleted: deleted, skipped: skipped)
+        return deleted.isEmpty ? .unchanged(result) : .changed(result)
+    }
+
+    // MARK: - Draining
+
+    /// - Throws: `id.*`, `agent.not-found` also of one that is gone.
+    private func living(_ id: [UInt8]) throws -> AgentBook {
+        let id = try RegistryID(id, "agent id")
+        guard let book = try agent(id), book.row.state != .gone else {
+            throw RegistryRefusal(.agentNotFound, "there is no agent \(id)")
+        }
+        return book
+    }
+
+    mutating func drain(_ id: [UInt8], maxGracePeriod: UInt64?, marksGone: Bool) throws -> RegistryReply {
+        let former = try living(id)
+        var book = former
+        if former.row.state == .admitted, let info = former.info {
+            guard try machine(info.machine) == nil else {
+                throw RegistryRefusal(
+                    .agentScheduledMachine, "agent \(book.id): machine \(info.machine) is in the maintenance schedule")
+            }
+            guard info.capabilities.contains(.agentDraining) else {
+                throw RegistryRefusal(.agentDrainIncapable, "agent \(book.id) does not know how to drain")
+            }
+        }
+        book.row.drain = AgentRow.Drain(
+            maxGracePeriod: maxGracePeriod ?? former.row.drain?.maxGracePeriod, marksGone: marksGone)
+        book.row.isDeactivated = true
+        return try saveDeactivated(book, insteadOf: former)
+    }
+
+    private mutating func saveDeactivated(_ book: AgentBook, insteadOf former: AgentBook) throws -> RegistryReply {
+        guard book != former else { return .unchanged(.nothing) }
+        try setCapability(.agentDraining, to: true)
+        try save(book, insteadOf: former)
+        return .changed(.nothing)
+    }
+
+    mutating func markDrained(_ id: [UInt8]) throws -> RegistryReply {
+        let id = try RegistryID(id, "agent id")
+        guard let former = try agent(id), former.row.state != .gone else { return .unchanged(.nothing) }
+        guard former.row.isDraining else {
+            throw RegistryRefusal(.agentNotDraining, "agent \(id) is not being drained")
+        }
+        if former.row.state == .admitted {
+            let isBusy = try !former.ledger.holds.isEmpty || hasOpenOperation(id)
+            guard !isBusy else {
+                throw RegistryRefusal(.agentDrainBusy, "agent \(id) has tasks or operations that have not ended")
+            }
+        }
+        var book = former
+        book.row.drain?.isDrained = true
+        try save(book, insteadOf: former)
+        return .changed(.nothing)
+    }
+
+    mutating func deactivate(_ id: [UInt8]) throws -> RegistryReply {
+        let former = try living(id)
+        var book = former
+        book.row.isDeactivated = true
+        return try saveDeactivated(book, insteadOf: former)
+    }
+
+    mutating func reactivate(_ id: [UInt8]) throws -> RegistryReply {
+        let id = try RegistryID(id, "agent id")
+        guard let former = try agent(id), former.row.isDeactivated else {
+            throw RegistryRefusal(.agentNotDeactivated, "agent \(id) is not deactivated")
+        }
+        guard !former.row.isDraining else {
+            throw RegistryRefusal(.agentStillDraining, "agent \(id) is still being drained")
+        }
+        var book = former
+        book.row.isDeactivated = false
+        book.row.drain = nil
+        try save(book, insteadOf: former)
+        if try registry().deactivatedCount == 0 { try setCapability(.agentDraining, to: false) }
+        return .changed(.nothing)
+    }
+}

@@ -1,0 +1,122 @@
+internal import RegistryModel
+
+/// What roles may have.
+extension Registrar {
+    // MARK: - Weights
+
+    mutating func update(_ weights: [Weight]) throws -> RegistryReply {
+        var isChanged = false
+        for stated in weights {
+            let role = try RoleName(Self.trimmed(stated.role))
+            guard !(stated.weight <= 0) else {
+                throw RegistryRefusal(.weightNotPositive, "role \(role): a weight of \(stated.weight)")
+            }
+            guard stated.weight.isFinite else {
+                throw RegistryRefusal(.weightNotFinite, "role \(role): a weight of \(stated.weight)")
+            }
+            let key = RegistryKey(.weights).adding(role.bytes).bytes
+            let former: Weight? = try value(at: key)
+            guard former?.weight ?? 1 != stated.weight else { continue }
+            set(key, to: Weight(role: role.bytes, weight: stated.weight))
+            isChanged = true
+        }
+        return isChanged ? .changed(.nothing) : .unchanged(.nothing)
+    }
+
+    private static func trimmed(_ role: [UInt8]) -> [UInt8] {
+        let isBlank = { (byte: UInt8) in byte == 0x20 || (0x09...0x0D).contains(byte) }
+        guard let first = role.firstIndex(where: { !isBlank($0) }), let last = role.lastIndex(where: { !isBlank($0) })
+        else {
+            return []
+        }
+        return Array(role[first...last])
+    }
+
+    // MARK: - Quota
+
+    mutating func update(_ configs: [QuotaConfig], isForced: Bool) throws -> RegistryReply {
+        let hasHierarchy = try registry().master?.hasQuotaHierarchy ?? false
+        var updates: [(role: RoleName, quota: QuotaRow)] = []
+        for config in configs {
+            guard hasHierarchy || !config.role.contains(UInt8(ascii: "/")) else {
+                throw RegistryRefusal(
+                    .quotaNestedRole, "role \(text(config.role)): only roles without / have quota here")
+            }
+            updates.append(try config.checked())
+        }
+        if !isForced { for (role, quota) in updates { try checkConsumption(of: role, quota) } }
+        for (role, quota) in updates { try set(quota, of: role) }
+        let quotas = try quotas()
+        if hasHierarchy { try Self.checkChildren(quotas) }
+        if !isForced { try checkCapacity(quotas) }
+        return .changed(
+            .consumption(
+                try updates.map { RoleConsumption(role: $0.role, quantities: try consumption(of: $0.role)) }))
+    }
+
+    private mutating func set(_ quota: QuotaRow, of role: RoleName) throws {
+        let key = RegistryKey(.quotas).adding(role.bytes).bytes
+        let wasThere = try row(at: key) != nil
+        set(key, to: quota.isDefault ? nil : quota.encoded())
+        guard wasThere == quota.isDefault else { return }
+        try updateRegistry { $0.quotaCount = wasThere ? $0.quotaCount - 1 : $0.quotaCount + 1 }
+        try setCapability(.quota, to: try registry().quotaCount > 0)
+    }
+
+    private func consumption(of role: RoleName) throws -> Quantities {
+        let prefix = RegistryKey(.consumption).adding(sized: role.bytes).bytes
+        var sum = Quantities.none
+        for (key, value) in try found(prefix) { sum.set(try Scalar(value), of: Array(key[prefix.count...])) }
+        return sum
+    }
+
+    private func checkConsumption(of role: RoleName, _ quota: QuotaRow) throws {
+        let consumption = try consumption(of: role)
+        for limit in quota.limits.items {
+            guard let consumed = consumption[limit.name], consumed > limit.amount else { continue }
+            throw RegistryRefusal(
+                .quotaConsumptionAboveLimit,
+                "role \(role) uses \(consumed) of \(text(limit.name)), above \(limit.amount): free some, or force it"
+            )
+        }
+    }
+
+    private func quotas() throws -> [(role: RoleName, quota: QuotaRow)] {
+        try found([RegistryTable.quotas.rawValue]).map {
+            (RoleName(unchecked: Array($0.key.dropFirst())), try QuotaRow($0.value))
+        }
+    }
+
+    /// What a role is guaranteed has to hold what those right below it are.
+    private static func checkChildren(_ quotas: [(role: RoleName, quota: QuotaRow)]) throws(RegistryRefusal) {
+        var sums: [RoleName: Quantities] = [:]
+        for (role, quota) in quotas {
+            guard let parent = role.ancestors.first else { continue }
+            for item in quota.guarantees.items { try sums[parent, default: .none].add(item.amount, of: item.name) }
+        }
+        for (parent, sum) in sums.sorted(by: { $0.key < $1.key }) {
+            let own = quotas.first { $0.role == parent }?.quota.guarantees
+            for item in sum.items where item.amount > own?[item.name] ?? .zero {
+                throw RegistryRefusal(
+                    .quotaChildSumAboveParent,
+                    "roles below \(parent) are guaranteed \(item.amount) of \(text(item.name)), and it only "
+                        + "\(own?[item.name] ?? .zero)")
+            }
+        }
+    }
+
+    private func checkCapacity(_ quotas: [(role: RoleName, quota: QuotaRow)]) throws {
+        var sum = Quantities.none
+        for (role, quota) in quotas where !role.isNested {
+            for item in quota.guarantees.items { try sum.add(item.amount, of: item.name) }
+        }
+        for item in sum.items {
+            let capacity = try amount(at: AgentBook.capacityKey(item.name))
+            guard item.amount > capacity else { continue }
+            throw RegistryRefusal(
+                .quotaOvercommit,
+                "\(item.amount) of \(text(item.name)) guaranteed, of \(capacity) in all: add agents, or force it"
+            )
+        }
+    }
+}
