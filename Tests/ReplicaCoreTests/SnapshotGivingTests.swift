@@ -1,4 +1,5 @@
 import Basics
+import LogFormat
 import MetadataModel
 import RaftCore
 import Testing
