@@ -75,7 +75,7 @@ private func bytes(_ text: String) -> [UInt8] { Array(text.utf8) }
 struct ReferenceTests {
     private static let names = ["cpus", "mem", "disk"]
     private static let agentCount = 3
-    private static let commandCount = 200_000
+    private static let commandCount = 100_000
 
     private static func claim(_ kind: String, _ amount: Int) -> ResourceClaim {
         let parts = kind.split(separator: " ").map(String.init)
