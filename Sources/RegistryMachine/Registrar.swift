@@ -101,8 +101,6 @@ package struct Registrar<Rows: RegistryRows> {
         return (found + own).sorted { $0.key.lexicographicallyPrecedes($1.key) }
     }
 
-    func hasAny(_ prefix: [UInt8]) throws -> Bool { try !found(prefix).isEmpty }
-
     mutating func set(_ key: [UInt8], to value: [UInt8]?) { changed[key] = .some(value) }
     mutating func set<Value: RegistryValue>(_ key: [UInt8], to value: Value) { set(key, to: value.encoded()) }
 
