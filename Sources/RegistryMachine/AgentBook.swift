@@ -20,7 +20,6 @@ struct AgentBook: Equatable {
 
     // MARK: - What must be true of it
 
-    /// - Parameter former: what it was before an operation, which changes no totals.
     func checkInvariants() {
         for entry in ledger.entries {
             let resource = entry.resource
@@ -166,17 +165,14 @@ extension Registrar {
             }
             set(key, to: total.isZero ? nil : total.encoded())
         }
-        let isCounted = (book?.isCounted ?? false, former?.isCounted ?? false)
-        let isDeactivated = (book?.isDeactivatedHere ?? false, former?.isDeactivatedHere ?? false)
-        guard isCounted.0 != isCounted.1 || isDeactivated.0 != isDeactivated.1 else { return }
+        let (wasCounted, isCounted) = (former?.isCounted == true, book?.isCounted == true)
+        let (wasDeactivated, isDeactivated) = (former?.isDeactivatedHere == true, book?.isDeactivatedHere == true)
+        guard wasCounted != isCounted || wasDeactivated != isDeactivated else { return }
         try updateRegistry { registry in
-            if isCounted.0 != isCounted.1 {
-                registry.admittedCount = isCounted.0 ? registry.admittedCount + 1 : registry.admittedCount - 1
-            }
-            if isDeactivated.0 != isDeactivated.1 {
-                registry.deactivatedCount =
-                    isDeactivated.0 ? registry.deactivatedCount + 1 : registry.deactivatedCount - 1
-            }
+            registry.admittedCount += isCounted ? 1 : 0
+            registry.admittedCount -= wasCounted ? 1 : 0
+            registry.deactivatedCount += isDeactivated ? 1 : 0
+            registry.deactivatedCount -= wasDeactivated ? 1 : 0
         }
     }
 

@@ -32,6 +32,16 @@ extension Registrar {
         return book
     }
 
+    /// Of one that comes back, and of which nothing is known: it has to report what it has checkpointed.
+    private mutating func unknownBook(
+        _ id: RegistryID, _ agent: AgentClaim, _ totals: [Resource]
+    ) throws -> AgentBook {
+        try checkMachine(of: agent)
+        var book = try newBook(id, agent.info, totals.map(\.configured))
+        book.row.isReportWanted = true
+        return book
+    }
+
     private static func id(of agent: AgentClaim) throws(RegistryRefusal) -> RegistryID {
         guard !agent.id.isEmpty else { throw RegistryRefusal(.agentIdMissing, "an agent without an id") }
         return try RegistryID(agent.id, "agent id")
@@ -105,15 +115,10 @@ extension Registrar {
                 )
             }
             if isSame { book.row.isReportWanted = false }
-            if former.row.state == .unreachable {
-                try enter(.admitted, &book)
-                try setOperations(of: id, from: .unreachable, to: .pending)
-            }
+            if former.row.state == .unreachable { try makeReachable(&book) }
         } else {
-            try checkMachine(of: agent)
-            book = try newBook(id, agent.info, totals.map(\.configured))
+            book = try unknownBook(id, agent, totals)
             book.row.generation = max(1, attachment.generation)
-            book.row.isReportWanted = true
         }
         book.info = agent.info
         book.row.attachedFence = fence
@@ -192,7 +197,7 @@ extension Registrar {
 
     mutating func markUnreachable(_ id: [UInt8]) throws -> RegistryReply {
         let former = try admitted(id)
-        if let postponed = try limitRemoval(of: former.id) { return postponed }
+        if let postponed = try limitRemoval() { return postponed }
         try makeUnreachable(former)
         return .changed(.nothing)
     }
@@ -204,11 +209,16 @@ extension Registrar {
         try save(book, insteadOf: former)
     }
 
+    private mutating func makeReachable(_ book: inout AgentBook) throws {
+        try enter(.admitted, &book)
+        try setOperations(of: book.id, from: .unreachable, to: .pending)
+    }
+
     /// Of a window's agents a tenth may go; when more do, something else is wrong than these agents.
     private static var limiterWindow: UInt64 { 600 * 1_000_000_000 }
 
     /// - Returns: what is answered when no more may go for now; else this one is counted.
-    private mutating func limitRemoval(of id: RegistryID) throws -> RegistryReply? {
+    private mutating func limitRemoval() throws -> RegistryReply? {
         let registry = try registry()
         var limiter = registry.limiter
         if now >= limiter.windowEnd {
@@ -246,9 +256,7 @@ extension Registrar {
         let totals = try ResourceList.checked(agent.resources)
         let id = try Self.id(of: agent)
         guard let former = try self.agent(id) else {
-            try checkMachine(of: agent)
-            var book = try newBook(id, agent.info, totals.map(\.configured))
-            book.row.isReportWanted = true
+            var book = try unknownBook(id, agent, totals)
             book.row.attachedFence = 0
             try save(book, insteadOf: nil)
             return .changed(.generation(book.row.generation))
@@ -261,8 +269,7 @@ extension Registrar {
         var book = former
         book.ledger = try former.ledger.rebased(on: totals)
         book.info = agent.info
-        try enter(.admitted, &book)
-        try setOperations(of: id, from: .unreachable, to: .pending)
+        try makeReachable(&book)
         try save(book, insteadOf: former)
         return .changed(.generation(book.row.generation))
     }

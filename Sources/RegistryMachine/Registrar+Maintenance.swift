@@ -8,7 +8,7 @@ extension Registrar {
     private static func windowKey(_ number: UInt32) -> [UInt8] { RegistryKey(.windows).adding(number).bytes }
 
     private func windows() throws -> [(key: [UInt8], window: MaintenanceWindow)] {
-        try found([RegistryTable.windows.rawValue]).map { ($0.key, try MaintenanceWindow($0.value)) }
+        try found(.windows).map { ($0.key, try MaintenanceWindow($0.value)) }
     }
 
     // MARK: - The schedule
@@ -23,7 +23,7 @@ extension Registrar {
                     window: UInt32(number))
             }
         }
-        let former = try found([RegistryTable.machines.rawValue])
+        let former = try found(.machines)
         for (_, value) in former {
             let row = try MachineRow(value)
             guard row.mode == .down, rows[row.id.key] == nil else { continue }

@@ -82,7 +82,7 @@ extension Registrar {
     }
 
     private func quotas() throws -> [(role: RoleName, quota: QuotaRow)] {
-        try found([RegistryTable.quotas.rawValue]).map {
+        try found(.quotas).map {
             (RoleName(unchecked: Array($0.key.dropFirst())), try QuotaRow($0.value))
         }
     }

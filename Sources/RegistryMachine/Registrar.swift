@@ -101,6 +101,8 @@ package struct Registrar<Rows: RegistryRows> {
         return (found + own).sorted { $0.key.lexicographicallyPrecedes($1.key) }
     }
 
+    func found(_ table: RegistryTable) throws -> [(key: [UInt8], value: [UInt8])] { try found([table.rawValue]) }
+
     mutating func set(_ key: [UInt8], to value: [UInt8]?) { changed[key] = .some(value) }
     mutating func set<Value: RegistryValue>(_ key: [UInt8], to value: Value) { set(key, to: value.encoded()) }
 
@@ -155,7 +157,7 @@ package struct Registrar<Rows: RegistryRows> {
         let before = try registry()
         if before.fence == fence, before.master == master { return .unchanged(.nothing) }
         if before.fence != fence {
-            for (key, value) in try found([RegistryTable.frameworks.rawValue]) {
+            for (key, value) in try found(.frameworks) {
                 var framework = try FrameworkRow(value)
                 guard framework.state == .active else { continue }
                 let timeout = try framework.info.checkedFailoverTimeout()
@@ -223,16 +225,10 @@ package struct Registrar<Rows: RegistryRows> {
 
     /// Carries out what is due at `now`: frameworks that have not come back are over, operations that have ended long
     /// ago are forgotten.
-    /// - Returns: when the next one is due.
-    package mutating func carryOutTimers() throws -> UInt64? {
+    package mutating func carryOutTimers() throws {
         var due: [[UInt8]] = []
-        var next: UInt64?
         try rows.scan([RegistryTable.timers.rawValue]) { key, _ in
-            let time = Self.time(ofTimer: key)
-            guard time <= now, due.count < Self.timersMax else {
-                next = time
-                return false
-            }
+            guard Self.time(ofTimer: key) <= now, due.count < Self.timersMax else { return false }
             due.append(key)
             return true
         }
@@ -253,7 +249,6 @@ package struct Registrar<Rows: RegistryRows> {
             }
         }
         try store()
-        return next
     }
 
     private static func time(ofTimer key: [UInt8]) -> UInt64 {

@@ -40,7 +40,7 @@ private final class Audit<Rows: RegistryRows> {
             .reservationsByRole, .volumes, .holdsByFramework, .operationsByFramework, .timers,
         ]
         for table in derived {
-            let found = try registrar.found([table.rawValue])
+            let found = try registrar.found(table)
             let wanted = expected.filter { $0.key.first == table.rawValue }
             claim(found.count == wanted.count, "\(table): \(found.count) rows, and there should be \(wanted.count)")
             for (key, value) in found where wanted[key] != value {
@@ -52,7 +52,7 @@ private final class Audit<Rows: RegistryRows> {
     private func checkAgents() throws {
         var counts: [[UInt8]: Int64] = [:]
         var (admitted, deactivated): (UInt64, UInt64) = (0, 0)
-        for (key, _) in try registrar.found([RegistryTable.agents.rawValue]) {
+        for (key, _) in try registrar.found(.agents) {
             let id = RegistryID(unchecked: Array(key.dropFirst()))
             guard let book = try registrar.agent(id) else { continue }
             book.checkInvariants()
@@ -81,7 +81,7 @@ private final class Audit<Rows: RegistryRows> {
     }
 
     private func checkFrameworks() throws {
-        for (key, value) in try registrar.found([RegistryTable.frameworks.rawValue]) {
+        for (key, value) in try registrar.found(.frameworks) {
             let id = RegistryID(unchecked: Array(key.dropFirst()))
             let row = try FrameworkRow(value)
             claim(
@@ -93,7 +93,7 @@ private final class Audit<Rows: RegistryRows> {
     }
 
     private func checkOperations() throws {
-        for (key, value) in try registrar.found([RegistryTable.operations.rawValue]) {
+        for (key, value) in try registrar.found(.operations) {
             var parts = RegistryKeyParts(key, after: 1)
             let (agent, uuid) = (try parts.id(), parts.takeRest())
             let row = try OperationRow(value)
@@ -112,7 +112,7 @@ private final class Audit<Rows: RegistryRows> {
 
     private func checkMachines() throws {
         var scheduled: [[UInt8]: UInt32] = [:]
-        let windows = try registrar.found([RegistryTable.windows.rawValue])
+        let windows = try registrar.found(.windows)
         for (key, value) in windows {
             let number = key.dropFirst().reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
             for machine in try MaintenanceWindow(value).machines { scheduled[machine.key] = number }
@@ -120,7 +120,7 @@ private final class Audit<Rows: RegistryRows> {
         claim(
             UInt32(windows.count) == registry.windowCount ?? 0,
             "\(windows.count) windows, of \(registry.windowCount ?? 0)")
-        let machines = try registrar.found([RegistryTable.machines.rawValue])
+        let machines = try registrar.found(.machines)
         claim(machines.count == scheduled.count, "\(machines.count) machines, and \(scheduled.count) in the schedule")
         for (key, value) in machines {
             let row = try MachineRow(value)
@@ -130,7 +130,7 @@ private final class Audit<Rows: RegistryRows> {
     }
 
     private func checkQuotas() throws {
-        let quotas = try registrar.found([RegistryTable.quotas.rawValue])
+        let quotas = try registrar.found(.quotas)
         claim(UInt64(quotas.count) == registry.quotaCount, "\(quotas.count) quotas, of \(registry.quotaCount)")
         for (_, value) in quotas { claim(try !QuotaRow(value).isDefault, "a quota that says nothing is stored") }
         let hasCapability = try registrar.row(at: registrar.capabilityKey(.quota)) != nil

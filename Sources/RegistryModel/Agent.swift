@@ -254,10 +254,7 @@ extension Attribute: RegistryValue {
             writer.write(double: number)
         case .ranges(let ranges):
             writer.write(ResourceClaim.ValueType.ranges.rawValue)
-            writer.write(list: ranges) { range, writer in
-                writer.write(range.lowerBound)
-                writer.write(range.upperBound)
-            }
+            writer.write(ranges: ranges)
         case .set(let items):
             writer.write(ResourceClaim.ValueType.set.rawValue)
             writer.write(texts: items)
@@ -273,12 +270,12 @@ extension Attribute: RegistryValue {
         switch type {
         case .scalar: value = .scalar(try reader.readDouble())
         case .ranges:
-            value = .ranges(
-                try reader.readList { (reader) throws(DecodeError) in
-                    let (begin, end) = (try reader.readUInt64(), try reader.readUInt64())
-                    guard begin <= end else { throw .invalid("range of an attribute") }
-                    return begin...end
-                })
+            var ranges: [ClosedRange<UInt64>] = []
+            for (begin, end) in try reader.readRanges() {
+                guard begin <= end else { throw .invalid("range of an attribute") }
+                ranges.append(begin...end)
+            }
+            value = .ranges(ranges)
         case .set: value = .set(try reader.readTexts())
         case .text: value = .text(try reader.readText())
         }

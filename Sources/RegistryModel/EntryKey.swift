@@ -58,7 +58,7 @@ extension Reservation {
         writer.write(kind.rawValue)
         writer.writeBytes16(role.bytes)
         writer.write(optional: principal)
-        writer.write(labels: labels)
+        writer.write(labels: labels?.items)
     }
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -75,7 +75,7 @@ extension DiskSource {
         writer.write(optional: root)
         writer.write(optional: vendor)
         writer.write(optional: id)
-        writer.write(labels: metadata)
+        writer.write(labels: metadata?.items)
         writer.write(optional: profile)
     }
 
@@ -89,19 +89,10 @@ extension DiskSource {
     }
 }
 
-extension ByteWriter {
-    fileprivate mutating func write(labels: Labels?) {
-        write(optional: labels) { labels, writer in writer.write(list: labels.items) { $0.encode(into: &$1) } }
-    }
-}
-
 extension ByteReader {
     @_lifetime(self: copy self)
     fileprivate mutating func readLabels() throws(DecodeError) -> Labels? {
-        let stated = try readOptional { (reader) throws(DecodeError) in
-            try reader.readList { (reader) throws(DecodeError) in try Labels.Label(decoding: &reader) }
-        }
-        guard let stated else { return nil }
+        guard let stated = try readOptionalLabels() else { return nil }
         return try sound { () throws(RegistryRefusal) in try Labels(stated) }
     }
 }

@@ -114,12 +114,7 @@ extension ResourceClaim {
         if allocationRole != nil { parts.insert(.allocation) }
         writer.write(parts.rawValue)
         if let scalar { writer.write(scalar.bitPattern) }
-        if let ranges {
-            writer.write(list: ranges) { range, writer in
-                writer.write(range.begin)
-                writer.write(range.end)
-            }
-        }
+        if let ranges { writer.write(ranges: ranges) }
         if let set { writer.write(list: set) { $1.writeBytes16($0) } }
         if !reservations.isEmpty { writer.write(list: reservations) { $0.encode(into: &$1) } }
         if let formerRole { writer.writeBytes16(formerRole) }
@@ -136,12 +131,7 @@ extension ResourceClaim {
         let parts = ClaimParts(rawValue: try reader.readUInt16())
         guard ClaimParts.all.isSuperset(of: parts) else { throw .unknown("part of a resource", UInt64(parts.rawValue)) }
         if parts.contains(.scalar) { scalar = Double(bitPattern: try reader.readUInt64()) }
-        if parts.contains(.ranges) {
-            ranges = try reader.readList { (reader) throws(DecodeError) in
-                let begin = try reader.readUInt64()
-                return (begin: begin, end: try reader.readUInt64())
-            }
-        }
+        if parts.contains(.ranges) { ranges = try reader.readRanges() }
         if parts.contains(.set) { set = try reader.readList { (reader) throws(DecodeError) in try reader.readText() } }
         if parts.contains(.reservations) {
             reservations = try reader.readList { (reader) throws(DecodeError) in try ReservationClaim(decoding: &reader)
@@ -163,7 +153,7 @@ extension ResourceClaim.ReservationClaim {
         writer.write(kind?.rawValue ?? 0)
         writer.write(optional: role)
         writer.write(optional: principal)
-        writer.write(optional: labels) { labels, writer in writer.write(list: labels) { $0.encode(into: &$1) } }
+        writer.write(labels: labels)
     }
 
     init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -205,7 +195,7 @@ extension ResourceClaim.SourceClaim {
         writer.write(optional: mount) { $1.write(optional: $0.root) }
         writer.write(optional: vendor)
         writer.write(optional: id)
-        writer.write(optional: metadata) { labels, writer in writer.write(list: labels) { $0.encode(into: &$1) } }
+        writer.write(labels: metadata)
         writer.write(optional: profile)
     }
 
@@ -220,9 +210,34 @@ extension ResourceClaim.SourceClaim {
     }
 }
 
+extension ByteWriter {
+    mutating func write(labels: [Labels.Label]?) {
+        write(optional: labels) { labels, writer in writer.write(list: labels) { $0.encode(into: &$1) } }
+    }
+
+    mutating func write(ranges: [ClosedRange<UInt64>]) {
+        write(ranges: ranges.map { (begin: $0.lowerBound, end: $0.upperBound) })
+    }
+
+    mutating func write(ranges: [(begin: UInt64, end: UInt64)]) {
+        write(list: ranges) { range, writer in
+            writer.write(range.begin)
+            writer.write(range.end)
+        }
+    }
+}
+
 extension ByteReader {
     @_lifetime(self: copy self)
-    fileprivate mutating func readOptionalLabels() throws(DecodeError) -> [Labels.Label]? {
+    mutating func readRanges() throws(DecodeError) -> [(begin: UInt64, end: UInt64)] {
+        try readList { (reader) throws(DecodeError) in
+            let begin = try reader.readUInt64()
+            return (begin: begin, end: try reader.readUInt64())
+        }
+    }
+
+    @_lifetime(self: copy self)
+    mutating func readOptionalLabels() throws(DecodeError) -> [Labels.Label]? {
         try readOptional { (reader) throws(DecodeError) in
             try reader.readList { (reader) throws(DecodeError) in try Labels.Label(decoding: &reader) }
         }
@@ -302,11 +317,7 @@ extension ResourceValue {
         writer.write(kind.rawValue)
         switch self {
         case .scalar(let amount): writer.write(amount)
-        case .ranges(let ranges):
-            writer.write(list: ranges.ranges) { range, writer in
-                writer.write(range.lowerBound)
-                writer.write(range.upperBound)
-            }
+        case .ranges(let ranges): writer.write(ranges: ranges.ranges)
         case .set(let items): writer.write(texts: items.items)
         }
     }
@@ -316,10 +327,7 @@ extension ResourceValue {
         switch kind {
         case .scalar: self = .scalar(try reader.readValue())
         case .ranges:
-            let stated = try reader.readList { (reader) throws(DecodeError) in
-                let begin = try reader.readUInt64()
-                return (begin: begin, end: try reader.readUInt64())
-            }
+            let stated = try reader.readRanges()
             self = .ranges(try sound { () throws(RegistryRefusal) in try IntegerRanges(stated) })
         case .set:
             let items = try reader.readTexts()

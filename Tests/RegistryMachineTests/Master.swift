@@ -75,7 +75,7 @@ struct Master {
 
     func carryOutTimers() throws {
         var registrar = registrar
-        _ = try registrar.carryOutTimers()
+        try registrar.carryOutTimers()
         audit()
     }
 
