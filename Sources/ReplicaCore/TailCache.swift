@@ -7,8 +7,10 @@ internal import LogFormat
 /// Invariant: the slabs are adjacent and in order; none is empty.
 struct TailCache: ~Copyable {
     private var slabs: [Slab] = []
-    /// Slabs before this position have been evicted; compacted now and then.
+    /// Slabs before this position have been evicted. They are let go of together, when they have come to some bytes: to
+    /// move the others each time would cost more.
     private var head = 0
+    private var evictedByteCount = 0
     private(set) var byteCount = 0
 
     var firstIndex: LogIndex? { head < slabs.count ? slabs[head].firstIndex : nil }
@@ -38,20 +40,24 @@ struct TailCache: ~Copyable {
     mutating func removeAll() {
         slabs = []
         head = 0
+        evictedByteCount = 0
         byteCount = 0
     }
 
-    /// Evicts old slabs while more than `byteCountMax` are held, but none that has an entry after `needed`.
+    /// Evicts old slabs while more than `byteCountMax` are held, but none that has an entry after `needed`. A quarter more
+    /// may stay in memory.
     mutating func evict(byteCountMax: Int, neededAfter needed: LogIndex) {
         while byteCount > byteCountMax, head < slabs.count, slabs[head].lastIndex <= needed {
             byteCount -= slabs[head].bytes.count
+            evictedByteCount += slabs[head].bytes.count
             head += 1
         }
         if head == slabs.count {
             removeAll()
-        } else if head > 1_024 && head * 2 > slabs.count {
+        } else if evictedByteCount > byteCountMax / 4 {
             slabs.removeFirst(head)
             head = 0
+            evictedByteCount = 0
         }
     }
 
