@@ -12,8 +12,8 @@ package struct Latencies: Sendable {
     package var count: Int { Int(clamping: histogram.totalCount) }
 
     /// What took longer than an hour counts as an hour.
-    package mutating func record(nanoseconds: Int64) {
-        histogram.record(min(UInt64(max(0, nanoseconds)), Self.longest))
+    package mutating func record(nanoseconds: Int64, count: Int = 1) {
+        histogram.record(min(UInt64(max(0, nanoseconds)), Self.longest), count: UInt64(count))
     }
 
     /// The least duration that so much of a hundred is not above; 0 when nothing was recorded.

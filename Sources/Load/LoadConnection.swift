@@ -62,6 +62,7 @@ final class LoadConnection: LinkOwner {
     ) {
         switch request {
         case .put(let key): write(run.content.put(key, due: due), id, into: &output)
+        case .puts(let keys): write(run.content.puts(keys), id, into: &output)
         case .transaction(let first, let second):
             write(run.content.transaction(first, second), id, into: &output)
         case .openSession(let number):
@@ -143,7 +144,7 @@ final class LoadConnection: LinkOwner {
 extension Request {
     fileprivate var isOfOwnSession: Bool {
         switch self {
-        case .put, .transaction: true
+        case .put, .puts, .transaction: true
         case .get, .openSession, .keepAlive: false
         }
     }
@@ -154,7 +155,7 @@ extension Request {
             var reader = ByteReader(body)
             if case .failure(let error, _) = try ReplyHead(decoding: &reader) { return error.code.name }
             switch self {
-            case .put, .get, .openSession: return nil
+            case .put, .puts, .get, .openSession: return nil
             case .transaction: return try TransactionResult(decoding: &reader).succeeded ? nil : "conditionFailed"
             case .keepAlive:
                 guard case .keepAlive(let reply) = try ControlReply.decode(kind: kind, body: body) else {

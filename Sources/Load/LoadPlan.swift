@@ -74,6 +74,9 @@ extension LoadPlan {
     var watchedPrefix: [UInt8] { prefix + "watch/".utf8 }
     var sessionKeys: NumberedKeys { NumberedKeys(prefix: prefix + "session/".utf8) }
 
+    /// Keys that one transaction fills in: as many as clients put together who have many to put.
+    var putsTogether: Int { min(100, max(1, Limits.valueSizeMaxDefault / 2 / max(1, valueSize))) }
+
     /// What the cluster does not take, and what it would; nil when it takes all of it.
     func refusal(by limits: ConnectionLimits) -> String? {
         if inFlight > Int(limits.requestsMax) {

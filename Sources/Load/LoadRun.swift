@@ -145,7 +145,7 @@ final class LoadRun {
         switch plan.workload {
         case .write, .watch: warmUp()
         case .importing:
-            queue = .puts(of: Array(0..<plan.keyCount))
+            queue = .puts(of: Array(0..<plan.keyCount), together: plan.putsTogether)
             measure()
             askAll()
             watchProgress(since: 0)
@@ -155,7 +155,7 @@ final class LoadRun {
                 self.census = nil
                 switch result {
                 case .failure(let failure): fail(failure)
-                case .success(let missing): prepare("filling", .puts(of: missing))
+                case .success(let missing): prepare("filling", .puts(of: missing, together: plan.putsTogether))
                 }
             }
             self.census = census
@@ -313,7 +313,7 @@ final class LoadRun {
     func succeeded(_ entry: RequestSlots.Entry, at now: NIODeadline) {
         successCount += 1
         if watchers.isEmpty {
-            tally.succeeded(due: entry.due, at: now)
+            tally.succeeded(due: entry.due, at: now, count: entry.request.operationCount)
         } else if tally.isMeasured(entry.due) {
             eventsToCome += watchCount
         }

@@ -42,12 +42,13 @@ struct LoadTally {
 
     func isMeasured(_ due: NIODeadline) -> Bool { measured.contains(due) }
 
-    mutating func succeeded(due: NIODeadline, at now: NIODeadline) {
+    /// - Parameter count: of operations that one request asked for.
+    mutating func succeeded(due: NIODeadline, at now: NIODeadline, count: Int = 1) {
         let nanoseconds = (now - due).nanoseconds
-        if measured.contains(due) { measured.latencies.record(nanoseconds: nanoseconds) }
+        if measured.contains(due) { measured.latencies.record(nanoseconds: nanoseconds, count: count) }
         // Nearly always the last.
         guard let place = named.lastIndex(where: { $0.span.contains(due) }) else { return }
-        named[place].span.latencies.record(nanoseconds: nanoseconds)
+        named[place].span.latencies.record(nanoseconds: nanoseconds, count: count)
     }
 
     mutating func failed(_ code: String, due: NIODeadline) {

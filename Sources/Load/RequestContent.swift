@@ -47,6 +47,10 @@ struct RequestContent {
         return .transaction(Transaction(comparisons: [.exists(key: key, true)], then: puts))
     }
 
+    mutating func puts(_ numbers: [Int]) -> Mutation {
+        .transaction(Transaction(then: numbers.map { .put(key: keys[$0], value: values.next()) }))
+    }
+
     mutating func get(_ key: Int) -> Query { .get(key: keys[key]) }
 
     /// When the value was to be written, if it is one of this run.

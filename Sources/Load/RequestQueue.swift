@@ -3,11 +3,16 @@ internal import Basics
 /// What is asked, before it is a frame. The numbers are those of keys, of sessions, and of groups of sessions.
 enum Request: Equatable {
     case put(Int)
+    /// In one transaction.
+    case puts([Int])
     case get(Int)
     /// If the first key is there, both are put.
     case transaction(Int, Int)
     case openSession(Int)
     case keepAlive(Int)
+
+    /// For how many it counts.
+    var operationCount: Int { if case .puts(let keys) = self { keys.count } else { 1 } }
 }
 
 /// Which requests come, in what order.
@@ -18,7 +23,8 @@ struct RequestQueue {
         case transactions(keys: Int)
         /// One group of sessions after the other, without end.
         case keepAlives(groups: Int)
-        case list(isSessions: Bool)
+        /// Up to so many with one request.
+        case list(isSessions: Bool, together: Int)
     }
 
     private let order: Order
@@ -47,10 +53,14 @@ struct RequestQueue {
     static func keepAlives(groups: Int) -> RequestQueue { RequestQueue(.keepAlives(groups: groups)) }
 
     /// A put of each of these keys, and again as long as it fails.
-    static func puts(of keys: [Int]) -> RequestQueue { RequestQueue(.list(isSessions: false), numbers: keys) }
+    static func puts(of keys: [Int], together: Int = 1) -> RequestQueue {
+        RequestQueue(.list(isSessions: false, together: together), numbers: keys)
+    }
 
     /// The same for sessions that are opened.
-    static func openings(of sessions: [Int]) -> RequestQueue { RequestQueue(.list(isSessions: true), numbers: sessions) }
+    static func openings(of sessions: [Int]) -> RequestQueue {
+        RequestQueue(.list(isSessions: true, together: 1), numbers: sessions)
+    }
 
     /// A list, and all of it has been done.
     var isDone: Bool {
@@ -79,20 +89,25 @@ struct RequestQueue {
         case .keepAlives(let groups):
             defer { nextGroup = (nextGroup + 1) % groups }
             return .keepAlive(nextGroup)
-        case .list(let isSessions):
-            guard position < numbers.count else { return nil }
-            defer { position += 1 }
+        case .list(let isSessions, let together):
+            let taken = numbers[position...].prefix(together)
+            guard let first = taken.first else { return nil }
+            position += taken.count
             underWay += 1
-            return isSessions ? .openSession(numbers[position]) : .put(numbers[position])
+            if isSessions { return .openSession(first) }
+            return taken.count == 1 ? .put(first) : .puts(Array(taken))
         }
     }
 
     mutating func finished(_ request: Request, isSuccess: Bool) {
-        guard case .list(let isSessions) = order else { return }
+        guard case .list(let isSessions, _) = order else { return }
         switch request {
         case .put(let number) where !isSessions, .openSession(let number) where isSessions:
             underWay -= 1
             if !isSuccess { numbers.append(number) }
+        case .puts(let failed):
+            underWay -= 1
+            if !isSuccess { numbers += failed }
         default: return
         }
     }

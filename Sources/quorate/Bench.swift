@@ -150,8 +150,10 @@ struct BenchImport: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "import", abstract: "Put every key once, as fast as can be.",
         discussion: """
-            Ends when all of --keys are in, or with --seconds after that time at the latest. A put that fails is sent
-            again; when none succeeds for --timeout, the import gives up. Nothing is warmed up.
+            A hundred keys go in with one transaction, or fewer where values are large; each counts as an operation, with
+            the latency of its transaction. Ends when all of --keys are in, or with --seconds after that time at the
+            latest. A transaction that fails is sent again; when none succeeds for --timeout, the import gives up. Nothing
+            is warmed up.
             """)
 
     @OptionGroup var load: BenchOptions

@@ -67,6 +67,20 @@ struct RequestTests {
         #expect(!RequestQueue.keepAlives(groups: 1).isDone)
     }
 
+    @Test("Puts of a list go together, and come again together when they fail")
+    func together() {
+        var queue = RequestQueue.puts(of: [1, 2, 3, 4, 5], together: 2)
+        #expect(queue.next() == .puts([1, 2]) && queue.next() == .puts([3, 4]) && queue.next() == .put(5))
+        #expect(Request.puts([1, 2]).operationCount == 2 && Request.put(5).operationCount == 1)
+        queue.finished(.puts([3, 4]), isSuccess: false)
+        queue.finished(.puts([1, 2]), isSuccess: true)
+        queue.finished(.put(5), isSuccess: true)
+        #expect(!queue.isDone && queue.untakenCount == 2)
+        #expect(queue.next() == .puts([3, 4]))
+        queue.finished(.puts([3, 4]), isSuccess: true)
+        #expect(queue.isDone)
+    }
+
     @Test("A reply frees the place of its request and no other, whatever the order")
     func slots() {
         func entry(_ key: Int) -> RequestSlots.Entry { .init(request: .put(key), due: .uptimeNanoseconds(1), session: 1) }
