@@ -55,12 +55,19 @@ let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
 let histogram = Target.Dependency.product(name: "Histogram", package: "hdrhistogram-swift")
 
+/// What speaks with a cluster by the public client only.
+func example(_ name: String) -> Target {
+    .executableTarget(
+        name: "example-\(name)", dependencies: ["Client", "ExampleMail", "RegistryModel", argumentParser],
+        path: "clients/examples/\(name)", swiftSettings: common)
+}
+
 let package = Package(
     name: "quorate",
     products: [
         .executable(name: "quorate", targets: ["quorate"]),
         .executable(name: "quorate-sim", targets: ["quorate-sim"]),
-        .library(name: "QuorateClient", targets: ["Client"]),
+        .library(name: "QuorateClient", targets: ["Client", "RegistryModel"]),
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
@@ -77,11 +84,14 @@ let package = Package(
         pure("Basics", ["CBasics"]),
         pure("LogFormat", ["Basics"]),
         pure("RaftCore", ["Basics"]),
-        pure("MetadataModel", ["Basics"]),
-        pure("StateEngine", ["Basics"]),
         pure("RegistryModel", ["Basics", crypto]),
         pure("RegistryMachine", ["Basics", "RegistryModel"]),
-        pure("MetadataMachine", ["Basics", "LogFormat", "MetadataModel", "StateEngine"], documents: ["FORMAT.md"]),
+        pure("MetadataModel", ["Basics", "RegistryModel"]),
+        pure("StateEngine", ["Basics"]),
+        pure(
+            "MetadataMachine",
+            ["Basics", "LogFormat", "MetadataModel", "RegistryMachine", "RegistryModel", "StateEngine"],
+            documents: ["FORMAT.md"]),
         pure("Wire", ["Basics", "LogFormat", "MetadataModel", "RaftCore"]),
         pure("ReplicaCore", ["Basics", "LogFormat", "MetadataModel", "RaftCore", "Wire"]),
         pure("ClientCore", ["Basics", "MetadataModel", "Wire"]),
@@ -107,7 +117,9 @@ let package = Package(
         impure("Telemetry", ["Basics", nioCore, nioPosix, nioHTTP]),
 
         // ROOF
-        impure("Client", ["Basics", "ClientCore", "MetadataModel", "Transport", "Wire", nioCore, nioPosix]),
+        impure(
+            "Client",
+            ["Basics", "ClientCore", "MetadataModel", "RegistryModel", "Transport", "Wire", nioCore, nioPosix]),
         impure(
             "Server",
             [
@@ -115,47 +127,73 @@ let package = Package(
                 "ReplicaCore", "ReplicaStorage", "RocksEngine", "Snapshots", "StateEngine", "Telemetry", "Transport",
                 "Wire", logging, nioCore, nioPosix,
             ]),
-        impure("Load", ["Basics", "MetadataModel", "Transport", "Wire", histogram, nioCore, nioPosix]),
-        command("quorate", ["Basics", "Client", "Load", "Server", argumentParser, crypto, "TOMLKit"]),
+        impure("MesosRegistry", ["Basics", "RegistryModel"]),
+        impure(
+            "Load",
+            [
+                "Basics", "LogFormat", "MetadataModel", "RegistryModel", "Transport", "Wire", histogram, nioCore,
+                nioPosix,
+            ]),
+        command(
+            "quorate",
+            ["Basics", "Client", "Load", "MesosRegistry", "RegistryModel", "Server", argumentParser, crypto, "TOMLKit"]),
 
         // GARDEN
         impure(
             "Simulator",
             [
                 "Basics", "ClientCore", "Disk", "LogFormat", "LogStore", "MetadataMachine", "MetadataModel",
-                "RaftCore", "ReplicaCore", "ReplicaStorage", "Snapshots", "StateEngine", "Wire",
+                "RaftCore", "RegistryMachine", "RegistryModel", "ReplicaCore", "ReplicaStorage", "Snapshots",
+                "StateEngine", "Wire",
             ]),
         command("quorate-sim", ["Basics", "Simulator", argumentParser]),
+
+        // EXAMPLES
+        .target(
+            name: "ExampleMail", dependencies: ["Client", argumentParser], path: "clients/examples/mail",
+            swiftSettings: common),
+        example("master"),
+        example("agent"),
+        example("framework"),
 
         // TESTS
         tests("HouseTests", []),
         tests("BasicsTests", ["Basics", "LogFormat"]),
         tests("RaftCoreTests", ["Basics", "RaftCore"], exclude: ["Scripts"]),
-        tests("MetadataModelTests", ["Basics", "MetadataModel"]),
+        tests("MetadataModelTests", ["Basics", "MetadataModel", "RegistryModel"]),
         tests("RegistryModelTests", ["Basics", "RegistryModel"]),
         tests("RegistryMachineTests", ["RegistryModel", "RegistryMachine"]),
+        tests("MesosRegistryTests", ["MesosRegistry", "RegistryMachine", "RegistryModel"]),
         tests(
-            "MetadataMachineTests", ["Basics", "LogFormat", "MetadataMachine", "MetadataModel", "StateEngine"],
+            "MetadataMachineTests",
+            ["Basics", "LogFormat", "MetadataMachine", "MetadataModel", "RegistryModel", "StateEngine"],
             exclude: ["Golden"]),
         tests("ReplicaCoreTests", ["Basics", "LogFormat", "MetadataModel", "RaftCore", "ReplicaCore", "Wire"]),
         tests("EngineConformanceTests", ["Basics", "RocksEngine", "StateEngine"]),
         tests("RocksEngineTests", ["Basics", "RocksEngine", "StateEngine"]),
         tests("SnapshotsTests", ["Basics", "RocksEngine", "Snapshots", "StateEngine"]),
-        tests("WireTests", ["Basics", "LogFormat", "MetadataModel", "RaftCore", "Wire"]),
+        tests("WireTests", ["Basics", "LogFormat", "MetadataModel", "RaftCore", "RegistryModel", "Wire"]),
         tests("ClientCoreTests", ["Basics", "ClientCore", "MetadataModel", "Wire"]),
         tests("DiskTests", ["Basics", "Disk"]),
         tests("LogStoreTests", ["Basics", "Disk", "LogFormat", "LogStore", "RaftCore"], exclude: ["Golden"]),
         tests("ClientTests", ["Basics", "Client", "ClientCore", "MetadataModel", "Transport", "Wire", nioCore, nioPosix]),
-        tests("LoadTests", ["Basics", "Load", "MetadataModel", "Wire", nioCore]),
+        tests(
+            "LoadTests",
+            ["Basics", "Load", "MetadataModel", "RegistryMachine", "RegistryModel", "Wire", nioCore]),
         tests(
             "QuorateCommandTests",
-            ["quorate", "Basics", "Client", "Load", "MetadataModel", "Server", "Wire", argumentParser, crypto]),
-        tests("ServerTests", ["Basics", "Client", "Disk", "LogStore", "MetadataModel", "RaftCore", "Wire"]),
+            [
+                "quorate", "Basics", "Client", "Load", "MesosRegistry", "MetadataModel", "RegistryModel", "Server", "Wire",
+                argumentParser, crypto,
+            ]),
+        tests(
+            "ServerTests",
+            ["Basics", "Client", "Disk", "LogStore", "MetadataModel", "RaftCore", "RegistryModel", "Wire"]),
         tests(
             "SimulationTests",
             [
-                "Basics", "ClientCore", "Disk", "LogFormat", "LogStore", "MetadataModel", "RaftCore", "Simulator",
-                "StateEngine", "Wire",
+                "Basics", "ClientCore", "Disk", "LogFormat", "LogStore", "MetadataModel", "RaftCore", "RegistryModel",
+                "Simulator", "StateEngine", "Wire",
             ]),
         tests(
             "BitRotTests",
@@ -181,8 +219,8 @@ if let fuzzing {
         .target(name: name, dependencies: rooms, path: "Fuzz/Rooms/\(name)", swiftSettings: common + flagged)
     }
     let rooms: Set = [
-        "CBasics", "Basics", "LogFormat", "RaftCore", "MetadataModel", "StateEngine", "MetadataMachine", "Wire",
-        "ReplicaCore", "ClientCore", "Disk", "LogStore", "CZstd", "Snapshots", "ReplicaStorage",
+        "CBasics", "Basics", "LogFormat", "RaftCore", "RegistryModel", "RegistryMachine", "MetadataModel", "StateEngine",
+        "MetadataMachine", "Wire", "ReplicaCore", "ClientCore", "Disk", "LogStore", "CZstd", "Snapshots", "ReplicaStorage",
     ]
     package.products = []
     package.targets = package.targets.filter { rooms.contains($0.name) }
@@ -192,10 +230,12 @@ if let fuzzing {
             swiftSettings: common + [.unsafeFlags(fuzzing)]),
         fuzzTarget("FrameFuzz", ["LogFormat", "MetadataModel", "RaftCore", "Wire"]),
         fuzzTarget("ClientFuzz", ["ClientCore", "MetadataModel", "Wire"]),
-        fuzzTarget("CommandFuzz", ["LogFormat", "MetadataMachine", "MetadataModel", "StateEngine"]),
+        fuzzTarget(
+            "CommandFuzz",
+            ["LogFormat", "MetadataMachine", "MetadataModel", "RegistryMachine", "RegistryModel", "StateEngine"]),
         fuzzTarget("FileFuzz", ["LogStore", "MetadataModel", "ReplicaCore", "ReplicaStorage"]),
         fuzzTarget("RecordFuzz", ["Disk", "LogFormat", "LogStore", "MetadataModel", "RaftCore"]),
-        fuzzTarget("RowFuzz", ["LogFormat", "MetadataMachine", "MetadataModel", "StateEngine"]),
+        fuzzTarget("RowFuzz", ["LogFormat", "MetadataMachine", "MetadataModel", "RegistryModel", "StateEngine"]),
         fuzzTarget("SnapshotFuzz", ["MetadataMachine", "MetadataModel", "Snapshots", "StateEngine"]),
         // Of these two rooms only values that the command's texts are read into: the rest would bring the network.
         part("Client", ["Basics", "MetadataModel"]),

@@ -136,6 +136,19 @@ package enum Limits {
     package static let rangeDeleteRowsMax = 10_000
     /// Rows that the comparisons of one transaction may look through ("prefix unchanged since").
     package static let comparisonRowsMax = 100_000
+    /// Of a resource's name, and of a host name, in bytes.
+    package static let registryNameSizeMax = 255
+    /// Of all that tells a resource from another, in bytes: with an agent's id and a role it makes a key, and is told as
+    /// one, of at most `keySizeMax`.
+    package static let resourceKindSizeMax = 2_560
+    /// Resources in one list of a command: some rules look at every pair of them.
+    package static let resourcesMax = 4_096
+    /// Ranges in one value: a row stays small enough to be told with a change.
+    package static let resourceRangesMax = 10_000
+    /// Statuses of one operation before it ends.
+    package static let operationStatusesMax = 100
+    /// Of what agents that come back together are told that they have missed, in bytes; the first is always told.
+    package static let attachReplySizeMax = 1 * mebibyte
     /// Pinned engine snapshots on one node.
     package static let viewsMax = 64
     /// Snapshots that are being taken away by clients of one node.

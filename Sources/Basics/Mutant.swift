@@ -48,6 +48,11 @@
         case keepOwnedRows
         case expireAtFailover
         case expireEarly
+        // The masters' registry.
+        case loseReservation
+        case bookMountTwice
+        case applyOperationAgain
+        case skipMastersFence
         // Watches.
         case watchSkipsBatch
         case watchRepeatsRevision

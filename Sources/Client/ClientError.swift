@@ -38,6 +38,8 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         public static let historyOff = Code(rawValue: "historyOff")
         /// As many stand in the line of the group or the lock as may.
         public static let lineFull = Code(rawValue: "lineFull")
+        /// A rule of the registry refuses it: `rule`. Nothing was done.
+        public static let rejected = Code(rawValue: "rejected")
         /// A watch has to begin again; the client does so by itself.
         public static let lagged = Code(rawValue: "lagged")
         /// The state that a listing reads from is gone; list again.
@@ -69,10 +71,12 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
     public var currentRevision: UInt64?
     public var limit: UInt64?
     public var currentFence: UInt64?
+    /// The id of the rule, as `agent.gone`.
+    public var rule: String?
 
     public init(
         code: Code, message: String, isRetryable: Bool = false, mayHaveTakenEffect: Bool = false,
-        currentRevision: UInt64? = nil, limit: UInt64? = nil, currentFence: UInt64? = nil
+        currentRevision: UInt64? = nil, limit: UInt64? = nil, currentFence: UInt64? = nil, rule: String? = nil
     ) {
         self.code = code
         self.message = message
@@ -81,6 +85,7 @@ public struct ClientError: Error, Hashable, Sendable, CustomStringConvertible {
         self.currentRevision = currentRevision
         self.limit = limit
         self.currentFence = currentFence
+        self.rule = rule
     }
 
     public var description: String { "\(code.rawValue): \(message)" }
@@ -92,7 +97,7 @@ extension ClientError {
         self.init(
             code: Code(rawValue: error.code.name), message: error.message, isRetryable: error.isRetryable,
             mayHaveTakenEffect: failure.mayHaveTakenEffect, currentRevision: error.currentRevision?.rawValue,
-            limit: error.limit, currentFence: error.currentFence)
+            limit: error.limit, currentFence: error.currentFence, rule: error.rule)
     }
 
     static func badReply(_ error: DecodeError) -> ClientError {

@@ -41,7 +41,8 @@ public struct TableWatch<Change: Hashable & Sendable>: AsyncSequence, Sendable {
     let client: MetadataClient
     let options: WatchOptions
     let timeout: Duration?
-    let read: @Sendable (MetadataModel.Change) throws(DecodeError) -> Change
+    /// Nil: of something that this release does not know.
+    let read: @Sendable (MetadataModel.Change) throws(DecodeError) -> Change?
 
     public func makeAsyncIterator() -> Iterator {
         Iterator(reader: WatchReader(client.open(options, timeout: timeout)), read: read)
@@ -49,7 +50,7 @@ public struct TableWatch<Change: Hashable & Sendable>: AsyncSequence, Sendable {
 
     public struct Iterator: AsyncIteratorProtocol {
         let reader: WatchReader
-        let read: @Sendable (MetadataModel.Change) throws(DecodeError) -> Change
+        let read: @Sendable (MetadataModel.Change) throws(DecodeError) -> Change?
 
         public mutating func next() async throws(ClientError) -> TableChanges<Change>? { try await following() }
 
@@ -61,7 +62,9 @@ public struct TableWatch<Change: Hashable & Sendable>: AsyncSequence, Sendable {
             guard let found = try await reader.next() else { return nil }
             do throws(DecodeError) {
                 var changes: [Change] = []
-                for change in found.changes { changes.append(try read(change)) }
+                for change in found.changes {
+                    if let change = try read(change) { changes.append(change) }
+                }
                 return TableChanges(revision: found.revision.rawValue, changes: changes)
             } catch {
                 throw .badReply(error)
@@ -119,16 +122,16 @@ extension MetadataClient {
         }
     }
 
-    private func watch<Change>(
+    func watch<Change>(
         _ table: FeedTable, _ prefix: [UInt8], _ revision: UInt64?, _ timeout: Duration?,
-        _ read: @escaping @Sendable (MetadataModel.Change) throws(DecodeError) -> Change
+        _ read: @escaping @Sendable (MetadataModel.Change) throws(DecodeError) -> Change?
     ) -> TableWatch<Change> {
         watch(table, .prefix(prefix), revision, timeout, read)
     }
 
-    private func watch<Change>(
+    func watch<Change>(
         _ table: FeedTable, _ span: KeySpan, _ revision: UInt64?, _ timeout: Duration?,
-        _ read: @escaping @Sendable (MetadataModel.Change) throws(DecodeError) -> Change
+        _ read: @escaping @Sendable (MetadataModel.Change) throws(DecodeError) -> Change?
     ) -> TableWatch<Change> {
         var options = WatchOptions(span: span, from: LogIndex(revision.map { Swift.max($0, 1) } ?? 0))
         options.table = table

@@ -1,6 +1,7 @@
 internal import Basics
 internal import MetadataModel
 internal import NIOCore
+internal import RegistryModel
 internal import Transport
 internal import Wire
 
@@ -53,7 +54,9 @@ final class LoadConnection: LinkOwner {
         while left > 0, !slots.isFull, let (request, due) = run.takeRequest(at: now) {
             left -= 1
             let id = slots.take(RequestSlots.Entry(request: request, due: due, session: session.number))
+            let before = link.output.count
             write(request, id, due: due, now, into: &link.output)
+            run.wrote(bodySize: link.output.count - before - FrameFormat.overhead, due: due)
         }
     }
 
@@ -65,6 +68,9 @@ final class LoadConnection: LinkOwner {
         case .puts(let keys): write(run.content.puts(keys), id, into: &output)
         case .transaction(let first, let second):
             write(run.content.transaction(first, second), id, into: &output)
+        case .registry(let number):
+            let mutation = run.content.registry(number)
+            write(session.takeHeader(mutation.kind, guards: run.content.guards), mutation, id, into: &output)
         case .openSession(let number):
             let opened = run.content.drawSession(number)
             let header = CommandHeader(
@@ -144,7 +150,7 @@ final class LoadConnection: LinkOwner {
 extension Request {
     fileprivate var isOfOwnSession: Bool {
         switch self {
-        case .put, .puts, .transaction: true
+        case .put, .puts, .transaction, .registry: true
         case .get, .openSession, .keepAlive: false
         }
     }
@@ -153,10 +159,15 @@ extension Request {
     fileprivate func failure(in body: RawSpan, _ kind: UInt16) -> String? {
         do throws(DecodeError) {
             var reader = ByteReader(body)
-            if case .failure(let error, _) = try ReplyHead(decoding: &reader) { return error.code.name }
+            if case .failure(let error, _) = try ReplyHead(decoding: &reader) {
+                // So it is when an admission is sent again, or the registry had been filled before.
+                if case .registry = self, error.rule == RegistryRule.agentAlreadyAdmitted.rawValue { return nil }
+                return error.rule ?? error.code.name
+            }
             switch self {
             case .put, .puts, .get, .openSession: return nil
             case .transaction: return try TransactionResult(decoding: &reader).succeeded ? nil : "conditionFailed"
+            case .registry: return try RegistryReply(decoding: &reader).failure
             case .keepAlive:
                 guard case .keepAlive(let reply) = try ControlReply.decode(kind: kind, body: body) else {
                     return "unreadableReply"

@@ -17,6 +17,7 @@ package struct LoadPlan: Sendable {
         case transaction
         /// Each key once.
         case importing
+        case registry(RegistryLoad)
     }
 
     package struct Sessions: Hashable, Sendable {
@@ -114,6 +115,15 @@ package struct LoadFailure: Error, Hashable, Sendable, CustomStringConvertible {
 }
 
 extension LoadPlan.Workload {
+    /// What there is to do has an end.
+    var isList: Bool {
+        switch self {
+        case .importing: true
+        case .registry(let load): load.count != nil
+        case .write, .read, .mixed, .watch, .session, .transaction: false
+        }
+    }
+
     package var name: String {
         switch self {
         case .write: "write"
@@ -123,6 +133,7 @@ extension LoadPlan.Workload {
         case .session: "session"
         case .transaction: "txn"
         case .importing: "import"
+        case .registry(let load): load.name
         }
     }
 }

@@ -1,3 +1,5 @@
+internal import LogFormat
+
 /// The figures of one run.
 package struct LoadReport: Sendable {
     /// A named part of the run.
@@ -25,19 +27,26 @@ package struct LoadReport: Sendable {
     package var serverCPUMicros: Double?
     /// Of each local node, at the end.
     package var residentBytes: [Int]?
+    /// Of a request: bytes of the frame's body.
+    package var bodySizeMean: Double?
 
     package init(
         whole: Part, errors: [String: Int] = [:], parts: [Part] = [], serverCPUMicros: Double? = nil,
-        residentBytes: [Int]? = nil
+        residentBytes: [Int]? = nil, bodySizeMean: Double? = nil
     ) {
         self.whole = whole
         self.errors = errors
         self.parts = parts
         self.serverCPUMicros = serverCPUMicros
         self.residentBytes = residentBytes
+        self.bodySizeMean = bodySizeMean
     }
 
     package var operations: Int { whole.latencies.count }
+
+    /// What a mutation takes of the log: a record, whose payload is the body that was sent, unchanged. All records that
+    /// one sync makes durable share a batch's header besides (LogStore/FORMAT.md).
+    package var logSizeMean: Double? { bodySizeMean.map { $0 + Double(RecordFormat.headerSize) } }
 
     package var serverCPUMicrosPerOperation: Double? {
         operations == 0 ? nil : serverCPUMicros.map { $0 / Double(operations) }

@@ -30,6 +30,7 @@ final class LoadRun {
     let plan: LoadPlan
     let context: TransportContext
     var content: RequestContent
+    private let began: () -> Void
     private let completion: (Result<LoadReport, LoadFailure>) -> Void
     private var phase = Phase.finding
     private var targets: [HostPort] = []
@@ -51,9 +52,14 @@ final class LoadRun {
     /// Changes that are on their way to all watches together.
     private var eventsToCome = 0
 
-    init(_ plan: LoadPlan, context: TransportContext, completion: @escaping (Result<LoadReport, LoadFailure>) -> Void) {
+    /// - Parameter began: called when the measurement begins.
+    init(
+        _ plan: LoadPlan, context: TransportContext, began: @escaping () -> Void,
+        completion: @escaping (Result<LoadReport, LoadFailure>) -> Void
+    ) {
         self.plan = plan
         self.context = context
+        self.began = began
         self.completion = completion
         content = RequestContent(plan)
     }
@@ -144,11 +150,9 @@ final class LoadRun {
         phase = .preparing
         switch plan.workload {
         case .write, .watch: warmUp()
-        case .importing:
-            queue = .puts(of: Array(0..<plan.keyCount), together: plan.putsTogether)
-            measure()
-            askAll()
-            watchProgress(since: 0)
+        case .importing: carryOut(.puts(of: Array(0..<plan.keyCount), together: plan.putsTogether))
+        case .registry(let load):
+            if let count = load.count { carryOut(.commands(count: count)) } else { warmUp() }
         case .session(let sessions): prepare("opening", .openings(of: Array(0..<sessions.count)))
         case .read, .mixed, .transaction:
             let census = KeyCensus(of: plan.recordKeys, count: plan.keyCount) { [self] result in
@@ -161,6 +165,14 @@ final class LoadRun {
             self.census = census
             census.start(at: targets[0], timeout: plan.timeout, context: context)
         }
+    }
+
+    /// All of it is measured.
+    private func carryOut(_ list: RequestQueue) {
+        queue = list
+        measure()
+        askAll()
+        watchProgress(since: 0)
     }
 
     private func prepare(_ name: String, _ queue: RequestQueue) {
@@ -176,7 +188,9 @@ final class LoadRun {
         after(plan.timeout) { run in
             guard !run.queue.isDone, run.phase == .preparing || run.phase == .measuring else { return }
             guard run.successCount > count else {
-                let message = "nothing was written for \(run.plan.timeout): the cluster does not answer, or refuses"
+                let errors = run.tally.errors.sorted { $0.key < $1.key }.map { " (\($0.key) \($0.value))" }.joined()
+                let message =
+                    "nothing was written for \(run.plan.timeout): the cluster does not answer, or refuses" + errors
                 return run.fail(LoadFailure(kind: .unavailable, message: message))
             }
             run.watchProgress(since: run.successCount)
@@ -192,6 +206,7 @@ final class LoadRun {
         case .mixed(let percent): queue = .records(keys: plan.keyCount, getPercent: percent, seed: plan.seed)
         case .transaction: queue = .transactions(keys: plan.keyCount, seed: plan.seed)
         case .session: queue = .keepAlives(groups: content.groupCount)
+        case .registry(let load): queue = .commands(agents: load.shape.agents, seed: plan.seed)
         }
         beginPace(at: .now())
         after(plan.warmUp) { $0.measure() }
@@ -204,6 +219,7 @@ final class LoadRun {
         let now = NIODeadline.now()
         tally.begin(at: now)
         beginPace(at: now)
+        began()
         if let duration = plan.duration { after(duration) { $0.end() } }
     }
 
@@ -224,7 +240,7 @@ final class LoadRun {
 
     /// What was to be sent in the time that is measured, and was not, for there was no room.
     private var unsentCount: Int {
-        if case .importing = plan.workload { return queue.untakenCount }
+        if plan.workload.isList { return queue.untakenCount }
         return pacer?.untaken(before: tally.end) ?? 0
     }
 
@@ -312,6 +328,8 @@ final class LoadRun {
     }
 
     // MARK: What connections tell
+
+    func wrote(bodySize: Int, due: NIODeadline) { tally.sent(bodySize: bodySize, due: due) }
 
     func succeeded(_ entry: RequestSlots.Entry, at now: NIODeadline) {
         successCount += 1

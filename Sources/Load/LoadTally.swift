@@ -19,6 +19,9 @@ struct LoadTally {
     /// Each ends where the next begins.
     private var named: [(name: String, span: Span)] = []
     private(set) var errors: [String: Int] = [:]
+    /// Of what was sent.
+    private var sentCount = 0
+    private var sentSize = 0
 
     var end: NIODeadline { measured.end }
 
@@ -51,6 +54,12 @@ struct LoadTally {
         named[place].span.latencies.record(nanoseconds: nanoseconds, count: count)
     }
 
+    mutating func sent(bodySize: Int, due: NIODeadline) {
+        guard measured.contains(due) else { return }
+        sentCount += 1
+        sentSize += bodySize
+    }
+
     mutating func failed(_ code: String, due: NIODeadline) {
         if measured.contains(due) { count(code) }
     }
@@ -62,6 +71,8 @@ struct LoadTally {
 
     /// Of a run that has ended.
     func report(_ name: String) -> LoadReport {
-        LoadReport(whole: measured.part(name), errors: errors, parts: named.map { $0.span.part($0.name) })
+        LoadReport(
+            whole: measured.part(name), errors: errors, parts: named.map { $0.span.part($0.name) },
+            bodySizeMean: sentCount == 0 ? nil : Double(sentSize) / Double(sentCount))
     }
 }

@@ -21,10 +21,11 @@ struct MutationSession {
     }
 
     /// Of the next mutation.
-    mutating func takeHeader(_ kind: CommandKind) -> CommandHeader {
+    mutating func takeHeader(_ kind: CommandKind, guards: [Guard] = []) -> CommandHeader {
         defer { nextSequence += 1 }
         return CommandHeader(
-            kind: kind, session: id, sequence: nextSequence, acknowledgedThrough: acknowledgedThrough, opening: opening)
+            kind: kind, session: id, sequence: nextSequence, acknowledgedThrough: acknowledgedThrough, opening: opening,
+            guards: guards)
     }
 
     /// A mutation was answered. The replies of one session come in order.

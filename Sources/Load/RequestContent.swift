@@ -1,6 +1,7 @@
 internal import Basics
 internal import MetadataModel
 internal import NIOCore
+internal import RegistryModel
 internal import Wire
 
 /// What requests are made of: keys, values and sessions. Keys and values of one request are borrowed: they are to be
@@ -16,12 +17,22 @@ struct RequestContent {
     private let run: UInt64?
     private var groups: [[SessionID]] = []
     private let groupSize: Int
+    private let commands: RegistryLoad?
+    /// Of the registry's commands.
+    let guards: [Guard]
 
     init(_ plan: LoadPlan) {
         keys = plan.recordKeys
         sessionKeys = plan.sessionKeys
         values = ChanceValues(size: plan.valueSize, seed: ~plan.seed)
         if case .watch = plan.workload { run = random.next() } else { run = nil }
+        if case .registry(let load) = plan.workload {
+            commands = load
+            guards = [Guard(kind: .election, name: RegistryCommand.electionGroup, fence: load.fence)]
+        } else {
+            commands = nil
+            guards = []
+        }
         guard case .session(let sessions) = plan.workload else {
             groupSize = 1
             sessionTimeout = Limits.sessionTimeoutDefault
@@ -52,6 +63,11 @@ struct RequestContent {
     }
 
     mutating func get(_ key: Int) -> Query { .get(key: keys[key]) }
+
+    mutating func registry(_ number: Int) -> Mutation {
+        guard let commands else { fatalError("the run has no commands of the registry") }
+        return .registry(commands.command(number, chance: random.next()))
+    }
 
     /// When the value was to be written, if it is one of this run.
     func due(_ value: [UInt8]) -> NIODeadline? {

@@ -1,6 +1,7 @@
 internal import Basics
 
-/// What is asked, before it is a frame. The numbers are those of keys, of sessions, and of groups of sessions.
+/// What is asked, before it is a frame. The numbers are those of keys, of sessions, of groups of sessions, and of
+/// commands or agents.
 enum Request: Equatable {
     case put(Int)
     /// In one transaction.
@@ -10,6 +11,7 @@ enum Request: Equatable {
     case transaction(Int, Int)
     case openSession(Int)
     case keepAlive(Int)
+    case registry(Int)
 
     /// For how many it counts.
     var operationCount: Int { if case .puts(let keys) = self { keys.count } else { 1 } }
@@ -23,8 +25,37 @@ struct RequestQueue {
         case transactions(keys: Int)
         /// One group of sessions after the other, without end.
         case keepAlives(groups: Int)
-        /// Up to so many with one request.
-        case list(isSessions: Bool, together: Int)
+        /// About agents drawn at random, without end.
+        case commands(agents: Int)
+        case list(of: Item)
+    }
+
+    /// What the numbers of a list are of.
+    private enum Item {
+        /// Up to so many go with one request.
+        case keys(together: Int)
+        case session
+        case command
+
+        var countMax: Int { if case .keys(let together) = self { together } else { 1 } }
+
+        func request(_ numbers: ArraySlice<Int>, _ first: Int) -> Request {
+            switch self {
+            case .keys: numbers.count == 1 ? .put(first) : .puts(Array(numbers))
+            case .session: .openSession(first)
+            case .command: .registry(first)
+            }
+        }
+
+        /// Nil for a request that is none of the list's.
+        func numbers(of request: Request) -> [Int]? {
+            switch (self, request) {
+            case (.keys, .puts(let numbers)): numbers
+            case (.keys, .put(let number)), (.session, .openSession(let number)), (.command, .registry(let number)):
+                [number]
+            default: nil
+            }
+        }
     }
 
     private let order: Order
@@ -54,12 +85,17 @@ struct RequestQueue {
 
     /// A put of each of these keys, and again as long as it fails.
     static func puts(of keys: [Int], together: Int = 1) -> RequestQueue {
-        RequestQueue(.list(isSessions: false, together: together), numbers: keys)
+        RequestQueue(.list(of: .keys(together: together)), numbers: keys)
     }
 
     /// The same for sessions that are opened.
-    static func openings(of sessions: [Int]) -> RequestQueue {
-        RequestQueue(.list(isSessions: true, together: 1), numbers: sessions)
+    static func openings(of sessions: [Int]) -> RequestQueue { RequestQueue(.list(of: .session), numbers: sessions) }
+
+    /// The same for the first commands of the registry.
+    static func commands(count: Int) -> RequestQueue { RequestQueue(.list(of: .command), numbers: Array(0..<count)) }
+
+    static func commands(agents: Int, seed: UInt64) -> RequestQueue {
+        RequestQueue(.commands(agents: agents), seed: seed)
     }
 
     /// A list, and all of it has been done.
@@ -89,27 +125,20 @@ struct RequestQueue {
         case .keepAlives(let groups):
             defer { nextGroup = (nextGroup + 1) % groups }
             return .keepAlive(nextGroup)
-        case .list(let isSessions, let together):
-            let taken = numbers[position...].prefix(together)
+        case .commands(let agents): return .registry(draw(agents))
+        case .list(let item):
+            let taken = numbers[position...].prefix(item.countMax)
             guard let first = taken.first else { return nil }
             position += taken.count
             underWay += 1
-            if isSessions { return .openSession(first) }
-            return taken.count == 1 ? .put(first) : .puts(Array(taken))
+            return item.request(taken, first)
         }
     }
 
     mutating func finished(_ request: Request, isSuccess: Bool) {
-        guard case .list(let isSessions, _) = order else { return }
-        switch request {
-        case .put(let number) where !isSessions, .openSession(let number) where isSessions:
-            underWay -= 1
-            if !isSuccess { numbers.append(number) }
-        case .puts(let failed):
-            underWay -= 1
-            if !isSuccess { numbers += failed }
-        default: return
-        }
+        guard case .list(let item) = order, let failed = item.numbers(of: request) else { return }
+        underWay -= 1
+        if !isSuccess { numbers += failed }
     }
 
     private mutating func draw(_ bound: Int) -> Int { Int(random.next() % UInt64(bound)) }

@@ -11,6 +11,8 @@ final class Scout: LinkOwner {
         var limits: ConnectionLimits
         /// Where clients find the nodes, as far as this one knows.
         var nodes: [HostPort]
+        /// Of the log of the node that answered.
+        var lastIndex: LogIndex
     }
 
     private let endpoints: [HostPort]
@@ -57,7 +59,9 @@ final class Scout: LinkOwner {
         else { return skip("does not tell its status") }
         link?.close()
         let nodes = status.members.compactMap { HostPort($0.clientAddress) }
-        completion(.success(Finding(leader: leader, limits: hello.limits, nodes: nodes)))
+        completion(
+            .success(
+                Finding(leader: leader, limits: hello.limits, nodes: nodes, lastIndex: status.node.lastIndex)))
     }
 
     func turnEnded(at now: NIODeadline) {}

@@ -77,7 +77,8 @@ enum ChangeDecoder {
             write(revision, origin, into: &writer) { Self.write(put: key.rawSpan, body.value, owner: owner, into: &$0) }
         case .deleteRange, .transaction: throw .invalid("entry \(revision), whose effect is not kept")
         // What these change is listed in their outcome, if it is anything.
-        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge, .setHistory: break
+        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge, .setHistory,
+            .registry: break
         case .endSession, .expireSessions, .tick, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel: break
         }
     }
@@ -132,7 +133,8 @@ enum ChangeDecoder {
             rows.add(took ? transaction.then : transaction.otherwise, session)
         case .deleteRange:
             guard effects.form == .rows else { throw .invalid("range delete \(revision), whose rows are not kept") }
-        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge, .setHistory: break
+        case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge, .setHistory,
+            .registry: break
         case .endSession, .expireSessions, .tick, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel: break
         }
     }

@@ -21,6 +21,7 @@ package import StateEngine
 ///     22 u64 time | name 00 | u64 ticket   when a lock is released whose session is gone: nothing
 ///     23 table | name 00   how many tickets that line has: u32
 ///     30 name         StateEntry
+///     40 table, key   a row of the registry: `RegistryTable`
 ///     F0              Applied
 ///     F1 u64 index    outcome of the apply group that ends at this index
 ///     F2              checkpoint of the sessions
@@ -44,6 +45,7 @@ package enum Keyspace {
     static let timerTable: UInt8 = 0x22
     static let lineSizeTable: UInt8 = 0x23
     package static let stateTable: UInt8 = 0x30
+    package static let registryTable: UInt8 = 0x40
     static let applied: [UInt8] = [0xF0]
     static let outcomeTable: UInt8 = 0xF1
     static let sessions: [UInt8] = [0xF2]

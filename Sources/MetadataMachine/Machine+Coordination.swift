@@ -62,13 +62,13 @@ extension Machine {
         body(&replies)
     }
 
-    private func setRow(_ key: [UInt8], _ value: [UInt8]) throws(EngineError) {
+    func setRow(_ key: [UInt8], _ value: [UInt8]) throws(EngineError) {
         try noteBefore(at: key)
         stage.batch.put(key, value)
         changes.note(key, value)
     }
 
-    private func removeRow(_ key: [UInt8]) throws(EngineError) {
+    func removeRow(_ key: [UInt8]) throws(EngineError) {
         try noteBefore(at: key)
         stage.batch.delete(key.rawSpan)
         changes.note(key, nil)
@@ -324,6 +324,7 @@ extension Machine {
                 at: Self.row("a timer") { () throws(DecodeError) in try Keyspace.ticketKey(ofTimer: timer) })
         }
         try settle(entry)
+        try carryOutRegistryTimers(entry)
         nextTimer = try firstTimer(in: stage)
     }
 
@@ -334,7 +335,7 @@ extension Machine {
             first = try Self.row("a timer") { () throws(DecodeError) in try Keyspace.time(ofTimer: key) }
             return .stop
         }
-        return first
+        return [first, try firstRegistryTimer(in: reader)].compactMap(\.self).min()
     }
 
     // MARK: - Guards and entries

@@ -53,7 +53,7 @@ extension Machine {
             }
             writeHead(into: &writer)
             part.encode(into: &writer)
-        case .get, .list, .page, .releaseView, .history, .changes, .moment, .historyOf: break
+        case .get, .list, .page, .releaseView, .history, .changes, .moment, .historyOf, .registry: break
         }
     }
 

@@ -46,6 +46,8 @@ extension Machine {
                 let coverage = try history.coverage(of: prefix)
                 Reply.writeSuccess(revision: applied.last.index, into: &writer)
                 coverage.encode(into: &writer)
+            case .registry(let id, let prefix, let request):
+                try answerRegistry(id, prefix, request, at: now, into: &writer)
             case .moment(let time):
                 let result = try moment(time)
                 Reply.writeSuccess(revision: applied.last.index, into: &writer)

@@ -39,7 +39,7 @@ package final class Machine<E: Engine> {
     var changes = RowChanges()
     var before = RowsBefore()
     var lines = ChangedLines()
-    /// When the first delayed release is due.
+    /// When the first delayed release, or timer of the registry, is due.
     package internal(set) var nextTimer: ClusterTime?
     var replies = ByteWriter()
     var views = ViewTable<E.View>()
@@ -115,7 +115,7 @@ package final class Machine<E: Engine> {
     /// Whether `apply` of these entries reads no row and does not wait for the engine: plain puts and deletes of at most
     /// `byteCountMax` bytes, and nothing else that is due.
     package func appliesInMemory(_ slabs: [Slab], in range: ClosedRange<LogIndex>, byteCountMax: Int) -> Bool {
-        guard nextTimer == nil, history.isEmpty, !isCheckpointDue(after: range.upperBound) else { return false }
+        guard history.isEmpty, !isCheckpointDue(after: range.upperBound) else { return false }
         var byteCount = 0
         for slab in slabs {
             let from = max(slab.firstIndex, range.lowerBound)
@@ -125,6 +125,7 @@ package final class Machine<E: Engine> {
                 let record = slab.record(at: LogIndex(raw))
                 byteCount += record.payload.byteCount
                 guard byteCount <= byteCountMax, Self.readsNothing(record) else { return false }
+                if let due = nextTimer, due <= record.header.time { return false }
             }
         }
         return engine.takesAtOnce(byteCount: byteCountMax)
@@ -417,6 +418,8 @@ struct Entry {
     var session = SessionID.housekeeping
     /// The session ends with the command.
     var isOneShot = false
+    /// Of the masters' election, as the command is guarded by it; 0: it is not.
+    var mastersFence: UInt64 = 0
 }
 
 /// Why a state machine cannot go on; the node stops, or rebuilds its state.

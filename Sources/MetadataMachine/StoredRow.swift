@@ -47,7 +47,8 @@ package enum StoredRow: Hashable, Sendable {
         case Keyspace.lineSizeTable:
             _ = try reader.readUInt32()
             self = .system
-        case Keyspace.ownerTable, Keyspace.timerTable, Keyspace.outcomeTable, Keyspace.sessions[0]: self = .system
+        case Keyspace.ownerTable, Keyspace.timerTable, Keyspace.registryTable, Keyspace.outcomeTable, Keyspace.sessions[0]:
+            self = .system
         default: throw .unknown("table", UInt64(table))
         }
     }

@@ -174,6 +174,7 @@ package enum FeedTable: UInt8, Hashable, Sendable, CaseIterable {
     case elections = 0x20
     case locks = 0x21
     case state = 0x30
+    case registry = 0x40
 }
 
 /// All changes of a stretch of the log, in order. Revisions that changed nothing are not in the bytes:

@@ -22,6 +22,9 @@ package enum CommandKind: UInt8, Hashable, Sendable, CaseIterable {
     /// Keeps previous values under a prefix from here on, or no longer.
     case setHistory = 23
 
+    /// What masters change in their registry: `RegistryCommand`.
+    case registry = 24
+
     // The leader's own housekeeping; a client may not send these.
     case expireSessions = 128
     /// Moves cluster time on while nothing else is logged.

@@ -1,4 +1,5 @@
 package import Basics
+internal import RegistryModel
 
 /// What a node checks before it logs a client's command, so that the log holds well-formed commands only.
 package enum Command {
@@ -57,6 +58,12 @@ package enum Command {
         case .setHistory:
             let body = try SetHistoryBody(decoding: &reader)
             return Key.refusal(ofPrefix: body.prefix.rawSpan)
+        case .registry:
+            // Whether what it states is right is for its rules to say.
+            _ = try RegistryCommand(decoding: &reader)
+            guard reader.isAtEnd else { throw .invalid("bytes behind a command of the registry") }
+            guard header.mastersFence != nil else { return fencelessRefusal }
+            return nil
         case .tick, .expireSessions, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel:
             return ReplyError(.invalidRequest, "housekeeping is the leader's own")
         }
@@ -66,6 +73,12 @@ package enum Command {
         ReplyError(
             .invalidRequest,
             "a one-shot session ends at once: owned rows, campaigns and locks need a session that stays")
+    }
+
+    private static var fencelessRefusal: ReplyError {
+        let group = String(decoding: RegistryCommand.electionGroup, as: UTF8.self)
+        return ReplyError(
+            .invalidRequest, "the registry is the leading master's: guard the command by election \(group), with its fence")
     }
 
     static func refusal(ofValueSize size: Int, max limit: Int) -> ReplyError? {
@@ -79,5 +92,12 @@ package enum Command {
         case .tooLarge: ReplyError(.tooLarge, error.description)
         case .truncated, .invalid, .checksumMismatch, .unknown: ReplyError(.invalidRequest, error.description)
         }
+    }
+}
+
+extension CommandHeader {
+    /// That of the masters' election, by which every command of the registry is guarded.
+    package var mastersFence: UInt64? {
+        guards.first { $0.kind == .election && $0.name == RegistryCommand.electionGroup }?.fence
     }
 }

@@ -89,7 +89,7 @@ package enum CoordinationCommand: Hashable, Sendable {
             let name = try reader.readName()
             self = .stateExpunge(name: name, version: try StateVersion(decoding: &reader))
         case .put, .delete, .deleteRange, .createSequential, .createOwnedSequential, .transaction, .endSession,
-            .setHistory, .expireSessions, .tick, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel:
+            .setHistory, .registry, .expireSessions, .tick, .digestVerdict, .deleteFloor, .memberInfo, .featureLevel:
             return nil
         }
     }

@@ -80,6 +80,8 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
     case historyOff = 37
     /// As many stand in the line of the group or the lock as may; no place in it was taken.
     case lineFull = 38
+    /// A rule of the registry refuses it; `rule` says which, and nothing was done.
+    case rejected = 39
 
     // MARK: The session
 
@@ -110,7 +112,7 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
             true
         case .invalidRequest, .tooLarge, .unimplemented, .unauthorized, .featureLevel, .clusterMismatch,
             .generationChanged, .alreadyInitialized, .noSuchMember, .memberExists, .conflict, .compacted, .viewReleased,
-            .fenced, .notLeading, .lockHeld, .historyOff, .lineFull, .sequenceTooOld, .resultNotKept, .sessionExpired,
+            .fenced, .notLeading, .lockHeld, .historyOff, .lineFull, .rejected, .sequenceTooOld, .resultNotKept, .sessionExpired,
             .noSuchAlarm:
             false
         }
@@ -155,6 +157,7 @@ package enum ErrorCode: UInt16, Hashable, Sendable, CaseIterable {
         case .lagged: "the watch has to begin again"
         case .historyOff: "no history is kept for these keys"
         case .lineFull: "as many stand in the line as may"
+        case .rejected: "a rule of the registry refuses it"
         case .sequenceGap: "an earlier mutation of the session is missing"
         case .sequenceTooOld: "the reply was acknowledged before"
         case .resultNotKept: "applied before; the result was too large to keep"

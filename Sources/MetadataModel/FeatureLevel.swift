@@ -5,15 +5,17 @@
 ///
 ///     1   puts, deletes and transactions over records, sessions, members
 ///     2   rows that go with their session, elections, locks, fences, the State API, history
+///     3   the masters' registry
 package enum FeatureLevel {
     /// That of a cluster of which nothing else is known.
     package static let first: UInt32 = 1
     /// The highest that this release knows.
-    package static let known: UInt32 = 2
+    package static let known: UInt32 = 3
 
     /// The level that a command needs: the only place that says so.
     /// - Parameter ownsRows: its body may put rows that go with the session.
     static func needed(by header: CommandHeader, ownsRows: Bool) -> UInt32 {
+        guard header.kind != .registry else { return 3 }
         guard !ownsRows, header.guards.isEmpty else { return 2 }
         return switch header.kind {
         case .put, .delete, .deleteRange, .createSequential, .transaction, .endSession: 1
@@ -21,6 +23,7 @@ package enum FeatureLevel {
         case .createOwnedSequential, .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet,
             .stateExpunge, .setHistory:
             2
+        case .registry: 3
         }
     }
 }

@@ -66,7 +66,7 @@ package enum Housekeeping: Hashable, Sendable {
         case .featureLevel: self = .featureLevel(try reader.readUInt32())
         case .put, .delete, .deleteRange, .createSequential, .createOwnedSequential, .transaction, .endSession,
             .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge,
-            .setHistory:
+            .setHistory, .registry:
             return nil
         }
     }

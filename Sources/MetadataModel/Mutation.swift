@@ -1,4 +1,5 @@
 package import Basics
+package import RegistryModel
 
 /// What a client may change, as a value: for encoding. The machine reads plain puts in place instead (`PutBody`).
 package enum Mutation: Hashable, Sendable {
@@ -18,6 +19,8 @@ package enum Mutation: Hashable, Sendable {
     case coordination(CoordinationCommand)
     /// Keeps previous values for the keys that begin with the prefix; those of all keys when it is empty.
     case setHistory(prefix: [UInt8], isOn: Bool)
+    /// Needs a guard of the masters' election.
+    case registry(RegistryCommand)
 
     package var kind: CommandKind {
         switch self {
@@ -29,6 +32,7 @@ package enum Mutation: Hashable, Sendable {
         case .endSession: .endSession
         case .coordination(let command): command.kind
         case .setHistory: .setHistory
+        case .registry: .registry
         }
     }
 
@@ -38,7 +42,7 @@ package enum Mutation: Hashable, Sendable {
         case .put(_, _, _, let isOwned), .createSequential(_, _, let isOwned): isOwned
         case .transaction(let transaction): transaction.hasOwnedPuts
         case .coordination(let command): command.isOwned
-        case .delete, .deleteRange, .endSession, .setHistory: false
+        case .delete, .deleteRange, .endSession, .setHistory, .registry: false
         }
     }
 
@@ -52,6 +56,7 @@ package enum Mutation: Hashable, Sendable {
     ///     transaction       `Transaction`
     ///     endSession        nothing
     ///     setHistory        `SetHistoryBody`
+    ///     registry          `RegistryCommand`
     ///     the others        `CoordinationCommand`
     ///
     /// Keys must have passed `Key.refusal(of:)`; `Command.validate` is the judge of the whole.
@@ -80,6 +85,8 @@ package enum Mutation: Hashable, Sendable {
         case .setHistory(let prefix, let isOn):
             writer.write(isOn)
             writer.writeBytes16(prefix)
+        case .registry(let command):
+            command.encode(into: &writer)
         }
     }
 }

@@ -17,6 +17,7 @@ package import Basics
 ///     u8 13 changes      u64 view, 0: none | `KeySpan` | u64 since | u16 size, cursor | u32 limit | u8 flags: 4 pin a view
 ///     u8 14 moment       u64 cluster time, ns
 ///     u8 15 historyOf    u16 size, prefix or key
+///     u8 16 registry     u64 view, 0: none | u16 size, prefix | `PageRequest`
 ///
 /// Lists are in order and go on after what is named; limit 0, or above `Limits.listPageCountMax`: that many.
 package enum Query: Hashable, Sendable {
@@ -45,6 +46,9 @@ package enum Query: Hashable, Sendable {
     case moment(ClusterTime)
     /// Since when history is kept for all keys with this prefix, or else for some of them; `historyOff` when for none.
     case historyOf(prefix: [UInt8])
+    /// Rows of the registry whose keys begin with the prefix, as `list` and `page`: the first byte of a key is its
+    /// `RegistryTable`. View 0: of the live state. Their revisions are not kept.
+    case registry(view: UInt64, prefix: [UInt8], PageRequest)
 
     package func encode(into writer: inout ByteWriter) {
         switch self {
@@ -95,6 +99,11 @@ package enum Query: Hashable, Sendable {
         case .historyOf(let prefix):
             writer.write(UInt8(15))
             writer.writeBytes16(prefix)
+        case .registry(let view, let prefix, let page):
+            writer.write(UInt8(16))
+            writer.write(view)
+            writer.writeBytes16(prefix)
+            page.encode(into: &writer)
         }
     }
 
@@ -137,6 +146,10 @@ package enum Query: Hashable, Sendable {
         case 13: self = .changes(try DeltaRequest(decoding: &reader))
         case 14: self = .moment(ClusterTime(nanoseconds: try reader.readUInt64()))
         case 15: self = .historyOf(prefix: [UInt8](try reader.readBytes16(max: Limits.keySizeMax)))
+        case 16:
+            let view = try reader.readUInt64()
+            let prefix = [UInt8](try reader.readBytes16(max: Limits.keySizeMax))
+            self = .registry(view: view, prefix: prefix, try PageRequest(decoding: &reader))
         default: throw .unknown("query", UInt64(form))
         }
     }

@@ -7,6 +7,7 @@ package import Basics
 ///
 ///     tag 1 currentRevision u64   2 expectedSequence u64   3 limit u64   4 retryAfter u32, ms
 ///         5 leaderName text       6 leaderAddress text     7 succeeded u8      8 currentFence u64
+///         9 rule text
 ///
 /// A reader skips tags that it does not know.
 package struct ReplyError: Error, Hashable, Sendable {
@@ -20,11 +21,13 @@ package struct ReplyError: Error, Hashable, Sendable {
     package var leaderAddress: String?
     package var succeeded: Bool?
     package var currentFence: UInt64?
+    /// The id of the registry's rule.
+    package var rule: String?
 
     package init(
         _ code: ErrorCode, _ message: String? = nil, currentRevision: LogIndex? = nil, expectedSequence: UInt64? = nil,
         limit: UInt64? = nil, retryAfter: Interval? = nil, leaderName: String? = nil, leaderAddress: String? = nil,
-        succeeded: Bool? = nil, currentFence: UInt64? = nil
+        succeeded: Bool? = nil, currentFence: UInt64? = nil, rule: String? = nil
     ) {
         self.code = code
         self.message = message ?? code.defaultMessage
@@ -36,6 +39,7 @@ package struct ReplyError: Error, Hashable, Sendable {
         self.leaderAddress = leaderAddress
         self.succeeded = succeeded
         self.currentFence = currentFence
+        self.rule = rule
     }
 
     package var isRetryable: Bool { code.isRetryable }
@@ -49,6 +53,7 @@ package struct ReplyError: Error, Hashable, Sendable {
         case leaderAddress = 6
         case succeeded = 7
         case currentFence = 8
+        case rule = 9
     }
 
     /// Appends the whole reply body. Text is cut at `textSizeMax`.
@@ -65,6 +70,7 @@ package struct ReplyError: Error, Hashable, Sendable {
             (.leaderAddress, leaderAddress.map { Array(Self.cut($0).utf8) }),
             (.succeeded, succeeded.map { [$0 ? 1 : 0] }),
             (.currentFence, currentFence.map(Self.bytes)),
+            (.rule, rule.map { Array(Self.cut($0).utf8) }),
         ]
         writer.write(UInt8(fields.count { $0.1 != nil }))
         for case (let tag, let value?) in fields {
@@ -88,6 +94,7 @@ package struct ReplyError: Error, Hashable, Sendable {
             case .leaderAddress: leaderAddress = try field.readText()
             case .succeeded: succeeded = try field.readBool()
             case .currentFence: currentFence = try field.readUInt64()
+            case .rule: rule = try field.readText()
             case nil: break
             }
         }

@@ -18,6 +18,13 @@ struct AgentBook: Equatable {
 
     var isCounted: Bool { row.state == .admitted }
 
+    /// What operations make of ranges, and what an agent says of its machine, may be more than what a row has room for.
+    /// - Throws: `machine.too-long`, `ranges.too-many`.
+    func checkSizes() throws(RegistryRefusal) {
+        try info?.machine.checkSize()
+        for entry in ledger.entries { try entry.resource.value.checkSize(of: entry.resource.name) }
+    }
+
     // MARK: - What must be true of it
 
     func checkInvariants() {
@@ -60,7 +67,7 @@ struct AgentBook: Equatable {
         func count(_ resource: Resource, for role: RoleName) throws(RegistryRefusal) {
             counts[Self.consumptionKey(role, resource.name), default: 0] += try resource.value.quantity().thousandths
         }
-        for entry in ledger.entries where other?.entries.contains(entry) != true {
+        for entry in ledger.entries.different(from: other?.entries) {
             let resource = entry.resource
             if !resource.isRevocable, case .scalar(let amount) = resource.value {
                 counts[Self.capacityKey(resource.name), default: 0] += amount.thousandths
@@ -102,7 +109,7 @@ struct AgentBook: Equatable {
             rows[RegistryKey.agentInfo(id)] = info.encoded()
             rows[Self.machineKey(info.machine).adding(id.bytes).bytes] = []
         }
-        for entry in ledger.entries where other?.ledger.entries.contains(entry) != true {
+        for entry in ledger.entries.different(from: other?.ledger.entries) {
             let key = entry.key.bytes
             rows[RegistryKey.entries(of: id).adding(key).bytes] = entry.resource.encoded()
             guard let role = entry.resource.reservationRole else { continue }
@@ -110,7 +117,7 @@ struct AgentBook: Equatable {
             guard let persistence = entry.resource.disk?.persistence else { continue }
             rows[RegistryKey(.volumes).adding(id).adding(sized: role.bytes).adding(persistence.id.bytes).bytes] = key
         }
-        for hold in ledger.holds where other?.ledger.holds.contains(hold) != true {
+        for hold in ledger.holds.different(from: other?.ledger.holds) {
             let row = HoldRow(role: hold.role, resources: hold.resources)
             rows[RegistryKey.holds(of: id).adding(hold.frameworkID).adding(hold.id).bytes] = row.encoded()
             rows[RegistryKey(.holdsByFramework).adding(hold.frameworkID).adding(id).adding(hold.id).bytes] = []
@@ -128,9 +135,7 @@ extension Registrar {
         guard let row: AgentRow = try value(at: RegistryKey.agent(id)) else { return nil }
         let entriesKey = RegistryKey.entries(of: id).bytes
         let entries = try found(entriesKey).map { key, value in
-            guard key.count >= entriesKey.count + 2 else { throw DecodeError.truncated }
-            let ordinal = UInt16(key[key.count - 2]) << 8 | UInt16(key[key.count - 1])
-            return LedgerEntry(try Resource(value), ordinal: ordinal)
+            try LedgerEntry(key: Array(key.dropFirst(entriesKey.count)), value)
         }
         let holdsKey = RegistryKey.holds(of: id).bytes
         let holds = try found(holdsKey).map { key, value in
@@ -146,6 +151,7 @@ extension Registrar {
 
     /// Writes the rows in which the two differ, and what is counted of them.
     mutating func save(_ book: AgentBook?, insteadOf former: AgentBook?) throws {
+        try book?.checkSizes()
         if former?.row != book?.row || former?.ledger != book?.ledger { book?.checkInvariants() }
         let (before, after) = (former?.rows(without: book) ?? [:], book?.rows(without: former) ?? [:])
         for key in before.keys where after[key] == nil { set(key, to: nil) }
@@ -189,6 +195,19 @@ extension Registrar {
         book.row.state = state
         book.row.stateSince = now
         book.row.arrival = arrival
+        // It was said of the former state.
+        book.row.extra = []
+    }
+}
+
+extension Array where Element: Equatable {
+    /// Those that `other` has not. A command changes few of many: what both begin and end with is soon found.
+    fileprivate func different(from other: [Element]?) -> [Element] {
+        guard let other else { return self }
+        let head = zip(self, other).prefix { $0 == $1 }.count
+        let tail = zip(dropFirst(head).reversed(), other.dropFirst(head).reversed()).prefix { $0 == $1 }.count
+        let others = other[head..<(other.count - tail)]
+        return self[head..<(count - tail)].filter { !others.contains($0) }
     }
 }
 

@@ -30,15 +30,62 @@ package struct ActingParty: Hashable, Sendable {
     }
 }
 
+/// An operation of which each resource, and each list of them, is well-formed: what can be said before anything is
+/// asked about the agent.
+package enum CheckedOperation: Hashable, Sendable {
+    case reserve([Resource], source: [Resource]?)
+    case unreserve([Resource])
+    case create([Resource])
+    case destroy([Resource])
+    case growVolume(Resource, addition: Resource)
+    case shrinkVolume(Resource, subtract: Double)
+
+    package init(_ kind: OperationKind) throws(RegistryRefusal) {
+        self =
+            switch kind {
+            case .reserve(let claims, let source):
+                .reserve(
+                    try ResourceList.checked(claims),
+                    source: try source.map { (claims) throws(RegistryRefusal) in try ResourceList.checked(claims) })
+            case .unreserve(let claims): .unreserve(try ResourceList.checked(claims))
+            case .create(let claims): .create(try ResourceList.checked(claims))
+            case .destroy(let claims): .destroy(try ResourceList.checked(claims).map(\.unallocated))
+            case .growVolume(let volume, let addition):
+                .growVolume(try Self.checkedAlone(volume), addition: try Self.checkedAlone(addition))
+            case .shrinkVolume(let volume, let subtract):
+                .shrinkVolume(try Self.checkedAlone(volume), subtract: subtract)
+            }
+    }
+
+    /// As part of no list.
+    private static func checkedAlone(_ claim: ResourceClaim) throws(RegistryRefusal) -> Resource {
+        let resource = try claim.checked()
+        try ResourceList.checkVolumePath(of: resource)
+        return resource
+    }
+
+    private var lists: [[Resource]] {
+        switch self {
+        case .reserve(let resources, let source): [resources, source ?? []]
+        case .unreserve(let resources), .create(let resources), .destroy(let resources): [resources]
+        case .growVolume(let volume, let addition): [[volume], [addition]]
+        case .shrinkVolume(let volume, _): [[volume]]
+        }
+    }
+
+    var isEmpty: Bool { lists.allSatisfy(\.isEmpty) }
+    var providerID: RegistryID? { lists.first { !$0.isEmpty }?.first?.providerID }
+}
+
 extension Conversion {
     /// The rules of each kind of operation, in their order, up to what the ledger says.
     ///
     /// A function of its arguments: what it refuses, it refuses on every replica.
     package init(
-        _ kind: OperationKind, by actor: ActingParty, capabilities: AgentCapabilities, ledger: Ledger
+        _ operation: CheckedOperation, by actor: ActingParty, capabilities: AgentCapabilities, ledger: Ledger
     ) throws(RegistryRefusal) {
         let rules = ConversionRules(actor: actor, capabilities: capabilities, ledger: ledger)
-        switch kind {
+        switch operation {
         case .reserve(let resources, let source): self = try rules.reserve(resources, source)
         case .unreserve(let resources): self = try rules.unreserve(resources)
         case .create(let volumes): self = try rules.create(volumes)
@@ -56,9 +103,7 @@ private struct ConversionRules {
 
     // MARK: - Reservations
 
-    func reserve(_ claims: [ResourceClaim], _ sourceClaims: [ResourceClaim]?) throws(RegistryRefusal) -> Conversion {
-        let resources = try ResourceList.checked(claims)
-        let source = try sourceClaims.map { (claims) throws(RegistryRefusal) in try ResourceList.checked(claims) }
+    func reserve(_ resources: [Resource], _ source: [Resource]?) throws(RegistryRefusal) -> Conversion {
         if let source {
             guard !source.isEmpty, !resources.isEmpty else {
                 throw RegistryRefusal(
@@ -129,8 +174,7 @@ private struct ConversionRules {
         }
     }
 
-    func unreserve(_ claims: [ResourceClaim]) throws(RegistryRefusal) -> Conversion {
-        let resources = try ResourceList.checked(claims)
+    func unreserve(_ resources: [Resource]) throws(RegistryRefusal) -> Conversion {
         try checkProviders(of: resources)
         for resource in resources {
             guard resource.stack.last?.kind == .dynamic else {
@@ -146,8 +190,7 @@ private struct ConversionRules {
 
     // MARK: - Volumes
 
-    func create(_ claims: [ResourceClaim]) throws(RegistryRefusal) -> Conversion {
-        let volumes = try ResourceList.checked(claims)
+    func create(_ volumes: [Resource]) throws(RegistryRefusal) -> Conversion {
         try checkProviders(of: volumes)
         for volume in volumes { try Self.checkVolume(volume) }
         var created: Set<[UInt8]> = []
@@ -171,8 +214,7 @@ private struct ConversionRules {
         return Conversion(consumed: volumes.map(\.plainDisk), converted: volumes)
     }
 
-    func destroy(_ claims: [ResourceClaim]) throws(RegistryRefusal) -> Conversion {
-        let volumes = try ResourceList.checked(claims).map(\.unallocated)
+    func destroy(_ volumes: [Resource]) throws(RegistryRefusal) -> Conversion {
         try checkProviders(of: volumes)
         for volume in volumes { try Self.checkVolume(volume) }
         for volume in volumes {
@@ -189,9 +231,7 @@ private struct ConversionRules {
         return Conversion(consumed: volumes, converted: volumes.map(\.plainDisk))
     }
 
-    func grow(_ claim: ResourceClaim, by addition: ResourceClaim) throws(RegistryRefusal) -> Conversion {
-        let volume = try checkedAlone(claim)
-        let addition = try checkedAlone(addition)
+    func grow(_ volume: Resource, by addition: Resource) throws(RegistryRefusal) -> Conversion {
         guard !addition.value.isEmpty else {
             throw RegistryRefusal(.growAdditionZero, "nothing is to be added to \(volume)")
         }
@@ -211,8 +251,7 @@ private struct ConversionRules {
         return Conversion(consumed: [volume, addition], converted: [grown])
     }
 
-    func shrink(_ claim: ResourceClaim, by stated: Double) throws(RegistryRefusal) -> Conversion {
-        let volume = try checkedAlone(claim)
+    func shrink(_ volume: Resource, by stated: Double) throws(RegistryRefusal) -> Conversion {
         let subtract = try Scalar(stated)
         guard !subtract.isZero else {
             throw RegistryRefusal(.shrinkSubtractZero, "nothing is to be taken from \(volume)")
@@ -237,13 +276,6 @@ private struct ConversionRules {
     }
 
     // MARK: - What several ask
-
-    /// As part of no list.
-    private func checkedAlone(_ claim: ResourceClaim) throws(RegistryRefusal) -> Resource {
-        let resource = try claim.checked()
-        try ResourceList.checkVolumePath(of: resource)
-        return resource
-    }
 
     private static func checkVolume(_ resource: Resource) throws(RegistryRefusal) {
         guard let disk = resource.disk else { throw RegistryRefusal(.volumeNoDisk, "\(resource): says no disk") }

@@ -1,3 +1,4 @@
+internal import Basics
 package import RegistryModel
 
 /// What one agent has, entry by entry, and which parts of it are held. A value: a command changes a copy, and the copy
@@ -109,7 +110,7 @@ package struct Ledger: Hashable, Sendable {
         let candidates = entries.indices.filter { entries[$0].kindBytes == kind }
         guard resource.isDivisible else {
             if let position = candidates.first(where: { entries[$0].resource.value == resource.value }) {
-                entries.remove(at: position)
+                if resource.isVolume || !Mutant.bookMountTwice.isOn { entries.remove(at: position) }
                 return
             }
             guard candidates.contains(where: { entries[$0].resource.value.subtracting(resource.value) != nil }) else {
@@ -121,7 +122,7 @@ package struct Ledger: Hashable, Sendable {
         else {
             throw insufficient(resource)
         }
-        if left.isEmpty { entries.remove(at: position) } else { entries[position].resource.value = left }
+        if left.isEmpty { entries.remove(at: position) } else { entries[position].setValue(left) }
     }
 
     /// Of the free part of a ledger that has the resource.
@@ -142,8 +143,9 @@ package struct Ledger: Hashable, Sendable {
         let kind = resource.kindBytes
         let same = entries.indices.filter { entries[$0].kindBytes == kind }
         if resource.isDivisible, let position = same.first {
+            if Mutant.loseReservation.isOn, resource.reservationRole != nil { return }
             guard let sum = try entries[position].resource.value.adding(resource.value) else { return }
-            entries[position].resource.value = sum
+            entries[position].setValue(sum)
             return
         }
         let taken = Set(same.map { entries[$0].ordinal })

@@ -1,3 +1,4 @@
+internal import Basics
 internal import RegistryModel
 
 /// Agents: how they come, what becomes of them, and how they come back.
@@ -8,11 +9,7 @@ extension Registrar {
         let resources = try ResourceList.checked(agent.resources)
         let id = try Self.id(of: agent)
         try checkMachine(of: agent)
-        guard agent.info.isCheckpointing || !resources.contains(where: \.isCheckpointed) else {
-            throw RegistryRefusal(
-                .agentCheckpointedWithoutCheckpointing,
-                "agent \(id) has reservations or volumes, and does not keep on its disk what it has")
-        }
+        try Self.checkCheckpointing(id, agent.info, resources)
         if let former = try self.agent(id) {
             throw former.row.state == .admitted
                 ? RegistryRefusal(.agentAlreadyAdmitted, "agent \(id) is admitted")
@@ -23,7 +20,17 @@ extension Registrar {
         return .changed(.generation(book.row.generation))
     }
 
-    private mutating func newBook(_ id: RegistryID, _ info: AgentInfo, _ resources: [Resource]) throws -> AgentBook {
+    static func checkCheckpointing(
+        _ id: RegistryID, _ info: AgentInfo, _ resources: [Resource]
+    ) throws(RegistryRefusal) {
+        guard info.isCheckpointing || !resources.contains(where: \.isCheckpointed) else {
+            throw RegistryRefusal(
+                .agentCheckpointedWithoutCheckpointing,
+                "agent \(id) has reservations or volumes, and does not keep on its disk what it has")
+        }
+    }
+
+    mutating func newBook(_ id: RegistryID, _ info: AgentInfo, _ resources: [Resource]) throws -> AgentBook {
         var book = AgentBook(
             id: id, row: AgentRow(state: .admitted, stateSince: now, arrival: 0, attachedFence: fence), info: info)
         try enter(.admitted, &book)
@@ -42,16 +49,17 @@ extension Registrar {
         return book
     }
 
-    private static func id(of agent: AgentClaim) throws(RegistryRefusal) -> RegistryID {
+    static func id(of agent: AgentClaim) throws(RegistryRefusal) -> RegistryID {
         guard !agent.id.isEmpty else { throw RegistryRefusal(.agentIdMissing, "an agent without an id") }
         return try RegistryID(agent.id, "agent id")
     }
 
+    func checkMachine(of agent: AgentClaim) throws { try checkMachine(agent.info.machine, of: agent.id) }
+
     /// - Throws: `agent.machine-down`.
-    private func checkMachine(of agent: AgentClaim) throws {
-        let machine = agent.info.machine
+    func checkMachine(_ machine: MachineID, of agent: [UInt8]) throws {
         guard try self.machine(machine)?.mode == .down else { return }
-        throw RegistryRefusal(.agentMachineDown, "agent \(text(agent.id)): machine \(machine) is down for maintenance")
+        throw RegistryRefusal(.agentMachineDown, "agent \(text(agent)): machine \(machine) is down for maintenance")
     }
 
     mutating func update(_ id: [UInt8], _ patch: AgentPatch) throws -> RegistryReply {
@@ -61,6 +69,7 @@ extension Registrar {
         if let totals { book.ledger = try book.ledger.rebased(on: totals) }
         book.info = book.info.map(patch.applied)
         guard book != former else { return .unchanged(.nothing) }
+        if let machine = book.info?.machine, machine != former.info?.machine { try checkMachine(machine, of: id) }
         try save(book, insteadOf: former)
         return .changed(.nothing)
     }
@@ -79,9 +88,22 @@ extension Registrar {
     mutating func reregister(_ agents: [AgentAttachment]) throws -> RegistryReply {
         var outcomes: [AttachOutcome] = []
         var isChanged = false
+        var size = 0
         for agent in agents {
             do {
-                let (outcome, hasChanged) = try attempt { try $0.attach(agent) }
+                let (outcome, hasChanged) = try attempt { registrar in
+                    let (outcome, hasChanged) = try registrar.attach(agent)
+                    if case .behind(_, let entries, _) = outcome {
+                        let isFirst = size == 0
+                        size += entries.reduce(0) { $0 + $1.encoded().count }
+                        guard isFirst || size <= Limits.attachReplySizeMax else {
+                            throw RegistryRefusal(
+                                .agentReplyFull,
+                                "what agent \(text(agent.agent.id)) has missed does not fit beside what others have: again")
+                        }
+                    }
+                    return (outcome, hasChanged)
+                }
                 outcomes.append(outcome)
                 isChanged = isChanged || hasChanged
             } catch let refusal as RegistryRefusal {
@@ -101,7 +123,10 @@ extension Registrar {
             try checkComesBack(former, agent)
             book = former
             book.ledger = try former.ledger.rebased(on: totals)
-            guard attachment.generation <= former.row.generation else {
+            if former.row.isReportWanted {
+                book.row.generation = max(former.row.generation, attachment.generation)
+            }
+            guard attachment.generation <= book.row.generation else {
                 throw RegistryRefusal(
                     .agentGenerationAhead,
                     "agent \(id) is at generation \(attachment.generation), the registry at \(former.row.generation): "
@@ -120,7 +145,7 @@ extension Registrar {
             book = try unknownBook(id, agent, totals)
             book.row.generation = max(1, attachment.generation)
         }
-        book.info = agent.info
+        book.info = agent.info.keepingExtra(of: former?.info)
         book.row.attachedFence = fence
         book.row.versions = attachment.versions
         try save(book, insteadOf: former)
@@ -268,7 +293,7 @@ extension Registrar {
         guard former.row.state == .unreachable else { return .unchanged(.generation(former.row.generation)) }
         var book = former
         book.ledger = try former.ledger.rebased(on: totals)
-        book.info = agent.info
+        book.info = agent.info.keepingExtra(of: former.info)
         try makeReachable(&book)
         try save(book, insteadOf: former)
         return .changed(.generation(book.row.generation))

@@ -73,12 +73,19 @@ extension Registrar {
         return .changed(.framework(id: id, wasUnknown: wasUnknown))
     }
 
+    /// One that nobody has: a framework may have come with such an id of its own.
     private mutating func newFrameworkID() throws -> RegistryID {
         let registry = try registry()
-        var number = String(registry.frameworkCount)
-        while number.utf8.count < 4 { number = "0" + number }
-        try updateRegistry { $0.frameworkCount += 1 }
-        return try RegistryID((registry.master?.id ?? []) + Array("-\(number)".utf8), "framework id")
+        var count = registry.frameworkCount
+        while true {
+            var number = String(count)
+            while number.utf8.count < 4 { number = "0" + number }
+            count += 1
+            let id = try RegistryID((registry.master?.id ?? []) + Array("-\(number)".utf8), "framework id")
+            guard try framework(id) == nil else { continue }
+            try updateRegistry { $0.frameworkCount = count }
+            return id
+        }
     }
 
     private mutating func resubscribe(

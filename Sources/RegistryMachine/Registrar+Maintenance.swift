@@ -4,8 +4,8 @@ internal import RegistryModel
 extension Registrar {
     func machine(_ id: MachineID) throws -> MachineRow? { try value(at: Self.machineKey(id)) }
 
-    private static func machineKey(_ id: MachineID) -> [UInt8] { RegistryKey(.machines).adding(id.key).bytes }
-    private static func windowKey(_ number: UInt32) -> [UInt8] { RegistryKey(.windows).adding(number).bytes }
+    static func machineKey(_ id: MachineID) -> [UInt8] { RegistryKey(.machines).adding(id.key).bytes }
+    static func windowKey(_ number: UInt32) -> [UInt8] { RegistryKey(.windows).adding(number).bytes }
 
     private func windows() throws -> [(key: [UInt8], window: MaintenanceWindow)] {
         try found(.windows).map { ($0.key, try MaintenanceWindow($0.value)) }
@@ -18,9 +18,10 @@ extension Registrar {
         var rows: [[UInt8]: MachineRow] = [:]
         for (number, window) in (windows ?? []).enumerated() {
             for id in window.machines {
+                let former = try machine(id)
                 rows[id.key] = MachineRow(
-                    id: id, mode: try machine(id)?.mode ?? .draining, unavailability: window.unavailability,
-                    window: UInt32(number))
+                    id: id, mode: former?.mode ?? .draining, unavailability: window.unavailability,
+                    window: UInt32(number), extra: former?.extra ?? [])
             }
         }
         let former = try found(.machines)
@@ -50,9 +51,7 @@ extension Registrar {
             guard !window.machines.isEmpty else {
                 throw RegistryRefusal(.scheduleWindowEmpty, "a window without a machine")
             }
-            guard window.unavailability.duration ?? 0 >= 0 else {
-                throw RegistryRefusal(.scheduleDurationNegative, "a window that ends before it begins")
-            }
+            try window.unavailability.check()
             for machine in window.machines {
                 try machine.check()
                 guard seen.insert(machine.key).inserted else {

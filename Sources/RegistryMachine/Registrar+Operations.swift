@@ -23,14 +23,14 @@ extension Registrar {
     }
 
     private mutating func apply(_ request: OperationRequest) throws -> (OperationRow.Outcome, hasChanged: Bool) {
-        try request.kind.checkShape()
+        let operation = try CheckedOperation(request.kind)
         let agentID = try RegistryID(request.agentID, "agent id")
         let frameworkID = try request.frameworkID.map { try RegistryID($0, "framework id") }
         let operationID = try request.operationID.map { try RegistryID($0, "operation id") }
         guard request.uuid.count == OperationRequest.uuidSize else {
             throw RegistryRefusal(.operationUuidSize, "a uuid of \(request.uuid.count) bytes: it has 16")
         }
-        if let known = try operation(request.uuid, of: agentID) {
+        if let known = try self.operation(request.uuid, of: agentID), !Mutant.applyOperationAgain.isOn {
             guard known.digest == request.digest else {
                 throw RegistryRefusal(
                     .operationUuidReused, "this uuid is that of another operation on agent \(agentID)")
@@ -38,12 +38,12 @@ extension Registrar {
             return (known.outcome, false)
         }
         let former = try admitted(request.agentID)
-        try checkVersion(of: request, former)
-        guard !request.kind.isEmpty else { throw RegistryRefusal(.operationEmpty, "an operation on no resources") }
+        try checkVersion(request.resourceVersion, of: operation.providerID, former)
+        guard !operation.isEmpty else { throw RegistryRefusal(.operationEmpty, "an operation on no resources") }
         if let frameworkID, let operationID { try checkName(operationID, of: frameworkID) }
         let actor = ActingParty(framework: try frameworkID.map(actingFramework), principal: request.principal)
         let conversion = try Conversion(
-            request.kind, by: actor, capabilities: former.info?.capabilities ?? [], ledger: former.ledger)
+            operation, by: actor, capabilities: former.info?.capabilities ?? [], ledger: former.ledger)
         var book = former
         book.ledger = try former.ledger.replacing(conversion.consumed, by: conversion.converted)
         book.noteCheckpointedChange(since: former.ledger)
@@ -63,10 +63,12 @@ extension Registrar {
             roles: try info.checkedRoles(), takesSharedResources: info.capabilities.contains(.sharedResources))
     }
 
-    private func checkVersion(of request: OperationRequest, _ book: AgentBook) throws(RegistryRefusal) {
-        guard let version = request.resourceVersion else { return }
-        let provider = request.kind.providerID
-        let known = book.row.versions.first { $0.providerID == provider }?.version
+    /// - Parameter provider: nil: the agent's own resources.
+    private func checkVersion(
+        _ version: [UInt8]?, of provider: RegistryID?, _ book: AgentBook
+    ) throws(RegistryRefusal) {
+        guard let version else { return }
+        let known = book.row.versions.first { $0.providerID == provider?.bytes }?.version
         guard known == version else {
             throw RegistryRefusal(
                 .operationVersionStale,
@@ -198,7 +200,14 @@ extension Registrar {
         var row = former
         let isNews = !former.latestState.isTerminal
         if isNews { row.latestState = latest ?? status.state }
-        if row.statuses.last != status { row.statuses.append(status) }
+        if row.statuses.last != status {
+            guard row.statuses.count < Limits.operationStatusesMax || status.state.isTerminal else {
+                throw RegistryRefusal(
+                    .operationStatusesFull,
+                    "the operation has had \(row.statuses.count) statuses: only how it ends is taken down")
+            }
+            row.statuses.append(status)
+        }
         if isNews, row.latestState.isTerminal, row.latestState != .finished {
             row.isUndoBlocked = try !undo(row, book)
         }
@@ -266,32 +275,6 @@ extension OperationState {
         switch self {
         case .pending, .finished, .failed, .error, .dropped: true
         case .unreachable, .goneByOperator, .recovering, .unknown, .unsupported: false
-        }
-    }
-}
-
-extension OperationKind {
-    fileprivate var claims: [[ResourceClaim]] {
-        switch self {
-        case .reserve(let resources, let source): [resources] + (source.map { [$0] } ?? [])
-        case .unreserve(let claims), .create(let claims), .destroy(let claims): [claims]
-        case .growVolume(let volume, let addition): [[volume], [addition]]
-        case .shrinkVolume(let volume, _): [[volume]]
-        }
-    }
-
-    fileprivate var isEmpty: Bool { claims.allSatisfy(\.isEmpty) }
-    fileprivate var providerID: [UInt8]? { claims.first { !$0.isEmpty }?.first?.providerID }
-
-    /// Each resource by itself, and each list: before anything is asked about the agent.
-    fileprivate func checkShape() throws(RegistryRefusal) {
-        switch self {
-        case .reserve, .unreserve, .create: for list in claims { _ = try ResourceList.checked(list) }
-        case .destroy(let volumes):
-            try ResourceList.check(
-                try volumes.map { (claim) throws(RegistryRefusal) in try claim.checked().unallocated })
-        case .growVolume, .shrinkVolume:
-            for list in claims { for claim in list { try ResourceList.checkVolumePath(of: claim.checked()) } }
         }
     }
 }

@@ -8,16 +8,11 @@ extension Registrar {
         var isChanged = false
         for stated in weights {
             let role = try RoleName(Self.trimmed(stated.role))
-            guard !(stated.weight <= 0) else {
-                throw RegistryRefusal(.weightNotPositive, "role \(role): a weight of \(stated.weight)")
-            }
-            guard stated.weight.isFinite else {
-                throw RegistryRefusal(.weightNotFinite, "role \(role): a weight of \(stated.weight)")
-            }
+            try stated.check(for: role)
             let key = RegistryKey(.weights).adding(role.bytes).bytes
             let former: Weight? = try value(at: key)
             guard former?.weight ?? 1 != stated.weight else { continue }
-            set(key, to: Weight(role: role.bytes, weight: stated.weight))
+            set(key, to: Weight(role: role.bytes, weight: stated.weight, extra: former?.extra ?? stated.extra))
             isChanged = true
         }
         return isChanged ? .changed(.nothing) : .unchanged(.nothing)
@@ -30,6 +25,17 @@ extension Registrar {
             return []
         }
         return Array(role[first...last])
+    }
+
+    // MARK: - Rate limits
+
+    /// The masters keep them: what is stored here is only what they are.
+    mutating func setRateLimits(_ limits: RateLimits?) throws -> RegistryReply {
+        try limits?.check()
+        let key = RegistryKey(.rateLimits).bytes
+        guard try value(at: key) != limits else { return .unchanged(.nothing) }
+        set(key, to: limits?.encoded())
+        return .changed(.nothing)
     }
 
     // MARK: - Quota
@@ -54,9 +60,15 @@ extension Registrar {
                 try updates.map { RoleConsumption(role: $0.role, quantities: try consumption(of: $0.role)) }))
     }
 
-    private mutating func set(_ quota: QuotaRow, of role: RoleName) throws {
+    /// In the place of what the role had in the one form or the other.
+    mutating func set(_ quota: QuotaRow, of role: RoleName) throws {
+        let legacyKey = RegistryKey(.legacyQuotas).adding(role.bytes).bytes
+        if try row(at: legacyKey) != nil { set(legacyKey, to: nil) }
         let key = RegistryKey(.quotas).adding(role.bytes).bytes
-        let wasThere = try row(at: key) != nil
+        let former: QuotaRow? = try value(at: key)
+        let wasThere = former != nil
+        var quota = quota
+        if quota.extra.isEmpty { quota.extra = former?.extra ?? [] }
         set(key, to: quota.isDefault ? nil : quota.encoded())
         guard wasThere == quota.isDefault else { return }
         try updateRegistry { $0.quotaCount = wasThere ? $0.quotaCount - 1 : $0.quotaCount + 1 }
@@ -82,9 +94,13 @@ extension Registrar {
     }
 
     private func quotas() throws -> [(role: RoleName, quota: QuotaRow)] {
-        try found(.quotas).map {
-            (RoleName(unchecked: Array($0.key.dropFirst())), try QuotaRow($0.value))
+        let quotas = try found(.quotas).map {
+            (role: RoleName(unchecked: Array($0.key.dropFirst())), quota: try QuotaRow($0.value))
         }
+        let legacy = try found(.legacyQuotas).map {
+            (role: RoleName(unchecked: Array($0.key.dropFirst())), quota: try LegacyQuotaRow($0.value).quota)
+        }
+        return quotas + legacy
     }
 
     /// What a role is guaranteed has to hold what those right below it are.

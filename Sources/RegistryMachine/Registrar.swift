@@ -24,6 +24,7 @@ package struct Registrar<Rows: RegistryRows> {
 
     /// - Throws: `RegistryRefusal`, and then no row is changed; what the rows throw.
     package mutating func carryOut(_ command: RegistryCommand) throws -> RegistryReply {
+        try checkNothingIsImported(but: command)
         let reply = try apply(command)
         try store()
         return reply
@@ -62,6 +63,7 @@ package struct Registrar<Rows: RegistryRows> {
         case .frameworksForget(let ids): try forget(ids)
         case .weightsUpdate(let weights): try update(weights)
         case .quotaUpdate(let configs, let isForced): try update(configs, isForced: isForced)
+        case .rateLimitsSet(let limits): try setRateLimits(limits)
         case .scheduleUpdate(let windows): try updateSchedule(windows)
         case .maintenanceStart(let machines): try startMaintenance(machines)
         case .maintenanceStop(let machines): try stopMaintenance(machines)
@@ -75,6 +77,9 @@ package struct Registrar<Rows: RegistryRows> {
             try updateStatus(agentID, uuid, status, latest)
         case .operationAcknowledge(let frameworkID, let operationID, let statusUUID, let agentID):
             try acknowledge(frameworkID, operationID, statusUUID, agentID)
+        case .importChunk(let id, let number, let isLast, let records):
+            try importChunk(id, number, isLast: isLast, records)
+        case .importAbort: try abortImport()
         }
     }
 
@@ -103,7 +108,17 @@ package struct Registrar<Rows: RegistryRows> {
 
     func found(_ table: RegistryTable) throws -> [(key: [UInt8], value: [UInt8])] { try found([table.rawValue]) }
 
-    mutating func set(_ key: [UInt8], to value: [UInt8]?) { changed[key] = .some(value) }
+    mutating func set(_ key: [UInt8], to value: [UInt8]?) {
+        changed[key] = .some(value)
+    }
+
+    /// Of the timers that the command has set: cluster time, ns.
+    package var earliestTimerSet: UInt64? {
+        changed.compactMap { key, value in
+            value != nil && key.first == RegistryTable.timers.rawValue ? RegistryKey.time(ofTimer: key) : nil
+        }.min()
+    }
+
     mutating func set<Value: RegistryValue>(_ key: [UInt8], to value: Value) { set(key, to: value.encoded()) }
 
     /// Moves a row: an index row, or any that may or may not be there.
@@ -228,7 +243,7 @@ package struct Registrar<Rows: RegistryRows> {
     package mutating func carryOutTimers() throws {
         var due: [[UInt8]] = []
         try rows.scan([RegistryTable.timers.rawValue]) { key, _ in
-            guard Self.time(ofTimer: key) <= now, due.count < Self.timersMax else { return false }
+            guard RegistryKey.time(ofTimer: key) <= now, due.count < Self.timersMax else { return false }
             due.append(key)
             return true
         }
@@ -249,9 +264,5 @@ package struct Registrar<Rows: RegistryRows> {
             }
         }
         try store()
-    }
-
-    private static func time(ofTimer key: [UInt8]) -> UInt64 {
-        key.dropFirst().prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
     }
 }

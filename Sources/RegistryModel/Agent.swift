@@ -12,7 +12,8 @@ public struct AgentInfo: Hashable, Sendable {
     /// It keeps on its disk what it was told that it has.
     public var isCheckpointing: Bool
     public var capabilities: AgentCapabilities
-    /// The members of its JSON object that nobody here knows, as an object; empty: none.
+    /// The members of its JSON object that nobody here knows, as an object; empty: none. Under the empty name what an
+    /// imported document said besides of objects within.
     public var extra: [UInt8]
 
     public static let portDefault: UInt16 = 5_051
@@ -34,6 +35,13 @@ public struct AgentInfo: Hashable, Sendable {
 
     /// Where it runs.
     public var machine: MachineID { MachineID(hostname: hostname, ip: ip) }
+
+    /// Of an agent that states nothing else what was known besides stays.
+    package func keepingExtra(of former: AgentInfo?) -> AgentInfo {
+        var info = self
+        if info.extra.isEmpty { info.extra = former?.extra ?? [] }
+        return info
+    }
 }
 
 /// Something that is said of an agent; nothing is taken from it.
@@ -179,6 +187,8 @@ public struct AgentRow: Hashable, Sendable {
     public var attachedFence: UInt64
     /// Nobody knows yet what it has checkpointed: it was never attached to this registry.
     public var isReportWanted: Bool
+    /// What an imported document said besides of its being in this state, as in `ImportRecord`.
+    public var extra: [UInt8]
 
     public init(state: State, stateSince: UInt64, arrival: UInt64, attachedFence: UInt64) {
         self.state = state
@@ -191,6 +201,7 @@ public struct AgentRow: Hashable, Sendable {
         versions = []
         self.attachedFence = attachedFence
         isReportWanted = false
+        extra = []
     }
 
     public var isDraining: Bool { drain.map { !$0.isDrained } ?? false }
@@ -215,11 +226,21 @@ public struct MachineID: Hashable, Sendable {
         return writer.takeBytes()
     }
 
-    /// - Throws: `machine.id-empty`, `machine.ip-invalid`.
+    /// - Throws: `machine.too-long`.
+    package func checkSize() throws(RegistryRefusal) {
+        guard max(hostname?.count ?? 0, ip?.count ?? 0) <= Limits.registryNameSizeMax else {
+            throw RegistryRefusal(
+                .machineTooLong,
+                "a host name or an address of more than \(Limits.registryNameSizeMax) bytes")
+        }
+    }
+
+    /// - Throws: `machine.id-empty`, `machine.too-long`, `machine.ip-invalid`.
     package func check() throws(RegistryRefusal) {
         guard hostname?.isEmpty == false || ip?.isEmpty == false else {
             throw RegistryRefusal(.machineIdEmpty, "a machine has a host name, an address or both")
         }
+        try checkSize()
         guard let ip, !ip.isEmpty else { return }
         let parts = ip.split(separator: UInt8(ascii: "."), omittingEmptySubsequences: false)
         let isAddress =
@@ -402,7 +423,7 @@ extension AgentRow.Drain: RegistryValue {
 
 extension AgentRow: RegistryValue {
     /// `u8 state | u64 since, ns | u64 arrival | u8 deactivated | drain? | u64 generation | text digest | versions
-    /// | u64 attached fence | u8 report wanted`
+    /// | u64 attached fence | u8 report wanted | text extra`
     package func encode(into writer: inout ByteWriter) {
         writer.write(state.rawValue)
         writer.write(stateSince)
@@ -414,6 +435,7 @@ extension AgentRow: RegistryValue {
         writer.write(versions)
         writer.write(attachedFence)
         writer.write(isReportWanted)
+        writer.writeBytes16(extra)
     }
 
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -427,6 +449,7 @@ extension AgentRow: RegistryValue {
         versions = try reader.readValues()
         attachedFence = try reader.readUInt64()
         isReportWanted = try reader.readBool()
+        extra = try reader.readText()
     }
 }
 

@@ -7,20 +7,17 @@ public enum CheckpointDigest {
     /// Of an agent with nothing checkpointed.
     public static let ofNothing = of([])
 
-    /// The first 16 bytes of SHA-256 over the entries, in the order of their keys: each `u16 size, key | value`, as it
-    /// is stored.
+    /// The first 16 bytes of SHA-256 over the resources of the entries, in the order of their bytes as they are stored;
+    /// the agent need not know which of several alike is which.
     public static func of(_ entries: [LedgerEntry]) -> [UInt8] {
-        var writer = ByteWriter()
-        for (key, entry) in entries.map({ ($0.key.bytes, $0) }).sorted(by: { $0.0.lexicographicallyPrecedes($1.0) })
-        where entry.resource.isCheckpointed {
-            writer.writeBytes16(key)
-            var value = entry.resource
+        let values = entries.lazy.map(\.resource).filter(\.isCheckpointed).map { resource in
+            var value = resource
             // How a task sees a volume, and who made it, are no part of what the entry is.
             value.disk?.volume = nil
             value.disk?.persistence?.principal = nil
-            writer.write(value)
+            return value.encoded()
         }
-        return sha256(writer.takeBytes())
+        return sha256(values.sorted { $0.lexicographicallyPrecedes($1) }.flatMap(\.self))
     }
 
     static func sha256(_ bytes: [UInt8]) -> [UInt8] { Array(SHA256.hash(data: bytes).prefix(16)) }

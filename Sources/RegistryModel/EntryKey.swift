@@ -1,4 +1,4 @@
-internal import Basics
+package import Basics
 
 /// What an entry of an agent's ledger is of: amounts under one key add up. An entry that cannot be divided has an
 /// ordinal, so that an agent can have two disks that nothing tells apart.
@@ -16,23 +16,46 @@ public struct EntryKey: Hashable, Sendable {
 }
 
 /// What an agent has of one kind, reserved to one role.
-public struct LedgerEntry: Hashable, Sendable {
+public struct LedgerEntry: Sendable {
     /// Without an allocation role.
-    public var resource: Resource
+    public private(set) var resource: Resource
     /// 0 where entries add up, else the smallest that was free.
-    public var ordinal: UInt16
+    public let ordinal: UInt16
+    /// The key without the ordinal: equal for resources of which one can be taken for the other.
+    public let kindBytes: [UInt8]
 
     public init(_ resource: Resource, ordinal: UInt16 = 0) {
         self.resource = resource.unallocated
         self.ordinal = ordinal
+        kindBytes = resource.kindBytes
     }
+
+    /// As it is stored.
+    /// - Parameter key: the bytes of an `EntryKey`.
+    package init(key: [UInt8], _ value: [UInt8]) throws(DecodeError) {
+        guard key.count >= 2 else { throw .truncated }
+        resource = try Resource(value)
+        ordinal = UInt16(key[key.count - 2]) << 8 | UInt16(key[key.count - 1])
+        kindBytes = Array(key.dropLast(2))
+    }
+
+    /// The amount alone: of the same kind it remains.
+    package mutating func setValue(_ value: ResourceValue) { resource.value = value }
 
     public var key: EntryKey {
         EntryKey(kindBytes + [UInt8(truncatingIfNeeded: ordinal >> 8), UInt8(truncatingIfNeeded: ordinal)])
     }
+}
 
-    /// The key without the ordinal: equal for resources of which one can be taken for the other.
-    public var kindBytes: [UInt8] { resource.kindBytes }
+extension LedgerEntry: Hashable {
+    public static func == (left: LedgerEntry, right: LedgerEntry) -> Bool {
+        left.ordinal == right.ordinal && left.resource == right.resource
+    }
+
+    public func hash(into hasher: inout Hasher) {
+        hasher.combine(ordinal)
+        hasher.combine(resource)
+    }
 }
 
 extension Resource {

@@ -74,10 +74,13 @@ public struct IntegerRanges: Hashable, Sendable {
     /// What is left without the numbers of `other`, whether they are all here or not.
     public func subtracting(_ other: IntegerRanges) -> IntegerRanges {
         var left: [ClosedRange<UInt64>] = []
+        var cuts = other.ranges[...]
         for range in ranges {
             var begin = range.lowerBound
             var isUsedUp = false
-            for cut in other.ranges where cut.overlaps(range) {
+            cuts = cuts.drop { $0.upperBound < range.lowerBound }
+            for cut in cuts {
+                guard cut.lowerBound <= range.upperBound else { break }
                 if cut.lowerBound > begin { left.append(begin...(cut.lowerBound - 1)) }
                 guard cut.upperBound < range.upperBound else {
                     isUsedUp = true

@@ -87,6 +87,8 @@ public struct QuotaConfig: Hashable, Sendable {
 public struct QuotaRow: Hashable, Sendable {
     public var guarantees = Quantities.none
     public var limits = Quantities.none
+    /// What an imported document said besides, as in `ImportRecord`.
+    public var extra: [UInt8] = []
 
     public init() {}
 
@@ -97,10 +99,21 @@ public struct QuotaRow: Hashable, Sendable {
 public struct Weight: Hashable, Sendable {
     public var role: [UInt8]
     public var weight: Double
+    /// What an imported document said besides, as in `ImportRecord`.
+    public var extra: [UInt8]
 
-    public init(role: [UInt8], weight: Double) {
+    public init(role: [UInt8], weight: Double, extra: [UInt8] = []) {
         self.role = role
         self.weight = weight
+        self.extra = extra
+    }
+
+    /// - Throws: `weight.not-positive`, `weight.not-finite`.
+    package func check(for role: RoleName) throws(RegistryRefusal) {
+        guard !(weight <= 0) else {
+            throw RegistryRefusal(.weightNotPositive, "role \(role): a weight of \(weight)")
+        }
+        guard weight.isFinite else { throw RegistryRefusal(.weightNotFinite, "role \(role): a weight of \(weight)") }
     }
 }
 
@@ -115,15 +128,25 @@ public struct Unavailability: Hashable, Sendable {
         self.start = start
         self.duration = duration
     }
+
+    /// - Throws: `schedule.duration-negative`.
+    package func check() throws(RegistryRefusal) {
+        guard duration ?? 0 >= 0 else {
+            throw RegistryRefusal(.scheduleDurationNegative, "a window that ends before it begins")
+        }
+    }
 }
 
 public struct MaintenanceWindow: Hashable, Sendable {
     public var machines: [MachineID]
     public var unavailability: Unavailability
+    /// What an imported document said besides, as in `ImportRecord`.
+    public var extra: [UInt8]
 
-    public init(machines: [MachineID], unavailability: Unavailability) {
+    public init(machines: [MachineID], unavailability: Unavailability, extra: [UInt8] = []) {
         self.machines = machines
         self.unavailability = unavailability
+        self.extra = extra
     }
 }
 
@@ -139,12 +162,15 @@ public struct MachineRow: Hashable, Sendable {
     public var unavailability: Unavailability
     /// In which window of the schedule it is.
     public var window: UInt32
+    /// What an imported document said besides, as in `ImportRecord`.
+    public var extra: [UInt8]
 
-    public init(id: MachineID, mode: Mode, unavailability: Unavailability, window: UInt32) {
+    public init(id: MachineID, mode: Mode, unavailability: Unavailability, window: UInt32, extra: [UInt8] = []) {
         self.id = id
         self.mode = mode
         self.unavailability = unavailability
         self.window = window
+        self.extra = extra
     }
 }
 
@@ -152,11 +178,14 @@ public struct ProviderRow: Hashable, Sendable {
     public var isRemoved: Bool
     public var type: [UInt8]?
     public var name: [UInt8]?
+    /// What an imported document said besides, as in `ImportRecord`.
+    public var extra: [UInt8]
 
-    public init(isRemoved: Bool = false, type: [UInt8]? = nil, name: [UInt8]? = nil) {
+    public init(isRemoved: Bool = false, type: [UInt8]? = nil, name: [UInt8]? = nil, extra: [UInt8] = []) {
         self.isRemoved = isRemoved
         self.type = type
         self.name = name
+        self.extra = extra
     }
 }
 
@@ -167,7 +196,7 @@ public struct MasterInfo: Hashable, Sendable {
     public var hostname: [UInt8]
     public var ip: [UInt8]
     public var port: UInt16
-    /// What this release does not know, as JSON.
+    /// What this release does not know, as JSON: as in `AgentInfo`.
     public var extra: [UInt8]
     /// Roles with `/` may have quota: what a role guarantees to those below it is part of its own.
     public var hasQuotaHierarchy: Bool
@@ -215,6 +244,8 @@ public struct RegistryRow: Hashable, Sendable {
     /// Windows of the maintenance schedule; nil: there is no schedule.
     public var windowCount: UInt32?
     public var limiter = Limiter()
+    /// Nil: none.
+    public var importing: ImportUnderWay?
 
     public init() {}
 }
@@ -222,8 +253,13 @@ public struct RegistryRow: Hashable, Sendable {
 /// What the next master has to know, or it may not lead.
 public struct MinimumCapability: Hashable, Sendable {
     public var name: [UInt8]
+    /// What an imported document said besides, as in `ImportRecord`; empty: it was not imported.
+    public var extra: [UInt8]
 
-    public init(name: [UInt8]) { self.name = name }
+    public init(name: [UInt8], extra: [UInt8] = []) {
+        self.name = name
+        self.extra = extra
+    }
 
     public static let agentDraining = MinimumCapability(name: Array("AGENT_DRAINING".utf8))
     public static let quota = MinimumCapability(name: Array("QUOTA_V2".utf8))
@@ -232,7 +268,7 @@ public struct MinimumCapability: Hashable, Sendable {
 // MARK: - Bytes
 
 extension Quantities: RegistryValue {
-    /// `u16 count | text name, u64 thousandths each`
+    /// `list of text name, u64 thousandths`
     package func encode(into writer: inout ByteWriter) {
         writer.write(list: items) { item, writer in
             writer.writeBytes16(item.name)
@@ -274,27 +310,32 @@ extension QuotaConfig: RegistryValue {
 }
 
 extension QuotaRow: RegistryValue {
+    /// `guarantees | limits | text extra`
     package func encode(into writer: inout ByteWriter) {
         writer.write(guarantees)
         writer.write(limits)
+        writer.writeBytes16(extra)
     }
 
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
         guarantees = try reader.readValue()
         limits = try reader.readValue()
+        extra = try reader.readText()
     }
 }
 
 extension Weight: RegistryValue {
-    /// `text role | u64 bits of a double`
+    /// `text role | u64 bits of a double | text extra`
     package func encode(into writer: inout ByteWriter) {
         writer.writeBytes16(role)
         writer.write(double: weight)
+        writer.writeBytes16(extra)
     }
 
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
         role = try reader.readText()
         weight = try reader.readDouble()
+        extra = try reader.readText()
     }
 }
 
@@ -312,24 +353,28 @@ extension Unavailability: RegistryValue {
 }
 
 extension MaintenanceWindow: RegistryValue {
+    /// `machines | unavailability | text extra`
     package func encode(into writer: inout ByteWriter) {
         writer.write(machines)
         writer.write(unavailability)
+        writer.writeBytes16(extra)
     }
 
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
         machines = try reader.readValues()
         unavailability = try reader.readValue()
+        extra = try reader.readText()
     }
 }
 
 extension MachineRow: RegistryValue {
-    /// `id | u8 mode | unavailability | u32 window`
+    /// `id | u8 mode | unavailability | u32 window | text extra`
     package func encode(into writer: inout ByteWriter) {
         writer.write(id)
         writer.write(mode.rawValue)
         writer.write(unavailability)
         writer.write(window)
+        writer.writeBytes16(extra)
     }
 
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -337,21 +382,24 @@ extension MachineRow: RegistryValue {
         mode = try reader.readNumber("mode of a machine")
         unavailability = try reader.readValue()
         window = try reader.readUInt32()
+        extra = try reader.readText()
     }
 }
 
 extension ProviderRow: RegistryValue {
-    /// `u8 removed | text? type | text? name`
+    /// `u8 removed | text? type | text? name | text extra`
     package func encode(into writer: inout ByteWriter) {
         writer.write(isRemoved)
         writer.write(optional: type)
         writer.write(optional: name)
+        writer.writeBytes16(extra)
     }
 
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
         isRemoved = try reader.readBool()
         type = try reader.readOptionalText()
         name = try reader.readOptionalText()
+        extra = try reader.readText()
     }
 }
 
@@ -379,7 +427,7 @@ extension MasterInfo: RegistryValue {
 extension RegistryRow: RegistryValue {
     /// `master? | u64 fence | u64 recovered at, ns | u64 each: frameworks that have had an id, arrivals, admitted,
     /// deactivated, quotas | u64? windows | limiter: u64 window end, ns | u64 removed | u64 budget | u64 approved
-    /// | u64 until, ns | u8 alarm`
+    /// | u64 until, ns | u8 alarm | import under way?`
     package func encode(into writer: inout ByteWriter) {
         writer.write(master)
         writer.write(fence)
@@ -390,6 +438,7 @@ extension RegistryRow: RegistryValue {
             limiter.windowEnd, limiter.removed, limiter.budget, limiter.approved, limiter.approvedUntil,
         ] { writer.write(number) }
         writer.write(limiter.isAlarmed)
+        writer.write(importing)
     }
 
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -408,5 +457,6 @@ extension RegistryRow: RegistryValue {
         limiter.approved = try reader.readUInt64()
         limiter.approvedUntil = try reader.readUInt64()
         limiter.isAlarmed = try reader.readBool()
+        importing = try reader.readOptionalValue()
     }
 }

@@ -8,7 +8,7 @@ public enum RegistryCommand: Hashable, Sendable {
 
     case agentAdmit(AgentClaim)
     case agentUpdate(id: [UInt8], AgentPatch)
-    /// At most `agentsMax` of them; each is answered for itself.
+    /// Each is answered for itself.
     case agentsReregister([AgentAttachment])
     /// What an agent has checkpointed, when it was asked for it.
     case agentReport(id: [UInt8], generation: UInt64, entries: [ResourceClaim])
@@ -36,6 +36,8 @@ public enum RegistryCommand: Hashable, Sendable {
 
     case weightsUpdate([Weight])
     case quotaUpdate([QuotaConfig], isForced: Bool)
+    /// Nil: none any more.
+    case rateLimitsSet(RateLimits?)
     case scheduleUpdate([MaintenanceWindow]?)
     case maintenanceStart([MachineID])
     case maintenanceStop([MachineID])
@@ -52,8 +54,23 @@ public enum RegistryCommand: Hashable, Sendable {
     case operationStatusUpdate(agentID: [UInt8], uuid: [UInt8], status: OperationStatus, latest: OperationState?)
     case operationAcknowledge(frameworkID: [UInt8], operationID: [UInt8], statusUUID: [UInt8], agentID: [UInt8])
 
-    /// Agents in one `agentsReregister`, operations in one `operationsApply`.
-    public static let agentsMax = 512
+    /// A piece of a registry that is imported into an empty one. Until the last has come, or what came was deleted
+    /// again, nothing else is changed.
+    /// - Parameters:
+    ///   - id: the same for all pieces; 1 … 64 bytes.
+    ///   - number: counted from 0; one that has come is not taken again.
+    case importChunk(id: [UInt8], number: UInt64, isLast: Bool, [ImportRecord])
+    /// Deletes some of what came of an import that is to go no further; again until it answers that all is.
+    case importAbort
+
+    /// Whose fence a command names.
+    public static let electionGroup = Array("masters".utf8)
+
+    /// Agents, frameworks or operations that one command may name: what it takes to carry one out stays bounded.
+    public static let objectsMax = 512
+
+    /// An `importChunk`, in bytes: it is applied in one go.
+    public static let importSizeMax = 1_024 * 1_024
 }
 
 extension RegistryCommand: RegistryValue {
@@ -164,6 +181,15 @@ extension RegistryCommand: RegistryValue {
             writer.writeBytes16(operationID)
             writer.writeBytes16(statusUUID)
             writer.writeBytes16(agentID)
+        case .rateLimitsSet(let limits):
+            writer.write(UInt8(33))
+            writer.write(limits)
+        case .importChunk(let id, let number, let isLast, let records):
+            writer.write(34, id)
+            writer.write(number)
+            writer.write(isLast)
+            writer.write(records)
+        case .importAbort: writer.write(UInt8(35))
         }
     }
 
@@ -177,7 +203,7 @@ extension RegistryCommand: RegistryValue {
             self = .agentUpdate(id: id, try reader.readValue())
         case 4:
             let agents: [AgentAttachment] = try reader.readValues()
-            guard agents.count <= Self.agentsMax else { throw .tooLarge(UInt64(agents.count)) }
+            try Self.checkCount(agents.count)
             self = .agentsReregister(agents)
         case 5:
             let id = try reader.readText()
@@ -192,6 +218,7 @@ extension RegistryCommand: RegistryValue {
         case 10:
             let unreachable = try reader.readTexts()
             let gone = try reader.readTexts()
+            try Self.checkCount(unreachable.count + gone.count)
             self = .agentsPrune(unreachable: unreachable, gone: gone, includesVolumes: try reader.readBool())
         case 11:
             let id = try reader.readText()
@@ -216,7 +243,10 @@ extension RegistryCommand: RegistryValue {
             let id = try reader.readText()
             self = .frameworkDisconnect(id: id, connection: try reader.readText())
         case 19: self = .frameworkTeardown(id: try reader.readText())
-        case 20: self = .frameworksForget(try reader.readTexts())
+        case 20:
+            let ids = try reader.readTexts()
+            try Self.checkCount(ids.count)
+            self = .frameworksForget(ids)
         case 21: self = .weightsUpdate(try reader.readValues())
         case 22:
             let configs: [QuotaConfig] = try reader.readValues()
@@ -228,7 +258,7 @@ extension RegistryCommand: RegistryValue {
         case 25: self = .maintenanceStop(try reader.readValues())
         case 26:
             let requests: [OperationRequest] = try reader.readValues()
-            guard requests.count <= Self.agentsMax else { throw .tooLarge(UInt64(requests.count)) }
+            try Self.checkCount(requests.count)
             self = .operationsApply(requests, isAtomic: try reader.readBool())
         case 27:
             let agentID = try reader.readText()
@@ -262,8 +292,21 @@ extension RegistryCommand: RegistryValue {
             self = .operationAcknowledge(
                 frameworkID: frameworkID, operationID: operationID, statusUUID: statusUUID,
                 agentID: try reader.readText())
+        case 33: self = .rateLimitsSet(try reader.readOptionalValue())
+        case 34:
+            let start = reader.offset
+            let id = try reader.readText()
+            let chunk = try reader.readUInt64()
+            let isLast = try reader.readBool()
+            self = .importChunk(id: id, number: chunk, isLast: isLast, try reader.readValues())
+            guard reader.offset - start <= Self.importSizeMax else { throw .tooLarge(UInt64(reader.offset - start)) }
+        case 35: self = .importAbort
         default: throw .unknown("command", UInt64(number))
         }
+    }
+
+    private static func checkCount(_ count: Int) throws(DecodeError) {
+        guard count <= objectsMax else { throw .tooLarge(UInt64(count)) }
     }
 }
 

@@ -30,12 +30,18 @@ public enum RegistryTable: UInt8, Hashable, Sendable, CaseIterable {
     case windows = 13
     /// `provider id`: `ProviderRow`.
     case providers = 14
-    /// `name`: nothing.
+    /// `name`: what an imported document said besides, at least `{}`; nothing: it was not imported.
     case capabilities = 15
     /// `agent id 00 | u16 size, role | persistence id`: `Resource`.
     case lostVolumes = 16
     /// `agent id 00 | entry key`: `Resource` that only the agent knows of.
     case orphans = 17
+    /// Once: `RateLimits`.
+    case rateLimits = 18
+    /// `role`: `LegacyQuotaRow`.
+    case legacyQuotas = 19
+    /// `name`: JSON, of an imported document: a member that nobody here knows, or what it said besides of a known one.
+    case documents = 20
 
     // Indexes.
 
@@ -81,6 +87,11 @@ package struct RegistryKey: Sendable {
         return adding((0..<size).map { UInt8(truncatingIfNeeded: number >> (8 * (size - 1 - $0))) })
     }
 
+    /// When a timer is due: cluster time, ns.
+    package static func time(ofTimer key: [UInt8]) -> UInt64 {
+        key.dropFirst().prefix(8).reduce(0) { $0 << 8 | UInt64($1) }
+    }
+
     package static func agent(_ id: RegistryID) -> [UInt8] { RegistryKey(.agents).adding(id.bytes).bytes }
     package static func agentInfo(_ id: RegistryID) -> [UInt8] { RegistryKey(.agentInfo).adding(id.bytes).bytes }
     package static func framework(_ id: RegistryID) -> [UInt8] { RegistryKey(.frameworks).adding(id.bytes).bytes }
@@ -101,6 +112,16 @@ package struct RegistryKeyParts {
         guard let end = rest.firstIndex(of: 0) else { throw .truncated }
         defer { rest = rest[(end + 1)...] }
         return RegistryID(unchecked: Array(rest[..<end]))
+    }
+
+    /// What stands behind its size.
+    package mutating func sized() throws(DecodeError) -> [UInt8] {
+        let head = rest.prefix(2)
+        guard head.count == 2 else { throw .truncated }
+        let size = head.reduce(0) { $0 << 8 | Int($1) }
+        guard rest.count >= 2 + size else { throw .truncated }
+        defer { rest = rest.dropFirst(2 + size) }
+        return Array(rest.dropFirst(2).prefix(size))
     }
 
     package mutating func takeRest() -> [UInt8] {

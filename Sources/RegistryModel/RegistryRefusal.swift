@@ -2,12 +2,17 @@
 public struct RegistryRefusal: Error, Hashable, Sendable, CustomStringConvertible {
     public var rule: RegistryRule
     /// For a person: which record and which values.
-    public var detail: String
+    public let detail: String
 
+    /// - Parameter detail: a resource may say more than somebody reads: its end is left out.
     public init(_ rule: RegistryRule, _ detail: String) {
         self.rule = rule
-        self.detail = detail
+        self.detail =
+            detail.utf8.count <= Self.detailSizeMax
+            ? detail : String(decoding: detail.utf8.prefix(Self.detailSizeMax), as: UTF8.self) + "…"
     }
+
+    private static let detailSizeMax = 1_024
 
     public var description: String { "\(rule.rawValue): \(detail)" }
 }

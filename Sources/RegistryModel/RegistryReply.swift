@@ -26,6 +26,8 @@ public enum RegistryResult: Hashable, Sendable {
     case operations([OperationOutcome])
     /// Of a status: whether somebody waits to acknowledge it; else the agent may take it for acknowledged.
     case status(isForwarded: Bool)
+    /// How many chunks of an import have come. Done: all of them, or of one that was aborted nothing is left.
+    case imported(chunks: UInt64, isDone: Bool)
 }
 
 /// Which rule refuses one of several.
@@ -163,6 +165,10 @@ extension RegistryResult: RegistryValue {
         case .status(let isForwarded):
             writer.write(UInt8(10))
             writer.write(isForwarded)
+        case .imported(let chunks, let isDone):
+            writer.write(UInt8(11))
+            writer.write(chunks)
+            writer.write(isDone)
         }
     }
 
@@ -190,6 +196,9 @@ extension RegistryResult: RegistryValue {
         case 8: self = .consumption(try reader.readValues())
         case 9: self = .operations(try reader.readValues())
         case 10: self = .status(isForwarded: try reader.readBool())
+        case 11:
+            let chunks = try reader.readUInt64()
+            self = .imported(chunks: chunks, isDone: try reader.readBool())
         default: throw .unknown("result", UInt64(number))
         }
     }

@@ -31,6 +31,7 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case agentNotDraining = "agent.not-draining"
     case agentNotFound = "agent.not-found"
     case agentRemovalLimited = "agent.removal-limited"
+    case agentReplyFull = "agent.reply-full"
     case agentScheduledMachine = "agent.scheduled-machine"
     case agentStillDraining = "agent.still-draining"
     case agentTotalBelowLedger = "agent.total-below-ledger"
@@ -75,6 +76,11 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case idEmpty = "id.empty"
     case idTooLong = "id.too-long"
 
+    case importDuplicate = "import.duplicate"
+    case importNotEmpty = "import.not-empty"
+    case importShape = "import.shape"
+    case importUnderWay = "import.under-way"
+
     case labelsTooLarge = "labels.too-large"
 
     case ledgerInUse = "ledger.in-use"
@@ -90,6 +96,7 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case machineNotDown = "machine.not-down"
     case machineNotDraining = "machine.not-draining"
     case machineNotScheduled = "machine.not-scheduled"
+    case machineTooLong = "machine.too-long"
 
     case operationAckNoAgent = "operation.ack-no-agent"
     case operationAckUuidSize = "operation.ack-uuid-size"
@@ -99,6 +106,7 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case operationMixedProviders = "operation.mixed-providers"
     case operationNameReused = "operation.name-reused"
     case operationStateNotReportable = "operation.state-not-reportable"
+    case operationStatusesFull = "operation.statuses-full"
     case operationUnknown = "operation.unknown"
     case operationUnknownName = "operation.unknown-name"
     case operationUnknownStatus = "operation.unknown-status"
@@ -113,6 +121,9 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case quotaChildSumAboveParent = "quota.child-sum-above-parent"
     case quotaConsumptionAboveLimit = "quota.consumption-above-limit"
     case quotaGuaranteeAboveLimit = "quota.guarantee-above-limit"
+    case quotaLegacyDuplicate = "quota.legacy-duplicate"
+    case quotaLegacyEmpty = "quota.legacy-empty"
+    case quotaLegacyField = "quota.legacy-field"
     case quotaNestedRole = "quota.nested-role"
     case quotaOvercommit = "quota.overcommit"
     case quotaRoleMissing = "quota.role-missing"
@@ -120,8 +131,14 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case quotaTooLargeBytes = "quota.too-large-bytes"
     case quotaTooLargeCount = "quota.too-large-count"
 
+    case ratelimitAggregateQpsNotPositive = "ratelimit.aggregate-qps-not-positive"
+    case ratelimitDuplicatePrincipal = "ratelimit.duplicate-principal"
+    case ratelimitQpsNotPositive = "ratelimit.qps-not-positive"
+    case ratelimitShape = "ratelimit.shape"
+
     case rangesInverted = "ranges.inverted"
     case rangesOverlap = "ranges.overlap"
+    case rangesTooMany = "ranges.too-many"
 
     case reservationDynamicRevocable = "reservation.dynamic-revocable"
     case reservationFormsDisagree = "reservation.forms-disagree"
@@ -144,7 +161,9 @@ public enum RegistryRule: String, Hashable, Sendable, CaseIterable {
     case reserveUnallocated = "reserve.unallocated"
 
     case resourceListOverlap = "resource.list-overlap"
+    case resourceListTooLong = "resource.list-too-long"
     case resourceNameEmpty = "resource.name-empty"
+    case resourceTooLarge = "resource.too-large"
     case resourceTypeInvalid = "resource.type-invalid"
 
     case roleCharacter = "role.character"

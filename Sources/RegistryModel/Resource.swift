@@ -1,3 +1,5 @@
+internal import Basics
+
 /// How a resource is counted.
 public enum ResourceValue: Hashable, Sendable {
     case scalar(Scalar)
@@ -24,6 +26,13 @@ public enum ResourceValue: Hashable, Sendable {
         case .ranges(let ranges): ranges.isEmpty
         case .set(let items): items.isEmpty
         }
+    }
+
+    /// - Throws: `ranges.too-many`.
+    package func checkSize(of name: [UInt8]) throws(RegistryRefusal) {
+        guard case .ranges(let ranges) = self, ranges.ranges.count > Limits.resourceRangesMax else { return }
+        throw RegistryRefusal(
+            .rangesTooMany, "\(text(name)) falls into more than \(Limits.resourceRangesMax) ranges")
     }
 
     /// As `Quantities` count it: a range and a set by their members.

@@ -160,18 +160,31 @@ extension ResourceClaim {
         }
         if let providerID { resource.providerID = try RegistryID(providerID, "resource provider id") }
         if let allocationRole { resource.allocationRole = try RoleName(allocationRole) }
+        guard resource.kindBytes.count <= Limits.resourceKindSizeMax else {
+            throw RegistryRefusal(
+                .resourceTooLarge,
+                "\(text(name)): its reservations and its source say more than \(Limits.resourceKindSizeMax) bytes")
+        }
         return resource
     }
 
     private func checkedValue() throws(RegistryRefusal) -> ResourceValue {
         guard !name.isEmpty else { throw RegistryRefusal(.resourceNameEmpty, "a resource without a name") }
+        guard name.count <= Limits.registryNameSizeMax else {
+            throw RegistryRefusal(
+                .resourceTooLarge,
+                "a resource's name of \(name.count) bytes: \(Limits.registryNameSizeMax) are allowed")
+        }
         let given = [scalar != nil, ranges != nil, set != nil].count { $0 }
         guard given <= 1 else {
             throw RegistryRefusal(.resourceTypeInvalid, "\(text(name)) has more than one value")
         }
         switch (type, scalar, ranges, set) {
         case (.scalar, let scalar?, _, _): return .scalar(try Scalar(scalar))
-        case (.ranges, _, let ranges?, _): return .ranges(try IntegerRanges(ranges))
+        case (.ranges, _, let ranges?, _):
+            let value = ResourceValue.ranges(try IntegerRanges(ranges))
+            try value.checkSize(of: name)
+            return value
         case (.set, _, _, let items?): return .set(try ItemSet(items))
         case (.text, _, _, _):
             throw RegistryRefusal(.resourceTypeInvalid, "\(text(name)) is text, and only attributes can be")
@@ -273,6 +286,10 @@ extension ResourceClaim {
 public enum ResourceList {
     /// All of them checked, and the list as a whole.
     public static func checked(_ claims: [ResourceClaim]) throws(RegistryRefusal) -> [Resource] {
+        guard claims.count <= Limits.resourcesMax else {
+            throw RegistryRefusal(
+                .resourceListTooLong, "\(claims.count) resources: a command names at most \(Limits.resourcesMax)")
+        }
         var resources: [Resource] = []
         for claim in claims { resources.append(try claim.checked()) }
         try check(resources)

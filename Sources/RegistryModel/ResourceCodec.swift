@@ -1,6 +1,6 @@
 package import Basics
 
-// How resources stand in commands. `text?` is u8 present | u16 size, bytes; a list is u16 count | items.
+// How resources stand in commands. `text?` is u8 present | u16 size, bytes; a list is u32 count | items.
 
 extension ByteWriter {
     package mutating func write(optional bytes: [UInt8]?) {
@@ -9,8 +9,7 @@ extension ByteWriter {
     }
 
     package mutating func write<Item>(list items: [Item], _ body: (Item, inout ByteWriter) -> Void) {
-        invariant(items.count <= Int(UInt16.max), "\(items.count) items do not fit a list")
-        write(UInt16(items.count))
+        write(UInt32(items.count))
         for item in items { body(item, &self) }
     }
 
@@ -33,7 +32,7 @@ extension ByteReader {
         _ body: (inout ByteReader) throws(DecodeError) -> Item
     ) throws(DecodeError) -> [Item] {
         var items: [Item] = []
-        for _ in 0..<(try readUInt16()) { items.append(try body(&self)) }
+        for _ in 0..<(try readCount32(itemSizeMin: 1)) { items.append(try body(&self)) }
         return items
     }
 
@@ -115,7 +114,7 @@ extension ResourceClaim {
         writer.write(parts.rawValue)
         if let scalar { writer.write(scalar.bitPattern) }
         if let ranges { writer.write(ranges: ranges) }
-        if let set { writer.write(list: set) { $1.writeBytes16($0) } }
+        if let set { writer.write(texts: set) }
         if !reservations.isEmpty { writer.write(list: reservations) { $0.encode(into: &$1) } }
         if let formerRole { writer.writeBytes16(formerRole) }
         formerReservation?.encode(into: &writer)
@@ -132,7 +131,7 @@ extension ResourceClaim {
         guard ClaimParts.all.isSuperset(of: parts) else { throw .unknown("part of a resource", UInt64(parts.rawValue)) }
         if parts.contains(.scalar) { scalar = Double(bitPattern: try reader.readUInt64()) }
         if parts.contains(.ranges) { ranges = try reader.readRanges() }
-        if parts.contains(.set) { set = try reader.readList { (reader) throws(DecodeError) in try reader.readText() } }
+        if parts.contains(.set) { set = try reader.readTexts() }
         if parts.contains(.reservations) {
             reservations = try reader.readList { (reader) throws(DecodeError) in try ReservationClaim(decoding: &reader)
             }

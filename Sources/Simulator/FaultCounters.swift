@@ -90,6 +90,11 @@ package enum FaultKind: String, CaseIterable, Sendable {
     case damagedSnapshotFile = "snapshot.fileDamaged"
     case restored = "snapshot.restored"
     case generationChanged = "client.generationChanged"
+    /// A master has taken over from another; one was refused for an old fence; an operation that had been carried out was
+    /// asked for again.
+    case masterFailedOver = "registry.masterFailedOver"
+    case staleMaster = "registry.staleMaster"
+    case operationRepeated = "registry.operationRepeated"
 
     /// Something is done to the cluster. All others count what came of that, or what clients and operators did.
     package var isFault: Bool {
@@ -102,6 +107,7 @@ package enum FaultKind: String, CaseIterable, Sendable {
         case .noSpace, .halfOpen, .slowReader, .drop: false
         case .add, .promote, .remove, .replace, .update, .snapshotInstalled, .manifestInPieces: false
         case .duplicate, .moveNode, .unknownOutcome, .abandonSession, .watchCompacted, .retry, .generationChanged: false
+        case .masterFailedOver, .staleMaster, .operationRepeated: false
         case .snapshotTaken, .scrubbed: false
         case .faultRefused, .logRepaired, .logCutShort, .logBegunBehindState, .promisesAsked, .damageRead, .regressionTold,
             .logMended:

@@ -27,6 +27,8 @@ final class SimClient {
     var sessionState: SessionState?
     /// Its places in the lines of elections and locks, as it believes.
     var places = [BelievedPlace](repeating: BelievedPlace(), count: CoordinationWorkload.lineCount)
+    /// Where there are masters, what it believes of its part among them.
+    var master = SimMaster()
 
     init(number: Int, endpoints: [String], identity: ClusterIdentity, chance: inout Chance, settings: WorldSettings) {
         self.number = number
@@ -49,10 +51,18 @@ extension World {
         schedule(.clientThinks(client: client.number, round: rhythmRound), after: nextThinkPause())
         watchersGoOn(of: client)
         if !observers.isEmpty { observersGoOn(of: client) }
+        readersGoOn(of: client)
         guard client.items.count < Self.callsAtOnceMax else { return }
+        submit(nextItemOfAny(for: client), by: client, within: workChance.interval(.milliseconds(500), .seconds(8)))
+    }
+
+    /// Of whatever kinds of work there are in this world.
+    private func nextItemOfAny(for client: SimClient) -> WorkItem {
+        if settings.hasRegistry, isMaster(client), registryChance.happens(percent: 85) {
+            return nextRegistryItem(for: client)
+        }
         let isAboutPlaces = settings.coordinates && coordinationChance.happens(percent: 50)
-        let item = isAboutPlaces ? nextCoordinationItem(for: client) : nextItem(for: client)
-        submit(item, by: client, within: workChance.interval(.milliseconds(500), .seconds(8)))
+        return isAboutPlaces ? nextCoordinationItem(for: client) : nextItem(for: client)
     }
 
     func submit(_ item: WorkItem, by client: SimClient, within time: Interval) {
@@ -116,7 +126,7 @@ extension World {
     func carryOut(_ client: SimClient) {
         carryOutEffects(of: client)
         // What a watch told may have been read at once.
-        if !watchers.isEmpty || !observers.isEmpty { carryOutEffects(of: client) }
+        if !watchers.isEmpty || !observers.isEmpty || settings.hasRegistry { carryOutEffects(of: client) }
         let due = client.state.nextDeadline
         guard due != client.deadline else { return }
         client.deadline = due
@@ -171,15 +181,15 @@ extension World {
             return fail("client \(client.number): call \(id.rawValue) ends twice")
         }
         switch outcome {
-        case .answered(let body, let address): answered(body, isByClientItself: address.isEmpty, &item, client)
+        case .answered(let body, let address): answered(body, from: address, &item, client)
         case .failed(let failure): failed(failure, &item, client)
         }
     }
 
-    /// - Parameter isByClientItself: the end of a session that was never opened needs no node.
-    private func answered(
-        _ body: [UInt8], isByClientItself: Bool, _ item: inout WorkItem, _ client: SimClient
-    ) {
+    /// - Parameter address: empty where the client itself has answered: the end of a session that was never opened needs
+    ///   no node.
+    private func answered(_ body: [UInt8], from address: String, _ item: inout WorkItem, _ client: SimClient) {
+        let isByClientItself = address.isEmpty
         item.operation.returned = now.nanoseconds
         if case .members(let request) = item.expectation { return changeAnswered(body, request) }
         guard client.generation == identity.generation || isByClientItself else {
@@ -191,7 +201,7 @@ extension World {
             guard case .success(let revision) = try ReplyHead(decoding: &reader) else {
                 return fail("client \(client.number) was given an error as an answer")
             }
-            if revision < item.floor, !isByClientItself {
+            if revision < item.floor, !isByClientItself, !item.isOfView {
                 fail(
                     "client \(client.number) is shown revision \(revision) after \(item.floor)"
                         + (item.isStale ? " by a stale read" : ""))
@@ -235,6 +245,17 @@ extension World {
             case .observer(let number):
                 answeredReads += 1
                 try observerRead(number, &reader, at: revision)
+            case .registry(let ask, let content):
+                if ask.isMutation {
+                    ackedMutations += 1
+                    checkAcknowledged(content, at: revision, client)
+                } else {
+                    answeredReads += 1
+                }
+                try registryAnswered(ask, &reader, at: revision, client)
+            case .registryPage(let number, let request):
+                answeredReads += 1
+                try registryPageAnswered(number, request, &reader, at: revision, from: address)
             case .coordination(.endSession, _):
                 // Where there is no session to end, the client itself has answered.
                 ackedMutations += 1
@@ -257,18 +278,19 @@ extension World {
     /// the whole keyspace at once, given that the revisions are true; the histories do not rely on that.)
     private func checkRealTime(_ item: WorkItem, _ revision: LogIndex, _ client: SimClient) {
         guard !item.isStale else { return }
+        let isMutation: Bool
         switch item.expectation {
-        case .coordination(.endSession, _): return
-        case .coordination(let ask, _) where ask.isMutation: fallthrough
-        case .mutation, .transaction:
-            if revision <= item.realTimeFloor {
-                fail("client \(client.number)'s mutation is of \(revision), after \(item.realTimeFloor) was answered")
-            }
-        case .members, .snapshotPart: break
-        case .get, .list, .coordination, .observer:
-            if revision < item.realTimeFloor {
-                fail("client \(client.number) reads revision \(revision), after \(item.realTimeFloor) was answered")
-            }
+        case .coordination(.endSession, _), .members, .snapshotPart: return
+        case .mutation, .transaction: isMutation = true
+        case .coordination(let ask, _): isMutation = ask.isMutation
+        case .registry(let ask, _): isMutation = ask.isMutation
+        case .get, .list, .observer, .registryPage: isMutation = false
+        }
+        if isMutation, revision <= item.realTimeFloor {
+            fail("client \(client.number)'s mutation is of \(revision), after \(item.realTimeFloor) was answered")
+        }
+        if revision < item.realTimeFloor {
+            fail("client \(client.number) reads revision \(revision), after \(item.realTimeFloor) was answered")
         }
         revisionAnswered = max(revisionAnswered, revision)
     }
@@ -340,6 +362,8 @@ extension World {
         case .observer(let number): observerReadFailed(number)
         case .members(let request): changeFailed(request, failure)
         case .coordination(let ask, _): refused(ask, failure, client)
+        case .registry(let ask, _): registryRefused(ask, failure, client)
+        case .registryPage(let number, _): registryPageFailed(number)
         case .mutation(let content), .transaction(_, let content):
             if failure.mayHaveTakenEffect {
                 unknownOutcomes += 1

@@ -34,6 +34,10 @@ package enum Simulation {
         package var leadersSeen = 0
         /// 1 where a majority alone had to get well before the others were healed.
         package var majoritiesHealed = 0
+        /// Of masters, where the workload has such: those that took effect.
+        package var registryCommands = 0
+        package var registryRowsRead = 0
+        package var registryChangesTold = 0
         package var faults = FaultCounters()
 
         package init(seed: UInt64) { self.seed = seed }
@@ -67,6 +71,9 @@ package enum Simulation {
         result.historyChecked = world.historyChecked
         result.leadersSeen = world.leadersSeen
         result.majoritiesHealed = world.majoritiesHealed
+        result.registryCommands = world.registryCommands
+        result.registryRowsRead = world.registryRowsRead
+        result.registryChangesTold = world.registryChangesTold
         result.faults = world.counters
         return result
     }
@@ -82,6 +89,7 @@ package enum Simulation {
         for client in world.clients {
             world.watchersGoOn(of: client)
             world.observersGoOn(of: client)
+            world.readersGoOn(of: client)
         }
         world.operatorFinishes()
         world.restoreFinishes()
@@ -92,6 +100,7 @@ package enum Simulation {
         world.checkRebuilt()
         world.checkWatches()
         world.checkObservers()
+        world.checkRegistry()
     }
 
     private static func serveByMajority(_ world: World) {

@@ -46,6 +46,9 @@ struct WorkItem {
         case snapshotPart
         /// Who leads, for the observer of that number.
         case observer(Int)
+        case registry(RegistryAsk, content: [UInt8])
+        /// A page of the registry, for the reader of that number.
+        case registryPage(reader: Int, PageRequest)
     }
 
     var call: Call
@@ -58,6 +61,8 @@ struct WorkItem {
     /// The same for all clients together, when it was called.
     var realTimeFloor = LogIndex.zero
     var isStale = false
+    /// A view that was pinned before shows what was then.
+    var isOfView = false
 }
 
 extension World {

@@ -154,6 +154,7 @@ extension World {
         }
         checkExpiries()
         checkState(node, process)
+        checkRegistryRows(of: node, process)
         let applied = process.state.machine.applied.last
         if applied.index > process.replica.raft.commitIndex {
             fail("\(node.name) has applied \(applied), and knows \(process.replica.raft.commitIndex) to be committed")

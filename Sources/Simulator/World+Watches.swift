@@ -65,7 +65,7 @@ extension World {
     }
 
     func watchTold(_ id: WatchID, _ news: WatchNews) {
-        if observerTold(id, news) { return }
+        if observerTold(id, news) || readerTold(id, news) { return }
         guard let watcher = watchers.first(where: { $0.id == id }) else { return }
         switch news {
         case .begun(let revision):

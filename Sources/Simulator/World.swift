@@ -89,6 +89,7 @@ package final class World {
     var adminChance: Chance
     var coordinationChance: Chance
     var watchChance: Chance
+    var registryChance: Chance
     var releaseChance: Chance
     var rhythmChance: Chance
     var lossChance: Chance
@@ -135,6 +136,8 @@ package final class World {
     var observers: [SimObserver] = []
     /// By all observers together.
     package internal(set) var leadersSeen = 0
+    /// Where there are masters, whom they have to do with.
+    var cast = RegistryCast()
     /// Changes whose row before was told, and right.
     var historyChecked = 0
     /// Connections whose bytes this world has damaged.
@@ -178,6 +181,7 @@ package final class World {
         adminChance = Chance(seed: seed, stream: 6)
         coordinationChance = Chance(seed: seed, stream: 7)
         watchChance = Chance(seed: seed, stream: 8)
+        registryChance = Chance(seed: seed, stream: 45)
         releaseChance = Chance(seed: seed, stream: 9)
         rhythmChance = Chance(seed: seed, stream: 20)
         lossChance = Chance(seed: seed, stream: 21)
@@ -232,6 +236,7 @@ package final class World {
         startStateFaults()
         startWatchers()
         startObservers()
+        startRegistry()
         planOldLeaders()
         planClientFaults()
         planRestore()

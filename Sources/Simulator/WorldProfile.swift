@@ -12,7 +12,7 @@ package enum WorldProfile: String, CaseIterable, Sendable {
     case network
     /// Disks and processes fail, often; the network does not.
     case storage
-    /// Each seed draws what its world goes through: any mixture of the others but `releases`.
+    /// Each seed draws what its world goes through: any mixture of the others but `releases` and `registry`.
     case swarm
     /// As `clients`, and the whole cluster is restored from a snapshot that was taken meanwhile.
     case restore
@@ -20,6 +20,8 @@ package enum WorldProfile: String, CaseIterable, Sendable {
     case limits
     /// As `clients`, and some nodes run an old release until they are upgraded.
     case releases
+    /// Masters keep their registry: they fail and come back, and so do agents and frameworks.
+    case registry
 
     /// Not a profile of its own: each seed has the next of them.
     package static let all = "all"
@@ -49,6 +51,7 @@ package enum WorldProfile: String, CaseIterable, Sendable {
             settings.hasTinyLimits = true
             settings.coordinates = true
             settings.watchCount = 6
+        case .registry: settings.hasRegistry = true
         }
         return settings
     }

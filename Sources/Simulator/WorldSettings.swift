@@ -57,6 +57,8 @@ package struct WorldSettings: Sendable {
     package var restores = false
     /// Half of what clients do is about elections and locks (CoordinationWorkload).
     package var coordinates = false
+    /// Some clients stand for masters, and keep a registry of agents and frameworks (RegistryWorkload).
+    package var hasRegistry = false
     /// Bounds of what the core sends; 0: those that ship.
     var entriesPerAppendMax = 0
     var inflightMessagesMax = 0

@@ -199,6 +199,12 @@ struct QuorateSim: ParsableCommand {
         return Simulation.run(seed: seed, settings: settings, trace: trace ? { print($0) } : nil)
     }
 
+    private func ofMasters(_ result: Simulation.Result) -> String {
+        guard result.registryCommands > 0 else { return "" }
+        return "\(result.registryCommands) commands of masters, \(result.registryRowsRead) rows and "
+            + "\(result.registryChangesTold) changes of their registry read, "
+    }
+
     private func report(_ result: Simulation.Result) {
         let hash = hexadecimal(result.eventHash)
         if json {
@@ -222,7 +228,8 @@ struct QuorateSim: ParsableCommand {
                         ? "\(result.fencedWritesAccepted) writes under \(result.fencesUsed) fences, "
                             + "\(result.fencedWritesRefused) under old ones refused, " : "")
                     + "\(result.watchedChanges) changes watched (\(result.historyChecked) with what was before), "
-                    + "\(result.leadersSeen) leaders seen, \(result.faults.total) faults")
+                    + "\(result.leadersSeen) leaders seen, "
+                    + ofMasters(result) + "\(result.faults.total) faults")
         }
         // All streams: a run of many seeds is watched line by line.
         fflush(nil)

@@ -42,6 +42,7 @@ enum MutantHunt {
             case .skipGuard, .lockForTwo, .keepOwnedRows, .expireAtFailover, .expireEarly, .watchSkipsBatch,
                 .watchRepeatsRevision, .watchMistakesBranch, .watchShowsWrongBefore:
                 .clients
+            case .loseReservation, .bookMountTwice, .applyOperationAgain, .skipMastersFence: .registry
             case .acceptDamagedChunk, .restoreReusesRevisions: .restore
             case .ignorePendingLimit: .limits
             case .cutDamagedMiddle, .campaignWhileDamaged, .voteWhileDamaged, .voteAfterLostHardState: .storage
@@ -51,7 +52,7 @@ enum MutantHunt {
 
         /// What is found without any bug would be taken for a find of each.
         private static let profilesWithoutBug: [WorldProfile] = [
-            .default, .membership, .clients, .network, .storage, .swarm, .restore, .limits,
+            .default, .membership, .clients, .network, .storage, .swarm, .restore, .limits, .registry,
         ]
         /// Faults strike for as long as this in each world of a hunt, whatever other runs do.
         private static let faultySeconds = 20

@@ -10,7 +10,7 @@ enum ResultLine {
         [
             \.nodeCount, \.eventCount, \.entryCount, \.mutationsAcknowledged, \.readsAnswered, \.outcomesUnknown,
             \.fencedWritesAccepted, \.fencedWritesRefused, \.fencesUsed, \.watchedChanges, \.historyChecked,
-            \.leadersSeen, \.majoritiesHealed,
+            \.leadersSeen, \.majoritiesHealed, \.registryCommands, \.registryRowsRead, \.registryChangesTold,
         ]
     }
 

@@ -23,7 +23,7 @@ struct Bench: AsyncParsableCommand {
             """,
         subcommands: [
             BenchWrite.self, BenchRead.self, BenchMixed.self, BenchWatch.self, BenchSession.self, BenchTxn.self,
-            BenchImport.self,
+            BenchImport.self, BenchRegistry.self,
         ])
 }
 

@@ -85,13 +85,7 @@ struct BenchOptions: ParsableArguments {
     }
 
     func plan(_ workload: LoadPlan.Workload, _ options: ClientOptions) throws -> LoadPlan {
-        let endpoints = try options.endpointList().compactMap { HostPort($0) }
-        guard !endpoints.isEmpty else { throw CommandError.usage("--endpoints names nobody") }
-        var plan = LoadPlan(workload, endpoints: endpoints)
-        plan.tls = try options.tls.files().map {
-            TLSFiles(certificate: $0.certificate, key: $0.key, authority: $0.authority)
-        }
-        plan.timeout = options.timeout.interval
+        var plan = try LoadPlan(workload, options)
         plan.usesAllNodes = target == .all
         plan.connectionCount = connections ?? plan.connectionCount
         plan.inFlight = inFlight
@@ -113,18 +107,20 @@ struct BenchOptions: ParsableArguments {
         let plan = try plan(workload, options)
         let report: LoadReport
         do {
-            report = try await LoadGenerator.run(plan, windows: windows ? Self.lines() : nil)
+            report = try await LoadGenerator.run(plan, windows: windows ? StandardInput.lines() : nil)
         } catch {
             throw CommandError(error)
         }
         Output.line(options.json ? report.json.text : report.text(plan))
         guard report.operations > 0 else { throw ExitCode(1) }
     }
+}
 
-    /// Of standard input, as they come.
-    private static func lines() -> AsyncStream<String> {
+enum StandardInput {
+    /// As they come.
+    static func lines() -> AsyncStream<String> {
         AsyncStream { continuation in
-            DispatchQueue(label: "windows").async {
+            DispatchQueue(label: "lines").async {
                 while let line = readLine() { continuation.yield(line) }
                 continuation.finish()
             }
@@ -132,8 +128,21 @@ struct BenchOptions: ParsableArguments {
     }
 }
 
+extension LoadPlan {
+    /// Of a cluster where the options say that it is.
+    init(_ workload: Workload, _ options: ClientOptions) throws {
+        let endpoints = try options.endpointList().compactMap { HostPort($0) }
+        guard !endpoints.isEmpty else { throw CommandError.usage("--endpoints names nobody") }
+        self.init(workload, endpoints: endpoints)
+        tls = try options.tls.files().map {
+            TLSFiles(certificate: $0.certificate, key: $0.key, authority: $0.authority)
+        }
+        timeout = options.timeout.interval
+    }
+}
+
 extension CommandError {
-    fileprivate init(_ failure: LoadFailure) {
+    init(_ failure: LoadFailure) {
         self =
             switch failure.kind {
             case .usage: .usage(failure.message)
@@ -143,5 +152,5 @@ extension CommandError {
 }
 
 extension Interval {
-    fileprivate init(seconds: Double) { self.init(nanoseconds: Int64(seconds * 1e9)) }
+    init(seconds: Double) { self.init(nanoseconds: Int64(seconds * 1e9)) }
 }

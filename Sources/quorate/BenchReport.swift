@@ -5,7 +5,7 @@ extension LoadReport {
     /// there are any.
     var json: JSON {
         var members = whole.figures
-        members.append(("errors", .object(sortedErrors.map { ($0.key, .number(UInt64($0.value))) })))
+        members.append(("errors", errorsJSON))
         members.append(("latencyMicros", whole.latencies.json))
         members.append(("serverCPUMicrosPerOperation", serverCPUMicrosPerOperation.map { .decimal($0) } ?? .null))
         members.append(("residentBytes", residentBytes.map { .array($0.map { .number(UInt64($0)) }) } ?? .null))
@@ -13,12 +13,13 @@ extension LoadReport {
         return .object(members)
     }
 
+    var errorsJSON: JSON { .object(sortedErrors.map { ($0.key, .number(UInt64($0.value))) }) }
+
     func text(_ plan: LoadPlan) -> String {
         let pace = plan.rate.map { "\($0) requests a second" } ?? "as many requests as can be"
         var lines = ["\(plan.connectionCount) connections × \(plan.inFlight), \(pace), values of \(plan.valueSize) bytes"]
         lines += [""] + StatusReport.table([Part.headings] + (parts + [whole]).map(\.cells)) + [""]
-        let failures = sortedErrors.map { "\($0.key) \($0.value)" }
-        lines.append("errors       \(failures.isEmpty ? "none" : failures.joined(separator: ", "))")
+        lines.append("errors       \(errorsText)")
         if let micros = serverCPUMicrosPerOperation {
             lines.append("node CPU     \(JSON.decimal(micros).text) µs an operation, all local nodes together")
         }
@@ -28,25 +29,29 @@ extension LoadReport {
         return lines.joined(separator: "\n")
     }
 
+    var errorsText: String {
+        errors.isEmpty ? "none" : sortedErrors.map { "\($0.key) \($0.value)" }.joined(separator: ", ")
+    }
+
     private var sortedErrors: [(key: String, value: Int)] { errors.sorted { $0.key < $1.key } }
 }
 
 extension LoadReport.Part {
-    fileprivate var figures: [(String, JSON)] {
+    var figures: [(String, JSON)] {
         [
             ("operations", .number(UInt64(latencies.count))), ("seconds", .decimal(seconds)),
             ("operationsPerSecond", .number(UInt64(operationsPerSecond.rounded()))),
         ]
     }
 
-    fileprivate var json: JSON {
+    var json: JSON {
         .object([("name", .string(name))] + figures + [("latencyMicros", latencies.json)])
     }
 
-    fileprivate static let headings =
+    static let headings =
         ["", "operations", "seconds", "per second"] + Latencies.shares.map(\.title) + ["largest"]
 
-    fileprivate var cells: [String] {
+    var cells: [String] {
         let times = Latencies.shares.map { latencies.micros(atPercentile: $0.percent) } + [latencies.largestMicros]
         return [name, "\(latencies.count)", JSON.decimal(seconds).text, "\(UInt64(operationsPerSecond.rounded()))"]
             + times.map { Latencies.text(micros: $0) }
@@ -59,7 +64,7 @@ extension Latencies {
         ("p50", "p50", 50), ("p90", "p90", 90), ("p99", "p99", 99), ("p999", "p99.9", 99.9),
     ]
 
-    fileprivate var json: JSON {
+    var json: JSON {
         .object(
             Self.shares.map { ($0.name, .number(micros(atPercentile: $0.percent))) } + [("max", .number(largestMicros))])
     }

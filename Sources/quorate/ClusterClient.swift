@@ -212,6 +212,7 @@ extension CommandError {
         self.init(
             error.code.rawValue, message, isRetryable: error.isRetryable, currentRevision: error.currentRevision)
         currentFence = error.currentFence
+        rule = error.rule
     }
 }
 

@@ -8,6 +8,8 @@ struct CommandError: Error, Hashable {
     var currentRevision: UInt64?
     /// Of a guard that failed.
     var currentFence: UInt64?
+    /// Of the registry, that refused it.
+    var rule: String?
     var exitCode: Int32 = 1
 
     init(_ code: String, _ message: String, isRetryable: Bool = false, currentRevision: UInt64? = nil) {
@@ -32,6 +34,7 @@ struct CommandError: Error, Hashable {
             ("error", .string(code)), ("message", .string(message)), ("retryable", .bool(isRetryable)),
         ]
         if let currentFence { members.append(("currentFence", .number(currentFence))) }
+        if let rule { members.append(("rule", .string(rule))) }
         return .object(members)
     }
 

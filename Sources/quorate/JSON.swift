@@ -1,3 +1,5 @@
+internal import Basics
+
 /// JSON as this command prints it: keys in the order given, no blanks, and the shortest escape of each character
 /// (RFC 8259 §7), so that equal data is equal text.
 enum JSON: Hashable {
@@ -42,7 +44,7 @@ enum JSON: Hashable {
         case .bool(let value): output += (value ? "true" : "false").utf8
         case .number(let value): output += String(value).utf8
         case .decimal(let value): output += String((value * 100).rounded() / 100).utf8
-        case .string(let value): Self.write(value, to: &output)
+        case .string(let value): JSONText.append(value.utf8, to: &output)
         case .array(let values):
             output.append(UInt8(ascii: "["))
             for (position, value) in values.enumerated() {
@@ -54,7 +56,7 @@ enum JSON: Hashable {
             output.append(UInt8(ascii: "{"))
             for (position, member) in members.enumerated() {
                 if position > 0 { output.append(UInt8(ascii: ",")) }
-                Self.write(member.name, to: &output)
+                JSONText.append(member.name.utf8, to: &output)
                 output.append(UInt8(ascii: ":"))
                 member.value.write(to: &output)
             }
@@ -62,34 +64,10 @@ enum JSON: Hashable {
         }
     }
 
-    private static func write(_ text: String, to output: inout [UInt8]) {
-        output.append(UInt8(ascii: "\""))
-        for byte in text.utf8 {
-            switch byte {
-            case UInt8(ascii: "\""): output += [UInt8(ascii: "\\"), UInt8(ascii: "\"")]
-            case UInt8(ascii: "\\"): output += [UInt8(ascii: "\\"), UInt8(ascii: "\\")]
-            case 0x08: output += [UInt8(ascii: "\\"), UInt8(ascii: "b")]
-            case 0x09: output += [UInt8(ascii: "\\"), UInt8(ascii: "t")]
-            case 0x0A: output += [UInt8(ascii: "\\"), UInt8(ascii: "n")]
-            case 0x0C: output += [UInt8(ascii: "\\"), UInt8(ascii: "f")]
-            case 0x0D: output += [UInt8(ascii: "\\"), UInt8(ascii: "r")]
-            case 0..<0x20:
-                output += "\\u00".utf8
-                output += [digit(byte >> 4), digit(byte & 15)]
-            default: output.append(byte)
-            }
-        }
-        output.append(UInt8(ascii: "\""))
-    }
-
     /// A 64-bit number that is a name rather than a count, as text: many JSON readers keep only 53 bits.
     static func hexadecimal(_ number: UInt64) -> String {
         let digits = String(number, radix: 16)
         return String(repeating: "0", count: 16 - digits.count) + digits
-    }
-
-    private static func digit(_ digit: UInt8) -> UInt8 {
-        digit < 10 ? UInt8(ascii: "0") + digit : UInt8(ascii: "a") + digit - 10
     }
 }
 

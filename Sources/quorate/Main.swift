@@ -19,7 +19,7 @@ struct Quorate: AsyncParsableCommand {
         version: softwareVersion,
         subcommands: [
             Serve.self, Init.self, Local.self, Status.self, Put.self, Get.self, Delete.self, List.self, Watch.self, Txn.self,
-            History.self, Log.self,
+            History.self, Log.self, Registry.self,
             Leader.self, Elect.self, LockCommand.self, FenceCommand.self, Session.self, StateCommand.self,
             Import.self, Export.self, Member.self, Alarm.self, Snapshot.self, Restore.self, Recover.self, Scrub.self, Bench.self,
             Debug.self, Version.self,

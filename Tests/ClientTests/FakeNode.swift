@@ -274,7 +274,8 @@ final class FakeNode: FrameConnectionDelegate, @unchecked Sendable {
             let item = DeltaPage.Item(key: [1], revision: LogIndex(revision), value: [2])
             DeltaPage(view: 9, hasMore: true, cursor: [1], items: [item]).encode(into: &writer)
         case .releaseView(let view): note("release \(view)")
-        case .list, .page, .leader, .lock, .validate, .stateGet, .stateNames, .sessions, .history, .moment, .historyOf:
+        case .list, .page, .leader, .lock, .validate, .stateGet, .stateNames, .sessions, .history, .moment, .historyOf,
+            .registry:
             break
         }
     }

@@ -57,7 +57,7 @@ struct NaiveState {
             put(key, value, index)
             reply.writeBytes16(key)
         case .transaction(let transaction): carryOut(transaction, index).encode(into: &reply)
-        case .endSession, .coordination, .setHistory: break
+        case .endSession, .coordination, .setHistory, .registry: break
         }
         return reply.takeBytes()
     }

@@ -224,7 +224,7 @@ struct CodecTests {
                 "21 alreadyInitialized", "22 foundingRefused", "23 noSuchMember", "24 memberExists",
                 "25 changeUnderWay", "26 notCaughtUp", "27 quorumAtRisk", "28 memberUnreachable",
                 "30 conflict", "31 compacted", "32 viewReleased", "33 fenced", "34 notLeading", "35 lockHeld", "36 lagged",
-                "37 historyOff", "38 lineFull",
+                "37 historyOff", "38 lineFull", "39 rejected",
                 "40 sequenceGap", "41 sequenceTooOld", "42 resultNotKept", "43 sessionExpired", "44 sessionLimit",
                 "50 alarmHolds", "51 noSuchAlarm",
             ])
@@ -233,7 +233,7 @@ struct CodecTests {
             commands == [
                 "1 put", "2 delete", "3 deleteRange", "4 createSequential", "5 transaction", "6 endSession",
                 "7 createOwnedSequential", "16 campaign", "17 withdraw", "18 setCandidateData", "19 acquireLock",
-                "20 releaseLock", "21 stateSet", "22 stateExpunge", "23 setHistory",
+                "20 releaseLock", "21 stateSet", "22 stateExpunge", "23 setHistory", "24 registry",
                 "128 expireSessions", "129 tick", "130 digestVerdict", "131 deleteFloor", "132 memberInfo",
                 "133 featureLevel",
             ])

@@ -1,5 +1,6 @@
 import Basics
 import MetadataModel
+import RegistryModel
 import Testing
 
 @Suite("Feature levels of commands")
@@ -9,13 +10,18 @@ struct FeatureLevelTests {
         "delete to the end", "create sequential", "transaction", "end session",
     ]
 
-    @Test("what the first protocol had needs level 1, everything since needs 2")
+    @Test("what the first protocol had needs level 1, the registry 3, everything between them 2")
     func levels() throws {
         for sample in Samples.mutations {
             let level = try Command.validate(Samples.command(sample.mutation).rawSpan).featureLevel
             #expect(level == (Self.ofFirst.contains(sample.name) ? 1 : 2), "\(sample.name)")
         }
-        #expect(FeatureLevel.known == 2)
+        let guards = [Guard(kind: .election, name: RegistryCommand.electionGroup, fence: 7)]
+        var writer = ByteWriter()
+        CommandHeader(kind: .registry, session: Samples.session, sequence: 1, guards: guards).encode(into: &writer)
+        Mutation.registry(.agentMarkGone(id: Samples.key)).encodeBody(into: &writer)
+        #expect(try Command.validate(writer.takeBytes().rawSpan).featureLevel == 3)
+        #expect(FeatureLevel.known == 3)
     }
 
     @Test("an owned put in either branch of a transaction, and guards on any command, need level 2")

@@ -164,6 +164,10 @@ struct GoldenTests {
             "0e2211000000000000",
         "query history of":
             "0f0300612f62",
+        "query registry":
+            "1099000000000000000100020100610500000005",
+        "reply rejected":
+            "2700080000000000000002006e6f01090a006167656e742e676f6e65",
         "result of set history":
             "010700000000000000",
         "result of history":

@@ -109,6 +109,7 @@ enum Samples {
         ),
         ("moment", .moment(ClusterTime(nanoseconds: 0x1122))),
         ("history of", .historyOf(prefix: key)),
+        ("registry", .registry(view: 0x99, prefix: [2], page)),
     ]
 
     static let membership = Membership(
@@ -189,6 +190,8 @@ enum Samples {
         all.append(("reply error", bytes { error.encode(revision: LogIndex(8), into: &$0) }))
         let fenced = ReplyError(.fenced, "no", currentFence: 0x0506)
         all.append(("reply fenced", bytes { fenced.encode(revision: LogIndex(8), into: &$0) }))
+        let rejected = ReplyError(.rejected, "no", rule: "agent.gone")
+        all.append(("reply rejected", bytes { rejected.encode(revision: LogIndex(8), into: &$0) }))
         all.append(("reply plain error", bytes { ReplyError(.diskFull, "x").encode(revision: .zero, into: &$0) }))
         all.append(
             ("result of delete range", bytes { DeleteRangeResult(rowCount: 4, hasMore: true).encode(into: &$0) }))

@@ -73,6 +73,13 @@ struct BenchTests {
             ("watch --watchers 0", "--watchers"), ("watch --value-size 15", "--value-size"), ("txn --keys 1", "--keys"),
             ("session --sessions 0", "--sessions"), ("session --ttl 10ms", "--ttl"),
             ("session --per-keep-alive 5000", "--per-keep-alive"), ("write --timeout 0s", "--timeout"),
+            ("registry --agents 0", "--agents"), ("registry --frameworks 0", "--frameworks"),
+            ("registry --agents 5 --volumes 4", "--volumes"), ("registry --agents 1 --volumes 257", "--volumes"),
+            ("registry --roles 0", "--roles"), ("registry --agents 5 --volumes 5 --returning 6", "--returning"),
+            ("registry --heart-beats 0", "--heart-beats"), ("registry --seconds 0", "--seconds"),
+            ("registry --connections 501", "--connections"), ("registry --in-flight 0", "--in-flight"),
+            ("registry --value-size 67108865", "--value-size"), ("registry --ttl 10ms", "--ttl"),
+            ("registry --stand-by --stay", "--stand-by"),
         ])
     func refusals(line: String, flag: String) {
         do {
@@ -82,6 +89,68 @@ struct BenchTests {
             #expect(Quorate.exitCode(for: error) == .validationFailure)
             #expect(Quorate.fullMessage(for: error).contains(flag))
         }
+    }
+
+    @Test("The registry is as large as it is to be at most; every flag reaches the plan")
+    func registry() throws {
+        func plan(_ arguments: String...) throws -> RegistryPlan {
+            try #require(try Quorate.parseAsRoot(["bench", "registry"] + arguments) as? BenchRegistry).plan()
+        }
+        let whole = try plan()
+        #expect(
+            whole.shape == RegistryShape(agents: 50_000, frameworks: 1_000, volumes: 1_000_000, roles: 10_000))
+        #expect(whole.returningAgents == 10_000 && whole.heartBeatingAgents == 10_000)
+        #expect(whole.duration == .seconds(5) && whole.masterTimeout == .seconds(2))
+        #expect(!whole.standsBy && !whole.stays)
+        let small = try plan(
+            "--agents", "20", "--frameworks", "2", "--volumes", "60", "--heart-beats", "30", "--seconds", "0.5",
+            "--connections", "3", "--in-flight", "4", "--value-size", "9", "--ttl", "3s", "--stay", "--timeout", "7s",
+            "--endpoints", "127.0.0.1:9")
+        #expect(small.shape == RegistryShape(agents: 20, frameworks: 2, volumes: 60, roles: 20))
+        #expect(small.returningAgents == 20 && small.heartBeatingAgents == 30)
+        #expect(small.duration == .milliseconds(500) && small.masterTimeout == .seconds(3) && small.stays)
+        #expect(small.load.connectionCount == 3 && small.load.inFlight == 4 && small.load.valueSize == 9)
+        #expect(small.load.timeout == .seconds(7) && small.load.endpoints == [HostPort(host: "127.0.0.1", port: 9)])
+        let waiting = try plan("--agents", "20", "--volumes", "60", "--roles", "7", "--returning", "3", "--stand-by")
+        #expect(waiting.standsBy && waiting.returningAgents == 3 && waiting.shape.roles == 7)
+    }
+
+    @Test("The JSON of the registry has these keys in this order, and null for what was not measured")
+    func registryJSON() throws {
+        let plan = RegistryPlan(
+            shape: RegistryShape(agents: 4, frameworks: 3, volumes: 8, roles: 2), load: LoadPlan(.write, endpoints: []),
+            returningAgents: 4, heartBeatingAgents: 5)
+        var report = RegistryReport()
+        let head = #"{"agents":4,"frameworks":3,"volumes":8,"roles":2,"filling":"#
+        #expect(
+            report.json(plan).text
+                == head + #"[],"alone":[],"together":[],"reading":null,"takeOver":null,"heartBeats":null}"#)
+        let puts = LoadReport(
+            whole: part("write", seconds: 2, micros: [0, 0]), errors: ["timeout": 1],
+            parts: [part("calm", seconds: 1, micros: [0])], bodySizeMean: 100)
+        report.filling = [puts]
+        report.reading = RegistryReport.Reading(recordCount: 300, size: 9_000, seconds: [1, 2], writes: puts)
+        report.takeOver = RegistryReport.TakeOver(
+            agents: 4, leadsAfter: 1.254, recoveredAfter: 1.5, attachedAfter: 2, attaching: puts)
+        report.heartBeats = RegistryReport.HeartBeats(agents: 5, seconds: 4, logEntries: 2, keepAlives: puts)
+        let zeros = #"{"p50":0,"p90":0,"p99":0,"p999":0,"max":0}"#
+        #expect(
+            report.json(plan).text
+                == head + #"[{"name":"write","operations":2,"seconds":2.0,"operationsPerSecond":1,"#
+                + #""errors":{"timeout":1},"latencyMicros":\#(zeros),"logBytesPerOperation":148.0,"#
+                + #""serverCPUMicrosPerOperation":null}],"alone":[],"together":[],"#
+                + #""reading":{"records":300,"bytes":9000,"seconds":[1.0,2.0],"recordsPerSecond":200,"#
+                + #""puts":[{"name":"calm","operations":1,"seconds":1.0,"operationsPerSecond":1,"#
+                + #""latencyMicros":\#(zeros)}],"errors":{"timeout":1}},"#
+                + #""takeOver":{"agents":4,"leadsAfterSeconds":1.25,"recoveredAfterSeconds":1.5,"#
+                + #""attachedAfterSeconds":2.0,"errors":{"timeout":1}},"#
+                + #""heartBeats":{"agents":5,"seconds":4.0,"logEntries":2,"logEntriesPerSecond":0.5,"#
+                + #""latencyMicros":\#(zeros),"errors":{"timeout":1}}}"#)
+        let text = report.text(plan)
+        #expect(text.hasPrefix("4 agents, 3 frameworks, 8 volumes of 2 roles\n"))
+        #expect(text.contains("148 B") && text.contains("300 records") && text.contains("200 per second"))
+        #expect(text.contains("4 agents attached after 2.0 s") && text.contains("0.5 log entries a second"))
+        #expect(!text.contains("one at a time"))
     }
 
     private func part(_ name: String, seconds: Double, micros: [Int64]) -> LoadReport.Part {

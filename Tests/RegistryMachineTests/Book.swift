@@ -23,6 +23,16 @@ enum Claims {
         disk(size, .init(kind: .mount, mount: .init(Array("/mnt/ssd".utf8))))
     }
 
+    /// That many, of which no two touch.
+    static func ports(_ count: UInt64, named name: String = "ports") -> ResourceClaim {
+        ResourceClaim(
+            name: Array(name.utf8), type: .ranges, ranges: (0..<count).map { (begin: 2 * $0 + 1, end: 2 * $0 + 1) })
+    }
+
+    static func ports(through last: UInt64, named name: String = "ports") -> ResourceClaim {
+        ResourceClaim(name: Array(name.utf8), type: .ranges, ranges: [(begin: 0, end: last)])
+    }
+
     static func framework(_ roles: [String], takesShared: Bool = false) -> ActingParty {
         let roles = roles.map { role in
             guard let name = try? RoleName(Array(role.utf8)) else { fatalError("role \(role)") }
@@ -78,7 +88,7 @@ struct Book {
     private func after(
         _ kind: OperationKind, by actor: ActingParty, _ capabilities: AgentCapabilities
     ) throws(RegistryRefusal) -> Ledger {
-        let conversion = try Conversion(kind, by: actor, capabilities: capabilities, ledger: ledger)
+        let conversion = try Conversion(try CheckedOperation(kind), by: actor, capabilities: capabilities, ledger: ledger)
         return try ledger.replacing(conversion.consumed, by: conversion.converted)
     }
 

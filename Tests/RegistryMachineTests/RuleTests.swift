@@ -57,6 +57,14 @@ struct RuleTests {
             isForced: isForced)
     }
 
+    private static func principal(_ name: String, rate: Double? = 1) -> RateLimits.Limit {
+        RateLimits.Limit(principal: bytes(name), rate: rate)
+    }
+
+    private static func limit(_ name: String, rate: Double?) -> RegistryCommand {
+        .rateLimitsSet(RateLimits(limits: [principal(name, rate: rate)]))
+    }
+
     private static func windows(_ machines: [[MachineID]], duration: Int64? = nil) -> RegistryCommand {
         .scheduleUpdate(
             machines.map {
@@ -68,6 +76,16 @@ struct RuleTests {
         var info = Frameworks.info()
         change(&info)
         return info
+    }
+
+    private static func admit(named size: Int) -> RegistryCommand {
+        let resource = ResourceClaim(name: [UInt8](repeating: 65, count: size), type: .scalar, scalar: 1)
+        return .agentAdmit(Agents.claim(resources: [resource]))
+    }
+
+    private static func reserve(asPrincipal size: Int) -> RegistryCommand {
+        Operations.apply(
+            1, .reserve([Claims.cpus(1).reserved("db", principal: String(repeating: "p", count: size))]))
     }
 
     // MARK: - Agents
@@ -87,6 +105,24 @@ struct RuleTests {
             .agentAdmit(Agents.claim(resources: [Claims.cpus(1).reserved("db")], isCheckpointing: false)),
             passes: .agentAdmit(
                 Agents.claim(resources: [Claims.cpus(1).reserved("db", .static)], isCheckpointing: false))),
+        RuleCase(
+            .machineTooLong, .agentAdmit(Agents.claim(host: String(repeating: "h", count: 256))),
+            passes: .agentAdmit(Agents.claim(host: String(repeating: "h", count: 255)))),
+        RuleCase(.resourceTooLarge, admit(named: 256), passes: admit(named: 255)),
+        RuleCase(.resourceTooLarge, given: admitted, reserve(asPrincipal: 2_560), passes: reserve(asPrincipal: 2_500)),
+        RuleCase(
+            .resourceListTooLong,
+            .agentAdmit(Agents.claim(resources: [ResourceClaim](repeating: Claims.cpus(1), count: 4_097))),
+            passes: .agentAdmit(Agents.claim(resources: [ResourceClaim](repeating: Claims.cpus(1), count: 4_096)))),
+        RuleCase(
+            .rangesTooMany, .agentAdmit(Agents.claim(resources: [Claims.ports(10_001)])),
+            passes: .agentAdmit(Agents.claim(resources: [Claims.ports(10_000)]))),
+        // Every second port of them, so that what is left falls into as many ranges and one more.
+        RuleCase(
+            .rangesTooMany, given: [.agentAdmit(Agents.claim(resources: [Claims.ports(through: 20_000)]))],
+            Operations.apply(1, .reserve([Claims.ports(10_000).reserved("db")])),
+            passes: Operations.apply(1, .reserve([Claims.ports(10_000).reserved("db")])),
+            after: [.agentAdmit(Agents.claim(resources: [Claims.ports(through: 19_999)]))]),
         RuleCase(.agentAlreadyAdmitted, given: admitted, Agents.admit(), passes: Agents.admit("a2")),
         RuleCase(
             .agentIdInUse, given: admitted + [.agentMarkUnreachable(id: a1)], Agents.admit(), passes: Agents.admit(),
@@ -356,6 +392,18 @@ struct RuleTests {
             given: admitted + [quota("a", guarantees: ["cpus": 2]), quota("a/b", guarantees: ["cpus": 1])],
             quota("a/c", guarantees: ["cpus": 2]), passes: quota("a/c", guarantees: ["cpus": 1]),
             hasQuotaHierarchy: true),
+        RuleCase(.ratelimitShape, limit("", rate: 1), passes: limit("p", rate: 1)),
+        RuleCase(
+            .ratelimitDuplicatePrincipal, .rateLimitsSet(RateLimits(limits: [principal("p"), principal("p")])),
+            passes: .rateLimitsSet(RateLimits(limits: [principal("p"), principal("q")]))),
+        RuleCase(.ratelimitQpsNotPositive, limit("p", rate: 0), passes: limit("p", rate: 0.1)),
+        RuleCase(.ratelimitQpsNotPositive, limit("p", rate: .nan), passes: limit("p", rate: nil)),
+        RuleCase(
+            .ratelimitAggregateQpsNotPositive, .rateLimitsSet(RateLimits(aggregateRate: -1)),
+            passes: .rateLimitsSet(RateLimits(aggregateRate: 1))),
+        RuleCase(
+            .ratelimitAggregateQpsNotPositive, .rateLimitsSet(RateLimits(aggregateRate: .infinity)),
+            passes: .rateLimitsSet(nil)),
         RuleCase(.scheduleWindowEmpty, windows([[]]), passes: windows([[Agents.machine()]])),
         RuleCase(
             .scheduleDurationNegative, windows([[Agents.machine()]], duration: -1),
@@ -363,6 +411,9 @@ struct RuleTests {
         RuleCase(
             .machineIdEmpty, windows([[MachineID(hostname: [], ip: nil)]]),
             passes: windows([[MachineID(hostname: nil, ip: bytes("1.2.3.4"))]])),
+        RuleCase(
+            .machineTooLong, windows([[MachineID(hostname: [UInt8](repeating: 65, count: 256), ip: nil)]]),
+            passes: windows([[MachineID(hostname: [UInt8](repeating: 65, count: 255), ip: nil)]])),
         RuleCase(
             .machineIpInvalid, windows([[MachineID(hostname: bytes("h"), ip: bytes("1.2.3.256"))]]),
             passes: windows([[MachineID(hostname: bytes("h"), ip: bytes("1.2.3.255"))]])),
@@ -445,6 +496,10 @@ struct RuleTests {
             .operationStateNotReportable, given: reserved, Operations.status(1, .unreachable),
             passes: Operations.status(1, .pending)),
         RuleCase(
+            .operationStatusesFull,
+            given: named + (1...100).map { Operations.status(1, .pending, uuid: $0) },
+            Operations.status(1, .pending, uuid: 101), passes: Operations.status(1, .failed, uuid: 101)),
+        RuleCase(
             .operationAckUuidSize, given: named, acknowledge(1, uuid: [1]), passes: acknowledge(1),
             after: named + [Operations.status(1, .finished, uuid: 1)]),
         RuleCase(
@@ -461,6 +516,42 @@ struct RuleTests {
             given: named + [Operations.status(1, .finished, uuid: 1), .agentMarkUnreachable(id: a1)], acknowledge(1),
             passes: acknowledge(1), after: named + [Operations.status(1, .finished, uuid: 1)]),
     ]
+
+    @Test("agent.reply-full: what agents have missed fits one reply, or they ask again")
+    func replyFull() throws {
+        let master = Master(audits: false)
+        let ports = (0..<4).map { "ports\($0)" }
+        let totals = ports.map { Claims.ports(through: 20_000, named: $0) }
+        for name in ["a1", "a2", "a3"] {
+            try master.call(.agentAdmit(Agents.claim(name, resources: totals)))
+            for (number, ports) in ports.enumerated() {
+                let reserved = Claims.ports(9_000, named: ports).reserved("db")
+                try master.call(Operations.apply(UInt8(number), .reserve([reserved]), agent: name))
+            }
+        }
+        func attachment(_ name: String, _ generation: UInt64) throws -> AgentAttachment {
+            AgentAttachment(
+                agent: Agents.claim(name, resources: totals), generation: generation,
+                digest: try #require(try master.agent(name)).digest)
+        }
+        let reply = try master.call(
+            .agentsReregister([try attachment("a1", 1), try attachment("a2", 1), try attachment("a3", 5)]))
+        guard case .unchanged(.attached(let outcomes)) = reply, outcomes.count == 3, case .behind = outcomes[0],
+            case .rejected(let rejection) = outcomes[1], case .upToDate = outcomes[2]
+        else {
+            Issue.record("\(reply)")
+            return
+        }
+        #expect(rejection.rule == Array("agent.reply-full".utf8))
+        // By itself, there is room for it.
+        guard case .unchanged(.attached(let again)) = try master.call(.agentsReregister([try attachment("a2", 1)])),
+            case .behind(5, let entries, _)? = again.first
+        else {
+            Issue.record("a2 by itself")
+            return
+        }
+        #expect(entries.count == 4)
+    }
 
     @Test("a rule and its neighbour", arguments: agents + frameworks + limits + operations)
     func rule(_ example: RuleCase) throws {

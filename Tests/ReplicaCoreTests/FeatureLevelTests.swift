@@ -119,7 +119,7 @@ struct FeatureLevelTests {
         let refusalFound = node.replica.refusal(ofMember: "n3", knowing: 1)
         let refusal = try #require(refusalFound)
         #expect(refusal.code == .featureLevel && refusal.message.contains("the release that n3 runs knows 1"))
-        let fitting = node.replica.refusal(ofMember: "n3", knowing: 2)
+        let fitting = node.replica.refusal(ofMember: "n3", knowing: FeatureLevel.known)
         #expect(fitting == nil)
         let level = node.replica.featureLevel
         func answer(to level: UInt32, of identity: ClusterIdentity?) -> (PeerRefusal, String)? {
@@ -131,7 +131,7 @@ struct FeatureLevelTests {
                 configurationIndex: .zero)
             return greeting.refusal(of: hello) { true }
         }
-        #expect(level == 2)
+        #expect(level == FeatureLevel.known)
         for identity in [nil, Rig.identity] as [ClusterIdentity?] {
             let (code, message) = try #require(answer(to: 1, of: identity))
             #expect(code == .unsupportedVersion)
@@ -155,7 +155,7 @@ struct FeatureLevelTests {
         let tooOldFound = node.replica.refusal(ofMember: "n3", knowing: 1)
         let tooOld = try #require(tooOldFound)
         #expect(tooOld.code == .unavailable && tooOld.retryAfter != nil)
-        let fitting = node.replica.refusal(ofMember: "n3", knowing: 2)
+        let fitting = node.replica.refusal(ofMember: "n3", knowing: FeatureLevel.known)
         #expect(fitting == nil)
     }
 }

@@ -116,7 +116,7 @@ struct MembershipTests {
         #expect(second == .changeUnderWay)
         rig.replies.removeAll()
         rig.turn { replica, _ in
-            replica.probed(probe.token, .answered(isEmpty: true, node: NodeID(2), name: "n2", featureLevel: 2))
+            replica.probed(probe.token, .answered(isEmpty: true, node: NodeID(2), name: "n2", featureLevel: FeatureLevel.known))
         }
         guard case .membersChanged(let reply)? = rig.replies.first else {
             Issue.record("no answer: \(rig.replies)")
@@ -149,7 +149,7 @@ struct MembershipTests {
     @Test("a node that is not empty, has another name or does not answer is not added")
     func addRefused() throws {
         let answers: [MemberProbeAnswer] = [
-            .answered(isEmpty: false, node: NodeID(2), name: "n2", featureLevel: 2),
+            .answered(isEmpty: false, node: NodeID(2), name: "n2", featureLevel: FeatureLevel.known),
             .answered(isEmpty: true, node: NodeID(2), name: "x", featureLevel: 2),
             .failed("refused the connection"),
         ]

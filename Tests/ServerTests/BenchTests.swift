@@ -1,5 +1,6 @@
 import Client
 import Foundation
+import Glibc
 import Testing
 
 extension ServerTests {
@@ -153,6 +154,90 @@ extension ServerTests {
                 let longest = (output?["latencyMicros"] as? [String: Int])?["max"] ?? 0
                 #expect(longest > (isStillLeader ? 90_000 : 5_000))
                 #expect(output?["serverCPUMicrosPerOperation"] is NSNull, "one of the processes has ended")
+            }
+        }
+
+        private struct RegistryFigures: Decodable {
+            struct Load: Decodable {
+                var name: String
+                var operations: Int
+                var errors: [String: Int]
+                var logBytesPerOperation: Double
+            }
+            struct Reading: Decodable { var records: Int }
+            struct TakeOver: Decodable {
+                var agents: Int
+                var leadsAfterSeconds: Double
+                var recoveredAfterSeconds: Double
+                var attachedAfterSeconds: Double
+                var errors: [String: Int]
+            }
+            struct HeartBeats: Decodable {
+                var logEntriesPerSecond: Double
+                var errors: [String: Int]
+            }
+            var filling: [Load]
+            var alone: [Load]
+            var reading: Reading?
+            var takeOver: TakeOver
+            var heartBeats: HeartBeats
+        }
+
+        private static let smallRegistry = [
+            "bench", "registry", "--agents", "40", "--frameworks", "4", "--volumes", "120", "--heart-beats", "50",
+            "--seconds", "0.5", "--connections", "4", "--json",
+        ]
+
+        private func figures(of process: ChildProcess) async throws -> RegistryFigures {
+            try await eventually("it prints its figures", within: .seconds(60)) {
+                try process.output.hasSuffix("\n")
+                    ? JSONDecoder().decode(RegistryFigures.self, from: Data(process.output.utf8)) : nil
+            }
+        }
+
+        /// 1. A bench fills the registry, measures, and stays. 2. Another one is refused the lead, and a third stands by.
+        /// 3. The first is killed together with the leading node: the third leads and has all agents back.
+        @Test(
+            "a registry is filled, read and changed; after the loss of master and leader the next master has it",
+            .timeLimit(.minutes(3)))
+        func registry() async throws {
+            try await withCluster { cluster in
+                let arguments = Self.smallRegistry + ["--endpoints", cluster.endpoints.joined(separator: ",")]
+                let first = try ChildProcess(
+                    try Binary.path(), arguments + ["--stay"], outputPath: "\(cluster.directory)/first.out",
+                    errorPath: "\(cluster.directory)/first.err")
+                let whole = try await figures(of: first)
+                #expect(whole.filling.map(\.name) == ["recovery", "frameworks", "agents", "volumes", "reports"])
+                #expect(whole.filling.map(\.operations).suffix(4) == [4, 40, 1, 80])
+                #expect(whole.alone.map(\.name) == ["write", "agent update", "reservation"])
+                for load in whole.filling + whole.alone { #expect(load.errors.isEmpty, "\(load)") }
+                for load in whole.alone {
+                    #expect(load.operations > 0)
+                    #expect(load.logBytesPerOperation > 100 && load.logBytesPerOperation < 1_024, "\(load)")
+                }
+                // An agent has two rows, and its ledger an entry for each volume at least.
+                #expect((whole.reading?.records ?? 0) > 2 * 40 + 120)
+                #expect(whole.takeOver.agents == 40 && whole.takeOver.errors.isEmpty)
+                #expect(whole.heartBeats.errors.isEmpty && whole.heartBeats.logEntriesPerSecond < 50)
+
+                let second = try await cluster.run(arguments)
+                #expect(second.ending == .exited(2))
+                #expect(second.output.contains("another master leads"))
+
+                let next = try ChildProcess(
+                    try Binary.path(), arguments + ["--stand-by"], outputPath: "\(cluster.directory)/next.out",
+                    errorPath: "\(cluster.directory)/next.err")
+                try await eventually("it stands by") {
+                    try String(contentsOfFile: "\(cluster.directory)/next.err", encoding: .utf8).contains("stands by")
+                }
+                first.send(SIGKILL)
+                try await cluster.kill(try await cluster.leader().name)
+                let after = try await figures(of: next)
+                #expect(after.filling.isEmpty && after.reading == nil)
+                #expect(after.takeOver.agents == 40 && after.takeOver.errors.isEmpty)
+                #expect(after.takeOver.leadsAfterSeconds <= after.takeOver.recoveredAfterSeconds)
+                #expect(after.takeOver.recoveredAfterSeconds <= after.takeOver.attachedAfterSeconds)
+                #expect(try await next.waitUntilEnded() == .exited(0))
             }
         }
 

@@ -16,6 +16,7 @@ struct PinnedSeedTests {
     }
 
     private static let pinned = [
+        Pinned(.registry, 1), Pinned(.registry, 2), Pinned(.registry, 3), Pinned(.registry, 4),
         Pinned(.releases, 1), Pinned(.releases, 3), Pinned(.releases, 11), Pinned(.releases, 26), Pinned(.restore, 1),
         Pinned(.restore, 2), Pinned(.restore, 7), Pinned(.restore, 29), Pinned(.storage, 8), Pinned(.swarm, 1),
         Pinned(.swarm, 2), Pinned(.swarm, 8), Pinned(.swarm, 12), Pinned(.swarm, 14), Pinned(.swarm, 18),

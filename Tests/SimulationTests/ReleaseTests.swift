@@ -1,4 +1,5 @@
 import Basics
+import MetadataModel
 import Simulator
 import Testing
 
@@ -34,7 +35,7 @@ struct ReleaseTests {
         #expect(world.featureLevel == 1)
         world.upgrade(2)
         world.advance(.seconds(5))
-        #expect(world.featureLevel == 2)
+        #expect(world.featureLevel == FeatureLevel.known)
         #expect(world.finish() == nil)
     }
 
@@ -42,9 +43,9 @@ struct ReleaseTests {
     func downgrade() {
         let world = World.quiet(seed: 3)
         world.advance(.seconds(5))
-        #expect(world.featureLevel == 2)
+        #expect(world.featureLevel == FeatureLevel.known)
         world.downgrade(1)
         world.advance(.seconds(5))
-        #expect(world.violation?.contains("n2 does not start: the cluster is at feature level 2, and this release") == true)
+        #expect(world.violation?.contains("n2 does not start: the cluster is at feature level \(FeatureLevel.known), and this release") == true)
     }
 }

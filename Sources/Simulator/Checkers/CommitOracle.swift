@@ -1,6 +1,7 @@
 internal import Basics
 internal import LogFormat
 internal import MetadataModel
+internal import RegistryModel
 
 /// What has been committed, kept outside the nodes and for ever: index → entry. Whatever node applies an entry,
 /// whenever, must apply this one, answer it as the first node did, and come to the same digest.
@@ -38,6 +39,8 @@ struct CommitOracle {
     private(set) var duplicatesSeen = 0
     var fences = FenceChecker()
     private(set) var leaders = LeaderHistory()
+    /// Where there are masters.
+    var registry: RegistryOracle?
     private var expired: [(id: SessionID, term: Term)] = []
     /// All that entries have expired. Only looked up in.
     private(set) var expiredSessions: Set<SessionID> = []
@@ -80,6 +83,7 @@ struct CommitOracle {
     /// What was committed after `last` has never been; the next entry is that after `base`.
     mutating func restore(through last: LogIndex, as base: EntryID, _ membership: Membership) -> String? {
         var restored = CommitOracle(founding: members.changes[0].membership)
+        restored.registry = registry.map { _ in RegistryOracle() }
         for applied in journal {
             if let violation = restored.applied(applied.slabs, applied.report, now: applied.at, through: last).violation {
                 return violation
@@ -130,6 +134,7 @@ struct CommitOracle {
                         id: EntryID(term: slab.term, index: index), checksum: checksum, replyChecksum: replyChecksum,
                         content: [], tookEffect: false, appliedAt: now))
                 new.append(EntryID(term: slab.term, index: index))
+                if let violation = registry?.begin(index, at: record.header.time) { return (violation, new) }
                 if record.header.type == .configuration {
                     guard let membership = try? Membership(decoding: record.payload) else {
                         return ("the members of \(index) cannot be read", new)
@@ -177,6 +182,13 @@ struct CommitOracle {
             if let violation = try noteFenced(header, body, at: index) { return violation }
             var leadingReader = ByteReader(body)
             try leaders.apply(header, decoding: &leadingReader, at: index)
+            if let registry, header.kind == .registry {
+                let command = try RegistryCommand(decoding: &reader)
+                let leader = leaders.leader(of: RegistryCommand.electionGroup, at: index)
+                return registry.apply(
+                    command, under: header.mastersFence ?? 0, leading: leader?.fence,
+                    try RegistryReply(decoding: &replyReader))
+            }
             guard let mutation = try AppliedMutation(kind: header.kind, decoding: &reader) else { return nil }
             var result: TransactionResult?
             if case .transaction = mutation {
