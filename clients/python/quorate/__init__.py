@@ -1,6 +1,7 @@
-"""A client of Quorate, a metadata service: linearizable records, sessions, elections, locks, watches, State API.
+"""A client of Quorate, a metadata service: linearizable records, sessions, elections, locks, watches, State API, and the
+registry of a cluster manager's masters.
 
-Begin with :class:`Client`.
+Begin with :class:`Client`; with :class:`MasterRegistry` and :mod:`quorate.registry` for the registry.
 """
 
 from ._session import SessionState
@@ -33,6 +34,7 @@ from .errors import (
     ProtocolError,
     Quarantined,
     QuorateError,
+    Rejected,
     ResultNotKept,
     SequenceGap,
     SequenceTooOld,
@@ -51,6 +53,19 @@ from .errors import (
 )
 from .history import History
 from .locks import Lock, Locks
+from .registry import RegistryTable
+from .registry_codec import RecordKey, checkpoint_digest, ledger_entries
+from .registry_master import (
+    Checkpoint,
+    MasterRegistry,
+    Presence,
+    Registry,
+    RegistryChange,
+    RegistryChanges,
+    RegistryEvent,
+    RegistryView,
+)
+from .registry_sessions import AgentSession, FrameworkSession
 from .state import State, Variable
 from .tls import tls_context
 from .transaction import DeletedPrefix, DeletedRow, Got, If, Op, Put, TransactionResult
@@ -75,12 +90,14 @@ from .values import (
 from .watch import Change, Origin, Previous, Table, Watch, WatchEvent
 
 __all__ = [
+    "AgentSession",
     "AlreadyInitialized",
     "Candidacy",
     "Candidate",
     "Change",
     "ChangedRow",
     "Changes",
+    "Checkpoint",
     "Client",
     "ClientClosed",
     "ClientError",
@@ -95,6 +112,7 @@ __all__ = [
     "Elections",
     "FeatureLevel",
     "Fenced",
+    "FrameworkSession",
     "GenerationChanged",
     "Got",
     "Guard",
@@ -111,6 +129,7 @@ __all__ = [
     "LockHeld",
     "LockPlace",
     "Locks",
+    "MasterRegistry",
     "NodeUnusable",
     "NotLeader",
     "NotLeading",
@@ -120,6 +139,7 @@ __all__ = [
     "OutcomeUnknown",
     "Overloaded",
     "Page",
+    "Presence",
     "Previous",
     "ProtocolError",
     "Put",
@@ -127,6 +147,14 @@ __all__ = [
     "QuorateError",
     "Range",
     "ReadLevel",
+    "RecordKey",
+    "Registry",
+    "RegistryChange",
+    "RegistryChanges",
+    "RegistryEvent",
+    "RegistryTable",
+    "RegistryView",
+    "Rejected",
     "ResultNotKept",
     "Row",
     "SequenceGap",
@@ -154,5 +182,7 @@ __all__ = [
     "Watch",
     "WatchEvent",
     "__version__",
+    "checkpoint_digest",
+    "ledger_entries",
     "tls_context",
 ]

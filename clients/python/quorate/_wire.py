@@ -173,6 +173,10 @@ class Reader:
         self._offset = end
         return value
 
+    def rest(self) -> bytes:
+        """Everything that is left."""
+        return self.raw(max(0, len(self._data) - self._offset))
+
     def bytes16(self) -> bytes:
         return self.raw(self.u16())
 
@@ -221,6 +225,8 @@ def decode_error(reply: Reply) -> ServerError:
             error.leader_address = value.decode("utf-8", "replace")
         elif tag == 7 and len(value) == 1:
             error.succeeded = value != b"\0"
+        elif tag == 9:
+            error.rule = value.decode("utf-8", "replace")
     return error
 
 

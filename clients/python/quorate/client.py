@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from dataclasses import replace
 from types import TracebackType
 from typing import AsyncGenerator, Callable, Iterable, List, NamedTuple, Optional, Set, Tuple, Type, TypeVar, Union
 
@@ -12,7 +11,18 @@ from . import _wire as wire
 from . import transaction as transactions
 from ._connection import Connection
 from ._nodes import Nodes, pause_after
-from ._encoding import encode_guard, encode_range, range_of, read_row
+from ._encoding import (
+    COUNT_ONLY,
+    KEYS_ONLY,
+    PIN,
+    encode_guard,
+    encode_page,
+    encode_put,
+    encode_range,
+    range_of,
+    read_page,
+    read_row,
+)
 from ._session import RETRIED, Session, SessionState
 from .elections import Elections
 from .errors import (
@@ -21,7 +31,6 @@ from .errors import (
     DeadlineExceeded,
     GenerationChanged,
     NodeUnusable,
-    ProtocolError,
     QuorateError,
     ServerError,
     SessionLost,
@@ -29,6 +38,7 @@ from .errors import (
 )
 from .history import History
 from .locks import Locks
+from .registry_master import Registry
 from .state import State
 from .transaction import If, Op, TransactionResult
 from .values import (
@@ -64,10 +74,6 @@ _SESSIONS = 11
 _CHANGES = 13
 
 _Part = TypeVar("_Part", Page, "_ChangesPart")
-
-_KEYS_ONLY = 1
-_COUNT_ONLY = 2
-_PIN = 4
 
 
 class Client:
@@ -127,6 +133,8 @@ class Client:
         self.state = State(self)
         #: What was there before.
         self.history = History(self)
+        #: What masters keep here of agents, frameworks and resources.
+        self.registry = Registry(self)
         self._loop = asyncio.get_running_loop()
         # With a short session a silent node has to be found out before the session is at risk.
         silence_max = 1.5 if session_timeout is None else min(1.5, max(0.25, session_timeout / 6))
@@ -382,12 +390,13 @@ class Client:
             Fenced: a guard does not hold.
             TooLarge: the key is longer than 4,096 bytes, or the value than the cluster accepts.
         """
-        flags = (0 if revision is None else 1) | (2 if owned else 0)
-        fields = wire.u8(flags)
-        if revision is not None:
-            fields += wire.u64(revision)
-        fields += wire.bytes16(as_bytes(key)) + wire.bytes32(as_bytes(value))
+        fields = encode_put(as_bytes(key), as_bytes(value), revision, owned)
         return (await self._mutate(_PUT, fields, guards, timeout, owned=owned)).revision
+
+    async def _put_owned(self, session: Session, key: bytes, value: bytes, timeout: Optional[float]) -> int:
+        """Stores a value that goes with this session, and in no other."""
+        fields = encode_put(key, value, None, True)
+        return (await self._mutate(_PUT, fields, (), timeout, session, owned=True)).revision
 
     async def delete(
         self,
@@ -507,10 +516,10 @@ class Client:
             after: only keys above this one.
             limit: at most so many rows; 0: as many as fit into a page (1,000 rows, 1 MiB; 65,536 when only counted).
         """
-        flags = (_KEYS_ONLY if keys_only else 0) | (_COUNT_ONLY if count_only else 0)
-        fields = wire.u8(_LIST) + encode_range(range_of(span)) + _page(after, limit, flags)
+        flags = (KEYS_ONLY if keys_only else 0) | (COUNT_ONLY if count_only else 0)
+        fields = wire.u8(_LIST) + encode_range(range_of(span)) + encode_page(after, limit, flags)
         reply = await self._query(fields, timeout, level, at_least)
-        return _decode_page(reply, flags)[1]
+        return read_page(reply, flags)[1]
 
     async def list(
         self,
@@ -527,14 +536,14 @@ class Client:
         again elsewhere.
         """
         encoded = encode_range(range_of(span))
-        flags = _KEYS_ONLY if keys_only else 0
+        flags = KEYS_ONLY if keys_only else 0
 
         def fields_of(view: int, cursor: bytes) -> bytes:
             if view:
-                return wire.u8(_LIST_VIEW) + wire.u64(view) + encoded + _page(cursor, 0, flags)
-            return wire.u8(_LIST) + encoded + _page(b"", 0, flags | _PIN)
+                return wire.u8(_LIST_VIEW) + wire.u64(view) + encoded + encode_page(cursor, 0, flags)
+            return wire.u8(_LIST) + encoded + encode_page(b"", 0, flags | PIN)
 
-        pages = await self._parts(fields_of, lambda reply: _decode_page(reply, flags), level, at_least, timeout)
+        pages = await self._parts(fields_of, lambda reply: read_page(reply, flags), level, at_least, timeout)
         return Listing(tuple(row for page in pages for row in page.rows), pages[-1].revision)
 
     async def changes(self, span: Span = b"", *, since: int, timeout: Optional[float] = None) -> Changes:
@@ -552,7 +561,7 @@ class Client:
         encoded = encode_range(range_of(span))
 
         def fields_of(view: int, cursor: bytes) -> bytes:
-            after = wire.u64(since) + wire.bytes16(cursor) + wire.u32(0) + wire.u8(_PIN)
+            after = wire.u64(since) + wire.bytes16(cursor) + wire.u32(0) + wire.u8(PIN)
             return wire.u8(_CHANGES) + wire.u64(view) + encoded + after
 
         parts = await self._parts(fields_of, _decode_changes, ReadLevel.LINEARIZABLE, 0, timeout)
@@ -716,32 +725,6 @@ class Client:
             if not more:
                 return tuple(found)
             after = found[-1].id
-
-
-def _page(after: bytes, limit: int, flags: int) -> bytes:
-    return wire.bytes16(after) + wire.u32(limit) + wire.u8(flags)
-
-
-def _decode_page(reply: wire.Reply, flags: int) -> Tuple[int, Page]:
-    """The view, and what the page shows."""
-    reader = reply.rest
-    view = reader.u64()
-    more = reader.bool()
-    cursor = reader.bytes16()
-    count = reader.u32()
-    rows = []
-    if not flags & _COUNT_ONLY:
-        for _ in range(count):
-            key = reader.bytes16()
-            revision = reader.u64()
-            rows.append(Row(key, revision, b"" if flags & _KEYS_ONLY else reader.bytes32()))
-        for _ in range(0 if reader.is_at_end else reader.u32()):
-            index = reader.u32()
-            owner = reader.raw(16)
-            if index >= count:
-                raise ProtocolError("an owner of a row that the page does not have")
-            rows[index] = replace(rows[index], owner=owner)
-    return view, Page(tuple(rows), count, reply.revision, more, cursor)
 
 
 class _ChangesPart(NamedTuple):

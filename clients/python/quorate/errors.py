@@ -65,6 +65,8 @@ class ServerError(QuorateError):
         self.succeeded: Optional[bool] = None
         #: Of who leads the group, or is first to hold the lock; 0: nobody.
         self.current_fence: Optional[int] = None
+        #: The id of the registry's rule, which never changes its meaning.
+        self.rule: Optional[str] = None
 
     def __str__(self) -> str:
         return f"{self.name}: {self.message}" if self.message else self.name
@@ -237,6 +239,14 @@ class LineFull(ServerError):
     """As many stand in the line of the election group or the lock as may; ``limit``."""
 
     code = 38
+
+
+class Rejected(ServerError):
+    """A rule of the masters' registry refuses it, and nothing was done; ``rule`` says which one, as
+    ``agent.not-admitted``, and the message why. With ``retry_after`` it is refused only until so many seconds have
+    passed, or somebody has approved of it, and ``retryable`` is true."""
+
+    code = 39
 
 
 class SequenceGap(ServerError):

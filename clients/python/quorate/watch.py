@@ -52,6 +52,9 @@ class Table(enum.IntEnum):
     LOCKS = 33
     #: Keys: names of the State API.
     STATE = 48
+    #: Keys: the number of a :class:`quorate.registry.RegistryTable`, and what that table says. Read by
+    #: :meth:`quorate.Registry.changes`.
+    REGISTRY = 64
 
 
 class Previous(NamedTuple):
