@@ -4,7 +4,11 @@ internal import MetadataModel
 
 /// A command as a client sends it: checked as a node does before it logs it, and then read as apply reads it.
 let command = Decoder(
-    "command", seeds: { Samples.mutations.map { Samples.command($0.mutation, opens: true, guards: Samples.guards) } }
+    "command",
+    seeds: {
+        Samples.mutations.map { Samples.command($0.mutation, opens: true, guards: Samples.guards) }
+            + RegistrySamples.commands.map { Samples.command(.registry($0.command), guards: RegistrySamples.guards) }
+    }
 ) { bytes in
     guard (try? Command.validate(bytes.rawSpan)) != nil else { return false }
     check(isRead(bytes), "a command that was found well-formed cannot be read")
@@ -29,6 +33,7 @@ private func isRead(_ bytes: [UInt8]) -> Bool {
         case .transaction:
             check(roundTrip(body) { try Transaction(decoding: &$0) } write: { $0.encode(into: &$1) })
         case .setHistory: check(accepts(body) { _ = try SetHistoryBody(decoding: &$0) })
+        case .registry: check(isRegistryCommand(body))
         case .deleteRange: check(accepts(body) { _ = try DeleteRangeBody(decoding: &$0) })
         case .campaign, .withdraw, .setCandidateData, .acquireLock, .releaseLock, .stateSet, .stateExpunge:
             let isSame = roundTrip(body) {

@@ -3,6 +3,8 @@ internal import FuzzSupport
 internal import LogFormat
 internal import MetadataMachine
 internal import MetadataModel
+internal import RegistryMachine
+internal import RegistryModel
 internal import StateEngine
 
 /// A state machine in memory with the log that it was given.
@@ -53,7 +55,23 @@ final class FuzzMachine: Sendable {
         return false
     }
 
-    /// The same log in one group on another node, and a start from what is stored, lead to the same state.
+    /// Of the master that leads; 0: none does.
+    var mastersFence: UInt64 {
+        let masters = Guard(kind: .election, name: RegistryCommand.electionGroup, fence: 1)
+        let question = Query.validate(masters).encoded()
+        var writer = ByteWriter()
+        machine.answer(question.rawSpan, at: .zero, into: &writer)
+        var fence: UInt64 = 0
+        let isAnswered = accepts(writer.takeBytes()) { reader in
+            _ = try ReplyHead(decoding: &reader)
+            fence = try GuardResult(decoding: &reader).currentFence
+        }
+        check(isAnswered, "who leads the masters is not answered")
+        return fence
+    }
+
+    /// The same log in one group on another node, and a start from what is stored, lead to the same state; and what
+    /// follows from other rows of the registry is as it should be.
     func finish() {
         guard !log.isEmpty else { return }
         let range = LogIndex(1)...LogIndex(UInt64(log.count))
@@ -71,6 +89,9 @@ final class FuzzMachine: Sendable {
                 fed.forEachRevision { revision, _ in range.contains(revision) }
             }
             _ = try machine.findOrphans(after: nil, limit: 16)
+            let rows = RegistryRowsFound(engine: machine.engine)
+            let findings = try RegistryAudit.findings(in: rows, fence: UInt64(log.count))
+            check(findings.isEmpty, findings.joined(separator: "; "))
         } catch {
             fail("what was applied entry by entry cannot be applied at once, or not be read: \(error)")
         }
@@ -85,7 +106,7 @@ final class FuzzMachine: Sendable {
         return [builder.close()].compactMap { $0 }
     }
 
-    /// With rows, tombstones, history, a leader and a holder, and some who wait.
+    /// With rows, tombstones, history, a leader and a holder, some who wait, and a registry.
     static let filled: FuzzMachine? = {
         let rig = FuzzMachine()
         var sequence: UInt64 = 0
@@ -103,6 +124,39 @@ final class FuzzMachine: Sendable {
             }
             sequence = 0
         }
+        let campaign = Mutation.coordination(.campaign(group: RegistryCommand.electionGroup, data: []))
+        for mutation in [campaign] + RegistryStory.commands.map({ Mutation.registry($0) }) {
+            sequence += 1
+            guard rig.apply(RegistryStory.payload(mutation, sequence, at: rig.time, fence: rig.mastersFence)) else {
+                return nil
+            }
+        }
         return rig
     }()
+}
+
+/// The registry's rows in an engine, to be looked through.
+private struct RegistryRowsFound: RegistryRows {
+    let engine: MemoryEngine
+
+    func row(at key: [UInt8]) throws -> [UInt8]? {
+        var found: [UInt8]?
+        try scan(key) { other, value in
+            if other == key { found = value }
+            return false
+        }
+        return found
+    }
+
+    func scan(_ prefix: [UInt8], _ body: (_ key: [UInt8], _ value: [UInt8]) throws -> Bool) throws {
+        let range = KeyRange(prefix: [Keyspace.registryTable] + prefix)
+        var rows: [(key: [UInt8], value: [UInt8])] = []
+        try engine.scan(from: range.from, to: range.to, reversed: false) { key, value in
+            rows.append(([UInt8](key.extracting(1..<key.byteCount)), [UInt8](value)))
+            return .next
+        }
+        for row in rows { guard try body(row.key, row.value) else { return } }
+    }
+
+    func set(_ key: [UInt8], to value: [UInt8]?) throws { fail("an audit changes nothing") }
 }

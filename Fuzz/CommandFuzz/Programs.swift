@@ -3,6 +3,7 @@ internal import FuzzSupport
 internal import LogFormat
 internal import MetadataMachine
 internal import MetadataModel
+internal import RegistryModel
 internal import StateEngine
 
 /// A log of commands, of three sessions, and questions in between, put together from the bytes of an input: what a header
@@ -64,19 +65,24 @@ struct Program {
         if flags & 16 != 0 { sequence += 2 }
         let opening = SessionOpening(openedAt: rig.time, timeout: .seconds(2))
         let session = isOneShot ? SessionID(9, UInt64(rig.count) + 1) : SessionID(UInt64(client) + 1, 1)
-        let guards = [Guard(kind: flags & 32 == 0 ? .election : .lock, name: [0x6D], fence: 1 + UInt64(flags >> 6))]
+        var guards = [Guard(kind: flags & 32 == 0 ? .election : .lock, name: [0x6D], fence: 1 + UInt64(flags >> 6))]
+        if kind == .registry {
+            // Of the master that leads; now and then that of another.
+            let fence = flags >> 6 == 3 ? 0 : rig.mastersFence
+            guards = [Guard(kind: .election, name: RegistryCommand.electionGroup, fence: max(1, fence))]
+        }
         return written { writer in
             CommandHeader(
                 kind: kind, session: session, sequence: isOneShot ? 1 : sequence,
                 acknowledgedThrough: isOneShot || sequence < 4 ? 0 : sequence - 3,
                 opening: isOneShot || flags & 1 != 0 ? opening : nil, isOneShot: isOneShot,
-                guards: flags & 4 != 0 ? guards : []
+                guards: flags & 4 != 0 || kind == .registry ? guards : []
             ).encode(into: &writer)
             writer.write(body)
         }
     }
 
-    /// One with each command, one with all of them, and one in which three sessions want the same.
+    /// One with each command, one with all of them, one in which three sessions want the same, and one of a registry.
     static var seeds: [[UInt8]] {
         let all = Samples.mutations.map { step($0.mutation, client: 0) }
         let crowd: [Mutation] = [
@@ -94,7 +100,12 @@ struct Program {
         }
         var leaders: [UInt8] = []
         for sample in Samples.housekeeping { leaders += [6] + Choices.sized(sample.command.encoded()) + [200] }
-        return all + [everything, crowded, leaders]
+        let campaign = Mutation.coordination(.campaign(group: RegistryCommand.electionGroup, data: []))
+        var masters = step(campaign, client: 0)
+        for command in RegistryStory.commands { masters += step(.registry(command), client: 0) }
+        var stated = step(campaign, client: 0)
+        for sample in RegistrySamples.commands { stated += step(.registry(sample.command), client: 0) }
+        return all + [everything, crowded, leaders, masters, stated]
     }
 
     static func step(_ mutation: Mutation, client: UInt8) -> [UInt8] {

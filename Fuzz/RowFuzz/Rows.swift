@@ -2,6 +2,7 @@ internal import Basics
 internal import FuzzSupport
 internal import MetadataMachine
 internal import MetadataModel
+internal import RegistryModel
 
 /// Key and value of a row, of any table.
 let row = Decoder("row", seeds: { HostileState.rows.map { Choices.sized($0.key) + $0.value } }) { bytes in
@@ -33,5 +34,11 @@ let rows = [
         } write: {
             $1.write($0.encoded())
         }
+    },
+    // As a client reads it, in a view or as a change.
+    Decoder("registry row", seeds: { RegistrySamples.rows.map { Choices.sized($0.key) + $0.value } }) { bytes in
+        var choices = Choices(bytes)
+        guard let key = RegistryRecordKey(choices.bytes()) else { return false }
+        return (try? RegistryRecord(key, choices.remaining())) != nil
     },
 ]

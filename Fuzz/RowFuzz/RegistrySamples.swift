@@ -1,0 +1,1 @@
+../../Tests/MetadataModelTests/RegistrySamples.swift
