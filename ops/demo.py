@@ -1,4 +1,4 @@
-"""Called by ops/demo with the path of the binary. Every step says what it checked; the first that fails ends the run
+"""Called by ops/demo with the path of the binary and the directory of the examples. Every step says what it checked; the first that fails ends the run
 with exit code 1 and leaves the data and logs where the message says. Only processes that this script has started are
 signalled, by their ids."""
 
@@ -14,6 +14,7 @@ import tempfile
 import time
 
 BINARY = sys.argv[1]
+EXAMPLES = sys.argv[2]
 BASE_PORT = int(os.environ.get("QUORATE_DEMO_PORT", "17400"))
 ENDPOINTS = ",".join(f"127.0.0.1:{BASE_PORT + node}" for node in range(3))
 ROOT = "/usr"
@@ -274,11 +275,12 @@ class Holder:
     running = []
 
     def __init__(self, name, endpoints, *arguments):
+        self.start(name, [BINARY, *arguments, "--json", "--endpoints", endpoints, "--timeout", "30s"])
+
+    def start(self, name, command):
         self.path = os.path.join(work, f"{name}.out")
         with open(self.path, "wb") as output:
-            self.process = subprocess.Popen(
-                [BINARY, *arguments, "--json", "--endpoints", endpoints, "--timeout", "30s"], stdout=output, stderr=output
-            )
+            self.process = subprocess.Popen(command, stdout=output, stderr=output)
         Holder.running.append(self.process)
 
     def lines(self):
@@ -385,22 +387,20 @@ def watcher_that_was_away(record, nodes, seen, fence):
     watcher.kill()
 
 
-def coordination():
-    base = BASE_PORT + 40
-    log = open(os.path.join(work, "masters.log"), "ab")
+def on_a_quorum_of_its_own(name, base, act):
+    """Calls `act` with the endpoints of three nodes and the processes by name; whatever it has started is gone afterwards."""
+    log = open(os.path.join(work, f"{name}.log"), "ab")
     local = subprocess.Popen(
-        [BINARY, "local", "--nodes", "3", "--data", os.path.join(work, "masters"), "--base-port", str(base), "--json"],
+        [BINARY, "local", "--nodes", "3", "--data", os.path.join(work, name), "--base-port", str(base), "--json"],
         stdout=subprocess.PIPE,
         stderr=log,
     )
     try:
         line = local.stdout.readline()
         if not line:
-            raise Failure(f"the cluster did not start; see {work}/masters.log")
+            raise Failure(f"the cluster did not start; see {work}/{name}.log")
         ready = json.loads(line)
-        record = Record(",".join(ready["endpoints"]))
-        seen, fence = two_masters(record)
-        watcher_that_was_away(record, {node["name"]: node["pid"] for node in ready["nodes"]}, seen, fence)
+        act(",".join(ready["endpoints"]), {node["name"]: node["pid"] for node in ready["nodes"]})
     finally:
         for process in Holder.running:
             if process.poll() is None:
@@ -409,6 +409,145 @@ def coordination():
         # The nodes end when `quorate local` is gone.
         local.kill()
         local.wait()
+
+
+def coordination(endpoints, nodes):
+    record = Record(endpoints)
+    seen, fence = two_masters(record)
+    watcher_that_was_away(record, nodes, seen, fence)
+
+
+class Player(Holder):
+    """One of the programs of clients/examples, which print lines of JSON."""
+
+    def __init__(self, name, endpoints, program, *arguments):
+        self.start(name, [os.path.join(EXAMPLES, f"example-{program}"), *arguments, "--endpoints", endpoints])
+
+    def said(self, state):
+        """What it has said last of that state; None: nothing."""
+        if self.process.poll() not in (None, 0):
+            with open(self.path, "rb") as output:
+                last = output.read()[-500:].decode(errors="replace")
+            raise Failure(f"{os.path.basename(self.path)}: exit code {self.process.returncode}: {last}")
+        return next((line for line in reversed(self.lines()) if line["state"] == state), None)
+
+    def all_said(self, state):
+        return [line for line in self.lines() if line["state"] == state]
+
+
+def amounts(pairs):
+    """Sums by what they are of."""
+    sums = {}
+    for what, amount in pairs:
+        sums[what] = sums.get(what, 0) + amount
+    return sums
+
+
+def audit(endpoints, name):
+    """What the registry says that is reserved, after every sum was checked."""
+    auditor = Player(name, endpoints, "master", "audit")
+    auditor.process.wait(timeout=60)
+    found = auditor.said("audited")
+    reserved = amounts(
+        ((line["agent"], line["role"], line["resource"], line["volume"]), line["amount"])
+        for line in auditor.all_said("reserved")
+    )
+    return found, reserved
+
+
+def owned_by(frameworks):
+    """The same as the frameworks were told it."""
+    told = []
+    for framework in frameworks:
+        for line in framework.all_said("owns"):
+            told.append(((line["agent"], line["role"], "cpus", ""), line["cpus"]))
+            told.append(((line["agent"], line["role"], "disk", line["volume"]), line["disk"]))
+    return amounts(told)
+
+
+AGENTS = 1_000
+FRAMEWORKS = 10
+REQUESTS = 200
+
+
+def masters_agents_frameworks(endpoints, nodes):
+    masters = [Player("m1", endpoints, "master", "lead", "--id", "m1", "--session-timeout", "4")]
+    leading = wait_for("m1 to lead", 30, lambda: masters[0].said("leading"))
+    old = leading["fence"]
+    for name in ("m2", "m3"):
+        masters.append(Player(name, endpoints, "master", "lead", "--id", name, "--session-timeout", "4"))
+    check(leading["agents"] == 0, f"m1 leads under fence {old}, m2 and m3 wait, and the registry is empty")
+
+    started = time.monotonic()
+    share = AGENTS // 4
+    for first in range(0, AGENTS, share):
+        Player(
+            f"agents-{first}", endpoints, "agent", "--first", str(first), "--count", str(share), "--session-timeout", "10"
+        )
+    wait_for("all agents", 60, lambda: (masters[0].said("serving") or {}).get("agents") == AGENTS)
+    check(True, f"m1 has admitted {AGENTS} agents after {time.monotonic() - started:.1f} s")
+
+    frameworks = [
+        Player(
+            *(f"framework-{number}", endpoints, "framework", "--role", f"role-{number}", "--agents", str(AGENTS)),
+            *("--requests", str(REQUESTS), "--offset", str(37 * number), "--pause", "20"),
+        )
+        for number in range(FRAMEWORKS)
+    ]
+
+    def answered():
+        return sum(len(framework.all_said("owns")) for framework in frameworks)
+
+    leader = wait_for("a leading node", 30, lambda: Record(endpoints).command("status")[1].get("leader"))
+    wait_for("a third of the requests", 60, lambda: answered() >= FRAMEWORKS * REQUESTS // 3)
+    killed_at = time.monotonic()
+    masters[0].process.kill()
+    os.kill(nodes[leader], signal.SIGKILL)
+    masters[0].process.wait()
+    before = owned_by(frameworks)
+    count = answered()
+    check(count < FRAMEWORKS * REQUESTS, f"m1 and {leader}, the leading node, killed together after {count} requests")
+
+    def next_leading():
+        return next((line for line in (master.said("leading") for master in masters[1:]) if line), None)
+
+    leading = wait_for("the next master to lead", 60, next_leading)
+    seconds = time.monotonic() - killed_at
+    check(leading["fence"] > old, f"{leading['master']} leads under fence {leading['fence']} after {seconds:.1f} s")
+    check(
+        (leading["agents"], leading["frameworks"]) == (AGENTS, FRAMEWORKS) and leading["volumes"] >= count,
+        f"and is warm {leading['milliseconds']} ms later, before any agent was asked: {leading['agents']} agents, "
+        f"{leading['reservations']} reservations, {leading['volumes']} volumes, {leading['records']} records",
+    )
+    _, reserved = audit(endpoints, "audit-after-the-kill")
+    lost = [what for what, amount in before.items() if reserved.get(what, 0) < amount]
+    check(not lost, f"all {len(before)} reservations and volumes that were answered before the kill are there")
+    master = next(player for player in masters[1:] if player.said("leading"))
+    attached = wait_for("the agents to attach", 60, lambda: master.all_said("attached"))[0]
+    check(
+        attached["agents"] == AGENTS and attached["upToDate"] + attached["behind"] == AGENTS,
+        f"{attached['agents']} agents came to it within {attached['milliseconds']} ms: {attached['upToDate']} had nothing to send",
+    )
+
+    wait_for("the frameworks to get what they want", 120, lambda: all(framework.said("done") for framework in frameworks))
+    check(
+        [framework.said("done")["owns"] for framework in frameworks] == [REQUESTS] * FRAMEWORKS,
+        f"all {FRAMEWORKS * REQUESTS} requests were carried out, {time.monotonic() - killed_at:.1f} s after the kill",
+    )
+    found, reserved = audit(endpoints, "audit")
+    check(
+        (found["wrong"], found["agents"], found["present"]) == ([], AGENTS, AGENTS),
+        f"each sum of the ledger is right, of {found['agents']} agents and in all, at revision {found['revision']}",
+    )
+    check(reserved == owned_by(frameworks), f"and what is reserved is what the frameworks own: {len(reserved)} entries, each once")
+
+    stale = Player("stale", endpoints, "master", "stale", "--fence", str(old), "--agent", "agent-0")
+    stale.process.wait(timeout=60)
+    refused = stale.said("refused")
+    check(
+        refused is not None and (refused["error"], refused["currentFence"]) == ("fenced", leading["fence"]),
+        f"a write of m1, under fence {old}, is refused: fence {leading['fence']} holds",
+    )
 
 
 def run():
@@ -473,7 +612,10 @@ def run():
     comes = replace_a_member_under_load(input_path)
 
     say("two masters and a watcher, on a quorum of their own")
-    coordination()
+    on_a_quorum_of_its_own("masters", BASE_PORT + 40, coordination)
+
+    say(f"3 masters, {AGENTS} agents and {FRAMEWORKS} frameworks, on a quorum of their own")
+    on_a_quorum_of_its_own("registry", BASE_PORT + 60, masters_agents_frameworks)
 
     say("stopped")
     for process in (cluster, comes):
