@@ -62,16 +62,13 @@ private func page(_ name: String, _ request: PageRequest) -> Decoder {
 }
 
 /// Results of the tests' catalogues.
-private let resultSeeds =
-    Samples.all.filter { $0.name.hasPrefix("result ") || $0.name.contains("change") }.map(\.bytes)
-    + [ClientFrameKind.mutate, .query].flatMap { bodies($0.rawValue, isReply: true) }
-    .map { Array($0.dropFirst(1 + Reply.headSize)) }
-    + [
-        written {
-            let row = Page.Row(key: Samples.key, revision: LogIndex(7), value: nil, owner: Samples.session)
-            Page(view: 0, hasMore: false, cursor: [], count: 1, rows: [row]).encode(into: &$0)
-        }
-    ]
+private let resultSeeds: [[UInt8]] = {
+    let samples = Samples.all.filter { $0.name.hasPrefix("result ") || $0.name.contains("change") }.map(\.bytes)
+    let replies = [ClientFrameKind.mutate, .query].flatMap { bodies($0.rawValue, isReply: true) }
+    let row = Page.Row(key: Samples.key, revision: LogIndex(7), value: nil, owner: Samples.session)
+    let page = Page(view: 0, hasMore: false, cursor: [], count: 1, rows: [row])
+    return samples + replies.map { Array($0.dropFirst(1 + Reply.headSize)) } + [written { page.encode(into: &$0) }]
+}()
 
 func isReply(_ header: FrameHeader, _ body: RawSpan) -> Bool {
     let isControl = isControlReply(header, body)
