@@ -429,14 +429,7 @@ public struct MasterRegistry: Sendable {
     private func outcome(
         of command: RegistryCommand, _ timeout: Duration?
     ) async throws(ClientError) -> (result: RegistryResult, isChanged: Bool) {
-        switch try await change(command, timeout: timeout).reply {
-        case .changed(let result): return (result: result, isChanged: true)
-        case .unchanged(let result): return (result: result, isChanged: false)
-        case .postponed(let milliseconds, let rejection):
-            throw ClientError(
-                code: .rejected, message: "\(rejection.text): again in \(milliseconds) ms", isRetryable: true,
-                rule: String(decoding: rejection.rule, as: UTF8.self))
-        }
+        try await change(command, timeout: timeout).reply.outcome()
     }
 
     private static var unexpected: ClientError {
@@ -452,8 +445,18 @@ extension MetadataClient {
     }
 }
 
-extension Rejection {
-    fileprivate var text: String {
-        "\(String(decoding: rule, as: UTF8.self)): \(String(decoding: detail, as: UTF8.self))"
+extension RegistryReply {
+    /// What a command did.
+    /// - Throws: `rejected`, retryable, when it was put off.
+    package func outcome() throws(ClientError) -> (result: RegistryResult, isChanged: Bool) {
+        switch self {
+        case .changed(let result): return (result: result, isChanged: true)
+        case .unchanged(let result): return (result: result, isChanged: false)
+        case .postponed(let milliseconds, let rejection):
+            let rule = String(decoding: rejection.rule, as: UTF8.self)
+            let detail = String(decoding: rejection.detail, as: UTF8.self)
+            throw ClientError(
+                code: .rejected, message: "\(rule): \(detail): again in \(milliseconds) ms", isRetryable: true, rule: rule)
+        }
     }
 }

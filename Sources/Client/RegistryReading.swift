@@ -47,9 +47,7 @@ public struct RoleView: Hashable, Sendable {
     public init(role: RoleName) { self.role = role }
 
     /// Names of the resources of which it consumes more than its limit, as after a forced update.
-    public var overLimit: [[UInt8]] {
-        quota.limits.items.filter { consumption[$0.name] ?? .zero > $0.amount }.map(\.name)
-    }
+    public var overLimit: [[UInt8]] { quota.exceeded(by: consumption) }
 }
 
 extension RegistryView {
@@ -175,7 +173,7 @@ extension RegistryView {
                 guard let role = entry.resource.reservationRole else { continue }
                 update(role) { _ in }
                 guard agent(agentID)?.state == .admitted else { continue }
-                for role in [role] + role.ancestors { update(role) { $0.reserved.add(entry.resource) } }
+                for role in [role] + role.ancestors { update(role) { $0.reserved.add(entry.resource.value, of: entry.resource.name) } }
             case .hold(let agentID, _, _, let hold):
                 update(hold.role) { _ in }
                 guard agent(agentID)?.state == .admitted else { continue }
@@ -183,7 +181,7 @@ extension RegistryView {
                     for resource in hold.resources {
                         let copy = agentID.bytes + [0] + role.bytes + [0] + resource.kindBytes
                         guard !resource.isShared || shared.insert(copy).inserted else { continue }
-                        update(role) { $0.held.add(resource) }
+                        update(role) { $0.held.add(resource.value, of: resource.name) }
                     }
                 }
             case .registry, .agent, .agentInfo, .operation, .capacity, .machine, .window, .provider, .capability,
@@ -201,13 +199,5 @@ extension OperationRow {
     fileprivate var latestStatus: OperationStatus {
         let said = statuses.last { $0.state == latestState }
         return OperationStatus(state: latestState, message: said?.message ?? [])
-    }
-}
-
-extension Quantities {
-    /// What the registry counts fits an amount, and this is a part of it.
-    fileprivate mutating func add(_ resource: Resource) {
-        guard let amount = try? resource.value.quantity() else { return }
-        try? add(amount, of: resource.name)
     }
 }

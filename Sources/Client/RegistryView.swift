@@ -110,8 +110,9 @@ extension MetadataClient {
         registryRecords(prefix: table.map { [$0.rawValue] } ?? [], level: level, timeout: timeout)
     }
 
-    func registryRecords(
-        prefix: [UInt8], limit: Int? = nil, level: ReadLevel = .linearizable, timeout: Duration?
+    /// - Parameter prefix: of the keys of rows, the table first.
+    package func registryRecords(
+        prefix: [UInt8], limit: Int? = nil, level: ReadLevel = .linearizable, timeout: Duration? = nil
     ) -> RegistryListing {
         RegistryListing(client: self, prefix: prefix, limit: limit, level: level, timeout: timeout)
     }

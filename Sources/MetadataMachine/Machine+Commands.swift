@@ -19,7 +19,7 @@ extension Machine {
         var entry = entry
         entry.session = header.session
         entry.isOneShot = header.isOneShot
-        entry.mastersFence = header.mastersFence ?? 0
+        if header.kind == .registry { entry.mastersFence = header.mastersFence ?? 0 }
         switch sessions.verdict(on: header, time: entry.time) {
         case .answer(let reply):
             reply.write(into: &replies)

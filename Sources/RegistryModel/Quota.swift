@@ -24,6 +24,12 @@ public struct Quantities: Hashable, Sendable {
         items[position].amount = try items[position].amount + amount
     }
 
+    /// Adds what a resource comes to; what cannot be counted is left out.
+    package mutating func add(_ value: ResourceValue, of name: [UInt8]) {
+        guard let amount = try? value.quantity() else { return }
+        try? add(amount, of: name)
+    }
+
     /// A limit may be zero, and is kept.
     package mutating func set(_ amount: Scalar, of name: [UInt8], keepingZero: Bool = false) {
         items.removeAll { $0.name == name }
@@ -93,6 +99,11 @@ public struct QuotaRow: Hashable, Sendable {
     public init() {}
 
     public var isDefault: Bool { guarantees.isEmpty && limits.isEmpty }
+
+    /// Names of the resources of which more is consumed than the limit, as after a forced update.
+    public func exceeded(by consumption: Quantities) -> [[UInt8]] {
+        limits.items.filter { consumption[$0.name] ?? .zero > $0.amount }.map(\.name)
+    }
 }
 
 /// How much of what is left a role gets, compared with others; 1 where none is stored.

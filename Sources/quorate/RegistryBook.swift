@@ -180,22 +180,15 @@ struct RegistryBook {
     }
 }
 
-extension Quantities {
-    /// Adds what resources come to; amounts that cannot be counted are left out.
-    mutating func add(_ value: ResourceValue, of name: [UInt8]) {
-        guard let quantity = try? value.quantity() else { return }
-        try? add(quantity, of: name)
-    }
-}
-
 extension ClusterClient {
     /// Reads one part after the other: each of them is of one revision.
     func registry(_ parts: [RegistryPart], level: ReadLevelOption) async throws -> RegistryBook {
         var records: [RegistryRecord] = []
         for part in parts {
-            let view = try await client.registry(part.table, level: level.level)
-            let wanted = view.records.filter { $0.key.rest.starts(with: part.prefix) }
-            records += wanted.sorted { $0.key.rest.lexicographicallyPrecedes($1.key.rest) }.map(\.value)
+            let prefix = [part.table.rawValue] + part.prefix
+            for try await page in client.registryRecords(prefix: prefix, level: level.level) {
+                records += page.changes.compactMap(\.record)
+            }
         }
         return RegistryBook(records)
     }

@@ -55,19 +55,7 @@ struct RegistryOutcome: Hashable {
     /// - Throws: when it was put off.
     init(_ reply: RegistryReply, revision: UInt64) throws {
         self.revision = revision
-        switch reply {
-        case .changed(let result):
-            isChanged = true
-            self.result = result
-        case .unchanged(let result):
-            isChanged = false
-            self.result = result
-        case .postponed(let milliseconds, let rejection):
-            throw ClientError(
-                code: .rejected,
-                message: "\(rejection.rule.shown): \(rejection.detail.shown): again in \(milliseconds) ms",
-                isRetryable: true, rule: rejection.rule.shown)
-        }
+        (result, isChanged) = try reply.outcome()
     }
 
     var members: [(String, JSON)] {

@@ -199,8 +199,7 @@ extension RegistryBook {
 
     /// What a role uses beyond its limits.
     func excess(of role: RoleName) -> [[UInt8]] {
-        let used = consumption[role] ?? .none
-        return (quotas[role] ?? QuotaRow()).limits.items.filter { used[$0.name] ?? .zero > $0.amount }.map(\.name)
+        (quotas[role] ?? QuotaRow()).exceeded(by: consumption[role] ?? .none)
     }
 
     private func members(of role: RoleName) -> [(String, JSON)] {
