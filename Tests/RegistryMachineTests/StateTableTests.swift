@@ -14,11 +14,13 @@ private struct StateTable {
     }
 
     let cells: [Cell]
+    private let states: [String]
 
     init(_ text: String) {
         let lines = text.split(separator: "\n").map { line in
             line.split(separator: "|").map { $0.split(separator: " ").joined(separator: " ") }
         }
+        states = Array(lines[0].dropFirst())
         var cells: [Cell] = []
         for line in lines.dropFirst() {
             var before = ""
@@ -28,6 +30,19 @@ private struct StateTable {
             }
         }
         self.cells = cells
+    }
+
+    /// - Parameters:
+    ///   - said: the rule, without its first part, or that nothing differs; nil: neither.
+    ///   - isSame: no row has changed.
+    func check(_ cell: Cell, said: String?, after: String, isSame: Bool) {
+        switch cell.expected {
+        case "=": #expect(after == cell.state && (said ?? "unchanged") == "unchanged", "\(cell): \(said ?? after)")
+        case "unchanged": #expect(said == "unchanged" && isSame, "\(cell): \(said ?? after)")
+        case let state where states.contains(state):
+            #expect(after == state && said == nil, "\(cell): \(said ?? after)")
+        case let rule: #expect(said == rule && isSame, "\(cell): \(said ?? after)")
+        }
     }
 }
 
@@ -105,14 +120,17 @@ struct StateTableTests {
         return (row.state == .admitted ? "A-" : "U-") + flag
     }
 
-    /// Carries the command out, the last of them last.
-    private func said(_ commands: [RegistryCommand], _ master: Master) throws -> String? {
+    /// Carries the commands out.
+    /// - Returns: what is said of the last of them, and whether it has changed no row.
+    private func carryOut(_ commands: [RegistryCommand], _ master: Master) throws -> (said: String?, isSame: Bool) {
         for command in commands.dropLast() { try master.call(command) }
-        guard let last = commands.last else { return nil }
+        guard let last = commands.last else { return (nil, true) }
+        let before = master.rows.all
         let (rule, reply) = try master.outcome(of: last)
-        if let rule { return rule.rawValue.split(separator: ".").last.map(String.init) }
-        if case .unchanged? = reply { return "unchanged" }
-        return nil
+        let isSame = master.rows.all == before
+        if let rule { return (rule.rawValue.split(separator: ".").last.map(String.init), isSame) }
+        if case .unchanged? = reply { return ("unchanged", isSame) }
+        return (nil, isSame)
     }
 
     @Test("agents")
@@ -123,20 +141,22 @@ struct StateTableTests {
             let master = Master()
             for command in Self.way(to: cell.state) { try master.call(command) }
             #expect(state(try master.agent("a1")) == cell.state)
-            let before = master.rows.all
-            let said = try said(Self.command(cell.command), master)
-            let after = state(try master.agent("a1"))
-            switch cell.expected {
-            case "unchanged":
-                #expect(master.rows.all == before && after == cell.state, "\(cell)")
-            case "=":
-                #expect(
-                    after == cell.state && said == nil || said == "unchanged" && after == cell.state,
-                    "\(cell): \(said ?? after)")
-            case let expected where expected.first?.isUppercase == true:
-                #expect(after == expected, "\(cell): \(said ?? after)")
-            case let expected: #expect(said == expected && after == cell.state, "\(cell): \(said ?? after)")
+            let (said, isSame) = try carryOut(Self.command(cell.command), master)
+            let after = try master.agent("a1")
+            table.check(cell, said: said, after: state(after), isSame: isSame)
+            if cell.command == "Drain", after?.isDraining == true {
+                #expect(after?.drain == AgentRow.Drain(maxGracePeriod: 7, marksGone: true))
             }
+        }
+    }
+
+    @Test("a drain that says no grace period keeps the one that it had")
+    func gracePeriod() throws {
+        for state in ["A-ing", "A-ed", "U-ing", "U-ed"] {
+            let master = Master()
+            for command in Self.way(to: state) { try master.call(command) }
+            try master.call(.agentDrain(id: Self.a1, maxGracePeriod: nil, marksGone: true))
+            #expect(try master.agent("a1")?.drain == AgentRow.Drain(maxGracePeriod: 5, marksGone: true))
         }
     }
 
@@ -144,6 +164,7 @@ struct StateTableTests {
 
     private static let frameworks = """
         Command | ABSENT | ACTIVE | DISCONNECTED | COMPLETED | TORN_DOWN
+        WithoutID | ACTIVE | – | – | – | –
         Subscribe | ACTIVE | = | ACTIVE | completed | completed
         Elsewhere | ACTIVE | connected-elsewhere | ACTIVE | completed | completed
         Force | ACTIVE | = | ACTIVE | completed | completed
@@ -181,62 +202,76 @@ struct StateTableTests {
         }
     }
 
+    private static func frameworkCommand(_ name: String) -> [RegistryCommand] {
+        switch name {
+        case "WithoutID": [Frameworks.subscribe(Frameworks.info())]
+        case "Subscribe": [Frameworks.subscribe(Frameworks.info("f1"))]
+        case "Elsewhere": [Frameworks.subscribe(Frameworks.info("f1"), connection: "c2")]
+        case "Force": [Frameworks.subscribe(Frameworks.info("f1"), connection: "c2", isForced: true)]
+        case "Update": [.frameworkUpdate(Frameworks.info("f1", roles: ["db", "web"]), principal: nil)]
+        case "Disconnect": [.frameworkDisconnect(id: f1, connection: bytes("c1"))]
+        case "Teardown": [.frameworkTeardown(id: f1)]
+        case "NewFence": [.recover(MasterInfo(id: bytes("m2")))]
+        case "Forget": [.frameworksForget([f1])]
+        default: []
+        }
+    }
+
     @Test("frameworks")
     func frameworkTable() throws {
-        for cell in StateTable(Self.frameworks).cells {
+        let table = StateTable(Self.frameworks)
+        #expect(table.cells.count == 44)
+        for cell in table.cells {
             var master = Master()
             try bring(&master, to: cell.state)
-            #expect(state(try master.framework("f1")) == cell.state)
-            let deadline = try master.framework("f1")?.deadline
-            var updated = Frameworks.info("f1")
-            updated.name = bytes("another")
-            var said: String?
+            let before = try master.framework("f1")
+            #expect(state(before) == cell.state)
             switch cell.command {
-            case "Subscribe": said = try self.said([Frameworks.subscribe(Frameworks.info("f1"))], master)
-            case "Elsewhere":
-                said = try self.said([Frameworks.subscribe(Frameworks.info("f1"), connection: "c2")], master)
-            case "Force":
-                said = try self.said(
-                    [Frameworks.subscribe(Frameworks.info("f1"), connection: "c2", isForced: true)], master)
-            case "Update": said = try self.said([.frameworkUpdate(updated, principal: nil)], master)
-            case "Disconnect":
-                said = try self.said([.frameworkDisconnect(id: Self.f1, connection: bytes("c1"))], master)
-            case "Teardown": said = try self.said([.frameworkTeardown(id: Self.f1)], master)
-            case "Deadline":
-                master.time += 600
-                try master.carryOutTimers()
-            case "NewFence":
-                master.fence += 1
-                try master.call(.recover(MasterInfo(id: bytes("m2"))))
-                if cell.state == "DISCONNECTED" { #expect(try master.framework("f1")?.deadline == deadline) }
-            default: said = try self.said([.frameworksForget([Self.f1])], master)
+            case "Deadline": master.time += 600
+            case "NewFence": (master.fence, master.time) = (master.fence + 1, master.time + 1)
+            default: break
             }
-            let after = state(try master.framework("f1"))
-            switch cell.expected {
-            case "=", "unchanged":
-                #expect(after == cell.state && (said == nil || said == "unchanged"), "\(cell): \(said ?? after)")
-            case let expected where expected.first?.isUppercase == true:
-                #expect(after == expected, "\(cell): \(said ?? after)")
-            case let expected: #expect(said == expected && after == cell.state, "\(cell): \(said ?? after)")
-            }
+            let (said, isSame) = try carryOut(Self.frameworkCommand(cell.command), master)
+            if cell.command == "Deadline" { try master.carryOutTimers() }
+            let after = try master.framework(cell.command == "WithoutID" ? "m1-0000" : "f1")
+            table.check(cell, said: said, after: state(after), isSame: isSame)
+            guard cell.command == "NewFence" else { continue }
+            // Whoever was there has the time to find the new master; whoever was away has what it had.
+            let grace: UInt64? = cell.state == "ACTIVE" ? (master.time + 600) * 1_000_000_000 : before?.deadline
+            #expect(after?.deadline == grace)
         }
+    }
+
+    @Test("whether anybody has known of the framework that comes with an id")
+    func wasUnknown() throws {
+        let master = Master()
+        let replies = try [Frameworks.info("f1"), Frameworks.info("f1"), Frameworks.info()].map {
+            try master.call(Frameworks.subscribe($0))
+        }
+        #expect(
+            try replies == [
+                .changed(.framework(id: master.id("f1"), wasUnknown: true)),
+                .unchanged(.framework(id: master.id("f1"), wasUnknown: false)),
+                .changed(.framework(id: master.id("m1-0000"), wasUnknown: false)),
+            ])
     }
 
     // MARK: - Operations
 
+    /// As long as an operation is UNREACHABLE its agent is, and no report of it is taken.
     private static let operations = """
         Command | ABSENT | PENDING | UNREACHABLE | terminal | tombstone
-        Apply | PENDING | unchanged | – | unchanged | unchanged
-        ApplyOther | – | uuid-reused | – | uuid-reused | uuid-reused
-        StatusPending | unknown | = | – | = | unchanged
-        StatusFinished | unknown | terminal | – | = | unchanged
-        StatusFailed | unknown | terminal | – | = | unchanged
-        WithoutUUID | unknown | tombstone | – | = | unchanged
-        StatusGone | unknown | state-not-reportable | – | state-not-reportable | state-not-reportable
-        Acknowledge | unknown-name | unknown-status | – | tombstone | unchanged
-        AgentAway | – | UNREACHABLE | – | = | =
+        Apply | PENDING | unchanged | unchanged | unchanged | unchanged
+        ApplyOther | – | uuid-reused | uuid-reused | uuid-reused | uuid-reused
+        StatusPending | unknown | = | not-admitted | = | unchanged
+        StatusTerminal | unknown | terminal | not-admitted | = | unchanged
+        WithoutUUID | unknown | tombstone | not-admitted | = | unchanged
+        StatusOther | unknown | state-not-reportable | not-admitted | state-not-reportable | state-not-reportable
+        Acknowledge | unknown-name | unknown-status | unknown-status | tombstone | unchanged
+        AgentAway | – | UNREACHABLE | not-admitted | = | =
         AgentBack | – | = | PENDING | = | =
         AgentGone | – | tombstone | tombstone | tombstone | =
+        AgentRemoved | – | tombstone | tombstone | tombstone | =
         FrameworkEnds | – | = | = | tombstone | =
         DayLater | – | = | = | = | ABSENT
         """
@@ -247,59 +282,90 @@ struct StateTableTests {
         return row.latestState.isTerminal ? "terminal" : row.latestState == .pending ? "PENDING" : "UNREACHABLE"
     }
 
+    private static let reserve = OperationKind.reserve([Claims.cpus(1).reserved("db").allocated("db")])
+    private static let apply = Operations.apply(1, reserve, framework: "f1", id: "o1")
+    private static let ends: [OperationState] = [.finished, .failed, .error, .dropped]
+    private static let comingBack: [RegistryCommand] = [
+        .agentMarkReachable(Agents.claim()), Agents.reregister(Agents.claim(), generation: 1),
+    ]
+
+    private static func operationWay(to state: String) -> [RegistryCommand] {
+        let there = [Agents.admit(), Frameworks.subscribe(Frameworks.info("f1"))]
+        return switch state {
+        case "PENDING": there + [apply]
+        case "UNREACHABLE": there + [apply, .agentMarkUnreachable(id: a1)]
+        case "terminal": there + [apply, Operations.status(1, .finished, uuid: 1)]
+        case "tombstone": there + [apply, Operations.status(1, .finished)]
+        default: there
+        }
+    }
+
+    /// What the command may be, each of which does the same.
+    private static func operationCommands(_ cell: StateTable.Cell) -> [[RegistryCommand]] {
+        let isAway = cell.state == "UNREACHABLE"
+        return switch cell.command {
+        case "Apply": [[apply]]
+        case "ApplyOther": [[Operations.apply(1, reserve, framework: "f1", id: "o2")]]
+        case "StatusPending": [[Operations.status(1, .pending)]]
+        case "StatusTerminal": ends.map { [Operations.status(1, $0, uuid: 2)] }
+        case "WithoutUUID": ends.map { [Operations.status(1, $0)] }
+        case "StatusOther":
+            OperationState.allCases.filter { $0 != .pending && !ends.contains($0) }.map { [Operations.status(1, $0)] }
+        case "Acknowledge":
+            [
+                [
+                    .operationAcknowledge(
+                        frameworkID: f1, operationID: bytes("o1"), statusUUID: Operations.uuid(1), agentID: a1)
+                ]
+            ]
+        case "AgentAway": [[.agentMarkUnreachable(id: a1)]]
+        case "AgentBack": comingBack.map { isAway ? [$0] : [.agentMarkUnreachable(id: a1), $0] }
+        case "AgentGone": [[.agentMarkGone(id: a1)]]
+        case "AgentRemoved":
+            isAway
+                ? [[.agentsPrune(unreachable: [a1], gone: [], includesVolumes: false)]]
+                : [[.agentRemove(id: a1, discardsVolumes: false)]]
+        case "FrameworkEnds": [[.frameworkTeardown(id: f1)]]
+        default: [[]]
+        }
+    }
+
     @Test("operations")
     func operationTable() throws {
-        let reserve = OperationKind.reserve([Claims.cpus(1).reserved("db").allocated("db")])
-        let apply = Operations.apply(1, reserve, framework: "f1", id: "o1")
-        for cell in StateTable(Self.operations).cells {
-            var master = Master()
-            try master.call(Agents.admit())
-            try master.call(Frameworks.subscribe(Frameworks.info("f1")))
-            let way: [RegistryCommand]
-            switch cell.state {
-            case "PENDING": way = [apply]
-            case "UNREACHABLE": way = [apply, .agentMarkUnreachable(id: Self.a1)]
-            case "terminal": way = [apply, Operations.status(1, .finished, uuid: 1)]
-            case "tombstone": way = [apply, Operations.status(1, .finished)]
-            default: way = []
+        let table = StateTable(Self.operations)
+        #expect(table.cells.count == 58)
+        for cell in table.cells {
+            for commands in Self.operationCommands(cell) {
+                var master = Master()
+                for command in Self.operationWay(to: cell.state) { try master.call(command) }
+                let before = try master.operation(1)
+                #expect(state(before) == cell.state)
+                let (said, isSame) = try carryOut(commands, master)
+                if cell.command == "DayLater" {
+                    master.time += 24 * 3_600
+                    try master.carryOutTimers()
+                }
+                let after = try master.operation(1)
+                table.check(cell, said: said, after: state(after), isSame: isSame)
+                check(cell, before, after)
             }
-            for command in way { try master.call(command) }
-            #expect(state(try master.operation(1)) == cell.state)
-            var said: String?
-            switch cell.command {
-            case "Apply": said = try self.said([apply], master)
-            case "ApplyOther": said = try self.said([Operations.apply(1, reserve, framework: "f1", id: "o2")], master)
-            case "StatusPending": said = try self.said([Operations.status(1, .pending)], master)
-            case "StatusFinished": said = try self.said([Operations.status(1, .finished, uuid: 1)], master)
-            case "StatusFailed": said = try self.said([Operations.status(1, .failed, uuid: 2)], master)
-            case "WithoutUUID": said = try self.said([Operations.status(1, .finished)], master)
-            case "StatusGone": said = try self.said([Operations.status(1, .goneByOperator)], master)
-            case "Acknowledge":
-                said = try self.said(
-                    [
-                        .operationAcknowledge(
-                            frameworkID: Self.f1, operationID: bytes("o1"), statusUUID: Operations.uuid(1),
-                            agentID: Self.a1)
-                    ], master)
-            case "AgentAway": said = try self.said([.agentMarkUnreachable(id: Self.a1)], master)
-            case "AgentBack": said = try self.said([.agentMarkReachable(Agents.claim())], master)
-            case "AgentGone": said = try self.said([.agentMarkGone(id: Self.a1)], master)
-            case "FrameworkEnds":
-                said = try self.said([.frameworkTeardown(id: Self.f1)], master)
-                if cell.state == "PENDING" { #expect(try master.operation(1)?.isOrphan == true) }
-            default:
-                master.time += 24 * 3_600
-                try master.carryOutTimers()
-            }
-            let after = state(try master.operation(1))
-            switch cell.expected {
-            case "=", "unchanged":
-                #expect(after == cell.state && (said == nil || said == "unchanged"), "\(cell): \(said ?? after)")
-            case let expected where expected.contains("-"):
-                #expect(said == expected && after == cell.state, "\(cell): \(said ?? after)")
-            case "unknown": #expect(said == "unknown", "\(cell): \(said ?? after)")
-            case let expected: #expect(after == expected, "\(cell): \(said ?? after)")
-            }
+        }
+    }
+
+    /// What a state does not tell.
+    private func check(_ cell: StateTable.Cell, _ before: OperationRow?, _ after: OperationRow?) {
+        switch (cell.command, cell.state) {
+        case ("StatusPending", "terminal"), ("StatusTerminal", "terminal"), ("WithoutUUID", "terminal"):
+            #expect(after?.latestState == .finished && after?.statuses.count == 2, "\(cell)")
+        case ("AgentGone", "PENDING"), ("AgentGone", "UNREACHABLE"), ("AgentRemoved", "PENDING"),
+            ("AgentRemoved", "UNREACHABLE"):
+            #expect(after?.latestState == .goneByOperator, "\(cell)")
+        case ("AgentGone", "terminal"), ("AgentRemoved", "terminal"):
+            #expect(after?.latestState == .finished, "\(cell)")
+        case ("FrameworkEnds", "PENDING"), ("FrameworkEnds", "UNREACHABLE"):
+            #expect(after?.isOrphan == true, "\(cell)")
+        case (_, "tombstone") where cell.command != "DayLater": #expect(after == before, "\(cell)")
+        default: break
         }
     }
 
@@ -348,26 +414,24 @@ struct StateTableTests {
                 MaintenanceWindow(machines: [Agents.machine(id)], unavailability: Unavailability(start: start))
             ])
         }
-        for cell in StateTable(Self.machines).cells {
+        let table = StateTable(Self.machines)
+        #expect(table.cells.count == 12)
+        for cell in table.cells {
             let master = Master()
             if cell.state != "UP" { try master.call(window("a1", start: 1)) }
             if cell.state == "DOWN" { try master.call(.maintenanceStart([Agents.machine()])) }
-            var said: String?
-            switch cell.command {
-            case "Schedule":
-                said = try self.said([window("a1", start: 2)], master)
-                #expect(try master.machine()?.unavailability.start == 2)
-            case "Without": said = try self.said([window("a2", start: 1)], master)
-            case "Start": said = try self.said([.maintenanceStart([Agents.machine()])], master)
-            default: said = try self.said([.maintenanceStop([Agents.machine()])], master)
-            }
-            let after = state(try master.machine())
-            switch cell.expected {
-            case "=": #expect(after == cell.state && said == nil, "\(cell): \(said ?? after)")
-            case let expected where expected.first?.isUppercase == true:
-                #expect(after == expected, "\(cell): \(said ?? after)")
-            case let expected: #expect(said == expected && after == cell.state, "\(cell): \(said ?? after)")
-            }
+            #expect(state(try master.machine()) == cell.state)
+            let command: RegistryCommand =
+                switch cell.command {
+                case "Schedule": window("a1", start: 2)
+                case "Without": window("a2", start: 1)
+                case "Start": .maintenanceStart([Agents.machine()])
+                default: .maintenanceStop([Agents.machine()])
+                }
+            let (said, isSame) = try carryOut([command], master)
+            let after = try master.machine()
+            table.check(cell, said: said, after: state(after), isSame: isSame)
+            if cell.command == "Schedule" { #expect(after?.unavailability.start == 2) }
         }
     }
 }
