@@ -54,128 +54,120 @@ struct ImportTests {
 
     private static let drained = ImportedStanding(isDeactivated: true, drain: AgentRow.Drain(isDrained: true))
 
-    struct Case: Sendable {
-        var rule: RegistryRule
-        var refused: [ImportRecord]
-        var passes: [ImportRecord]
-
-        init(_ rule: RegistryRule, _ refused: [ImportRecord], passes: [ImportRecord]) {
-            self.rule = rule
-            self.refused = refused
-            self.passes = passes
-        }
+    private static func refuses(
+        _ rule: RegistryRule, _ refused: [ImportRecord], passes: [ImportRecord]
+    ) -> RuleCase {
+        RuleCase(rule, chunk(refused), passes: chunk(passes))
     }
 
     private static let p = bytes("p")
     private static let goneA = ImportRecord.gone(id: bytes("a"), since: 1, extra: [])
     private static let document = ImportRecord.document(name: [1], json: [2])
 
-    private static let duplicates: [Case] = [
-        Case(.importDuplicate, [agent("a"), away("a")], passes: [agent("a"), away("b")]),
-        Case(.importDuplicate, [away("a"), goneA], passes: [goneA]),
-        Case(.importDuplicate, [quota("q"), legacy("q", [cpus])], passes: [quota("q"), legacy("r", [cpus])]),
-        Case(.importDuplicate, [weight("w"), weight("w")], passes: [weight("w"), weight("v")]),
-        Case(
+    private static let duplicates: [RuleCase] = [
+        refuses(.importDuplicate, [agent("a"), away("a")], passes: [agent("a"), away("b")]),
+        refuses(.importDuplicate, [away("a"), goneA], passes: [goneA]),
+        refuses(.importDuplicate, [quota("q"), legacy("q", [cpus])], passes: [quota("q"), legacy("r", [cpus])]),
+        refuses(.importDuplicate, [weight("w"), weight("w")], passes: [weight("w"), weight("v")]),
+        refuses(
             .importDuplicate, [.provider(id: p, ProviderRow()), .provider(id: p, ProviderRow(isRemoved: true))],
             passes: [.provider(id: p, ProviderRow(isRemoved: true))]),
-        Case(.importDuplicate, [capability("X"), capability("X")], passes: [capability("X"), capability("Y")]),
-        Case(.importDuplicate, [document, document], passes: [document, .document(name: [2], json: [2])]),
+        refuses(.importDuplicate, [capability("X"), capability("X")], passes: [capability("X"), capability("Y")]),
+        refuses(.importDuplicate, [document, document], passes: [document, .document(name: [2], json: [2])]),
     ]
 
-    private static let maintenance: [Case] = [
-        Case(.importShape, [.schedule, .schedule], passes: [.schedule]),
-        Case(.importShape, [window([machine("m")])], passes: [.schedule, window([machine("m")])]),
-        Case(
+    private static let maintenance: [RuleCase] = [
+        refuses(.importShape, [.schedule, .schedule], passes: [.schedule]),
+        refuses(.importShape, [window([machine("m")])], passes: [.schedule, window([machine("m")])]),
+        refuses(
             .importShape, [.schedule, .machines([machine("m")])],
             passes: [.schedule, window([machine("n")]), .machines([machine("m")])]),
-        Case(
+        refuses(
             .importShape, [.schedule, window([machine("m", asListed: "n")])],
             passes: [.schedule, window([machine("m", asListed: "M")])]),
-        Case(
+        refuses(
             .scheduleMachineTwice, [.schedule, window([machine("m")]), window([machine("M")])],
             passes: [.schedule, window([machine("m")]), window([machine("n")])]),
-        Case(.scheduleWindowEmpty, [.schedule, window([])], passes: [.schedule, window([machine("m")])]),
-        Case(
+        refuses(.scheduleWindowEmpty, [.schedule, window([])], passes: [.schedule, window([machine("m")])]),
+        refuses(
             .scheduleDurationNegative, [.schedule, window([machine("m")], duration: -1)],
             passes: [.schedule, window([machine("m")], duration: 0)]),
     ]
 
-    private static let values: [Case] = [
-        Case(.importShape, [capability("QUOTA_V2")], passes: [quota("q"), capability("QUOTA_V2")]),
-        Case(.importShape, [quota("q", [])], passes: [quota("q")]),
-        Case(.importShape, [.document(name: [], json: [1])], passes: [document]),
-        Case(.importShape, [capability("")], passes: [capability("Z")]),
-        Case(.quotaLegacyEmpty, [legacy("q", [])], passes: [legacy("q", [cpus])]),
-        Case(.quotaLegacyField, [legacy("q", [cpus.reserved("r")])], passes: [legacy("q", [cpus])]),
-        Case(.quotaLegacyField, [legacy("q", [Claims.path(1)])], passes: [legacy("q", [Claims.root(1)])]),
-        Case(.quotaLegacyDuplicate, [legacy("q", [cpus, cpus])], passes: [legacy("q", [cpus, Claims.mem(1)])]),
-        Case(.weightNotPositive, [weight("w", 0)], passes: [weight("w", 0.5)]),
-        Case(.roleSlashEdge, [weight("/w")], passes: [weight("v/w")]),
+    private static let values: [RuleCase] = [
+        refuses(.importShape, [capability("QUOTA_V2")], passes: [quota("q"), capability("QUOTA_V2")]),
+        refuses(.importShape, [quota("q", [])], passes: [quota("q")]),
+        refuses(.importShape, [.document(name: [], json: [1])], passes: [document]),
+        refuses(.importShape, [capability("")], passes: [capability("Z")]),
+        refuses(.quotaLegacyEmpty, [legacy("q", [])], passes: [legacy("q", [cpus])]),
+        refuses(.quotaLegacyField, [legacy("q", [cpus.reserved("r")])], passes: [legacy("q", [cpus])]),
+        refuses(.quotaLegacyField, [legacy("q", [Claims.path(1)])], passes: [legacy("q", [Claims.root(1)])]),
+        refuses(.quotaLegacyDuplicate, [legacy("q", [cpus, cpus])], passes: [legacy("q", [cpus, Claims.mem(1)])]),
+        refuses(.weightNotPositive, [weight("w", 0)], passes: [weight("w", 0.5)]),
+        refuses(.roleSlashEdge, [weight("/w")], passes: [weight("v/w")]),
     ]
 
     private static func agent(withResources count: Int) -> ImportRecord {
         agent(resources: [ResourceClaim](repeating: cpus, count: count))
     }
 
-    private static let agentValues: [Case] = [
-        Case(.importShape, [away("a", ImportedStanding(drain: AgentRow.Drain()))], passes: [away("a", drained)]),
-        Case(.importShape, [agent(withResources: ImportRecord.resourcesMax + 1)], passes: [agent(withResources: 9)]),
-        Case(.scalarInvalid, [agent(resources: [Claims.cpus(-1)])], passes: [agent(resources: [Claims.cpus(0)])]),
-        Case(
+    private static let agentValues: [RuleCase] = [
+        refuses(.importShape, [away("a", ImportedStanding(drain: AgentRow.Drain()))], passes: [away("a", drained)]),
+        refuses(.importShape, [agent(withResources: ImportRecord.resourcesMax + 1)], passes: [agent(withResources: 9)]),
+        refuses(.scalarInvalid, [agent(resources: [Claims.cpus(-1)])], passes: [agent(resources: [Claims.cpus(0)])]),
+        refuses(
             .agentCheckpointedWithoutCheckpointing, [agent(resources: [cpus.reserved("r")], isCheckpointing: false)],
             passes: [agent(resources: [cpus.reserved("r")])]),
     ]
 
-    static let cases = duplicates + maintenance + values + agentValues
+    private static let first = chunk([agent("a1")], isLast: false)
+    private static let last = chunk([agent("a2")], number: 1)
 
-    @Test("each rule of a record, and a neighbour that passes", arguments: cases.indices)
-    func rules(number: Int) throws {
-        let tested = Self.cases[number]
-        #expect(try Master().rule(Self.chunk(tested.refused)) == tested.rule)
-        #expect(try Master().rule(Self.chunk(tested.passes)) == nil)
+    /// Each leaves something that an import brings.
+    private static let bringing: [RegistryCommand] = [
+        Agents.admit(), .weightsUpdate([Weight(role: bytes("w"), weight: 2)]),
+        .quotaUpdate(
+            [QuotaConfig(role: bytes("q"), limits: [NamedNumber(name: bytes("cpus"), number: 1)])], isForced: true),
+        .scheduleUpdate([]), .providerAdmit(id: p, type: nil, name: nil),
+    ]
+
+    private static let notEmpty: [RuleCase] = bringing.map {
+        RuleCase(
+            .importNotEmpty, given: [$0], chunk([]), passes: chunk([agent()]),
+            after: [Frameworks.subscribe(Frameworks.info())])
     }
 
-    @Test("import.not-empty: anything is there that an import brings; frameworks may be")
-    func notEmpty() throws {
-        let before: [RegistryCommand] = [
-            Agents.admit(), .weightsUpdate([Weight(role: bytes("w"), weight: 2)]),
-            .quotaUpdate(
-                [QuotaConfig(role: bytes("q"), limits: [NamedNumber(name: bytes("cpus"), number: 1)])], isForced: true),
-            .scheduleUpdate([]), .providerAdmit(id: bytes("p"), type: nil, name: nil),
+    private static let others: [RegistryCommand] = [
+        Agents.admit("b"), .recover(MasterInfo(id: bytes("m2"))), Frameworks.subscribe(Frameworks.info()),
+    ]
+
+    /// Until the last chunk nothing else is done.
+    private static let underWay: [RuleCase] =
+        others.map { RuleCase(.importUnderWay, given: [first], $0, passes: $0, after: [first, last]) } + [
+            RuleCase(.importUnderWay, given: [first], chunk([], id: 2), passes: last),
+            RuleCase(.importShape, given: [first], chunk([], number: 2), passes: last),
+            RuleCase(.importShape, chunk([], number: 1), passes: chunk([])),
         ]
-        for command in before {
-            let master = Master()
-            try master.call(command)
-            #expect(try master.rule(Self.chunk([])) == .importNotEmpty)
-        }
-        let master = Master()
-        try master.call(Frameworks.subscribe(Frameworks.info()))
-        #expect(try master.rule(Self.chunk([Self.agent()])) == nil)
-    }
+
+    static let rules: [RuleCase] =
+        [duplicates, maintenance, values, agentValues, notEmpty, underWay].flatMap { $0 }
 
     // MARK: - Chunks
 
-    @Test("import.under-way: until the last chunk nothing else is done; a chunk that has come is not taken again")
-    func underWay() throws {
+    @Test("a chunk that has come is not taken again, and the last ends the import")
+    func chunks() throws {
         let master = Master()
-        let first = Self.chunk([Self.agent("a1")], isLast: false)
-        #expect(try master.call(first) == .changed(.imported(chunks: 1, isDone: false)))
-        for other in [Agents.admit("b"), .recover(MasterInfo(id: bytes("m2"))), Self.chunk([], id: 2)] {
-            #expect(try master.rule(other) == .importUnderWay)
-        }
-        #expect(try master.call(first) == .unchanged(.imported(chunks: 1, isDone: false)))
-        #expect(try master.rule(Self.chunk([], number: 2)) == .importShape)
+        #expect(try master.call(Self.first) == .changed(.imported(chunks: 1, isDone: false)))
+        #expect(try master.call(Self.first) == .unchanged(.imported(chunks: 1, isDone: false)))
         // A refusal leaves the import where it was.
         #expect(try master.rule(Self.chunk([Self.agent("a1")], number: 1)) == .importDuplicate)
-        let last = Self.chunk([Self.agent("a2")], number: 1)
-        #expect(try master.call(last) == .changed(.imported(chunks: 2, isDone: true)))
+        #expect(try master.call(Self.last) == .changed(.imported(chunks: 2, isDone: true)))
         #expect(try master.rule(Agents.admit("b")) == nil)
         #expect(try master.count(.agents) == 3)
     }
 
-    @Test("the first chunk is the first, and an id has 1 to 64 bytes")
+    @Test("the id of an import has 1 to 64 bytes")
     func shape() throws {
-        #expect(try Master().rule(Self.chunk([], number: 1)) == .importShape)
         let sizes: [(Int, RegistryRule?)] = [(0, .importShape), (1, nil), (64, nil), (65, .importShape)]
         for (size, rule) in sizes {
             let id = [UInt8](repeating: 1, count: size)

@@ -55,71 +55,15 @@ struct ResourceTests {
         }
     }
 
-    @Test("resource.name-empty")
-    func nameEmpty() {
-        #expect(rule { try ResourceClaim(name: [], type: .scalar, scalar: 1).checked() } == .resourceNameEmpty)
+    @Test("a part may be taken of a directory and of a pool, and of no other disk")
+    func divisible() throws {
+        func isDivisible(_ source: Source) throws -> Bool { try disk(1, Disk(source: source)).checked().isDivisible }
+        #expect(try isDivisible(Source(kind: .path, path: .init())) && isDivisible(Source(kind: .raw)))
+        #expect(try !isDivisible(Source(kind: .mount, mount: .init())) && !isDivisible(Source(kind: .block)))
+        #expect(try !isDivisible(Source(kind: .raw, id: bytes("v"))))
     }
 
-    @Test("resource.type-invalid: text, none that is known, not that of the value, more than one value")
-    func typeInvalid() {
-        let name = bytes("x")
-        #expect(rule { try ResourceClaim(name: name, type: .text).checked() } == .resourceTypeInvalid)
-        #expect(rule { try ResourceClaim(name: name, type: nil, scalar: 1).checked() } == .resourceTypeInvalid)
-        #expect(rule { try ResourceClaim(name: name, type: .ranges, scalar: 1).checked() } == .resourceTypeInvalid)
-        #expect(rule { try ResourceClaim(name: name, type: .scalar).checked() } == .resourceTypeInvalid)
-        let two = ResourceClaim(name: name, type: .scalar, scalar: 1, set: [])
-        #expect(rule { try two.checked() } == .resourceTypeInvalid)
-    }
-
-    @Test("scalar.* of a resource, and ranges.* and set.*")
-    func values() {
-        #expect(rule { try cpus(.nan).checked() } == .scalarInvalid)
-        #expect(rule { try cpus(0.0001).checked() } == .scalarNotPositive)
-        #expect(rule { try cpus(1e300).checked() } == .scalarOverflow)
-        #expect(rule { try ports((2, 1)).checked() } == .rangesInverted)
-        #expect(rule { try ports((1, 2), (2, 3)).checked() } == .rangesOverlap)
-        let twice = ResourceClaim(name: bytes("zones"), type: .set, set: [bytes("a"), bytes("a")])
-        #expect(rule { try twice.checked() } == .setDuplicate)
-    }
-
-    @Test("disk.wrong-name, disk.root-on-block, disk.type-unknown")
-    func disks() throws {
-        var wrong = cpus()
-        wrong.disk = Disk(source: Source(kind: .mount))
-        #expect(rule { try wrong.checked() } == .diskWrongName)
-        for kind in [DiskSource.Kind.block, .raw] {
-            #expect(rule { try disk(1, Disk(source: Source(kind: kind, path: .init()))).checked() } == .diskRootOnBlock)
-            #expect(
-                rule { try disk(1, Disk(source: Source(kind: kind, mount: .init()))).checked() } == .diskRootOnBlock)
-            #expect(try disk(1, Disk(source: Source(kind: kind))).checked().disk?.source?.kind == kind)
-        }
-        #expect(rule { try disk(1, Disk(source: Source())).checked() } == .diskTypeUnknown)
-        #expect(try disk(1, Disk(source: Source(kind: .path, path: .init()))).checked().isDivisible)
-        #expect(try !disk(1, Disk(source: Source(kind: .mount, mount: .init()))).checked().isDivisible)
-        #expect(try disk(1, Disk(source: Source(kind: .raw))).checked().isDivisible)
-        #expect(try !disk(1, Disk(source: Source(kind: .raw, id: bytes("v")))).checked().isDivisible)
-    }
-
-    @Test("reservation.* of a stack")
-    func stacks() throws {
-        func refused(_ levels: [Level]) -> RegistryRule? {
-            rule {
-                var claim = cpus()
-                claim.reservations = levels
-                return try claim.checked()
-            }
-        }
-        #expect(refused([Level(role: bytes("a"))]) == .reservationKindMissing)
-        #expect(refused([Level(kind: .dynamic)]) == .reservationRoleMissing)
-        #expect(refused([dynamic("a//b")]) == .roleSlashDouble)
-        #expect(refused([dynamic("*")]) == .reservationRoleIsStar)
-        #expect(refused([dynamic("a"), Level(kind: .static, role: bytes("a/b"))]) == .reservationStaticRefinement)
-        #expect(refused([dynamic("a"), dynamic("ab")]) == .reservationNotASubrole)
-        #expect(refused([dynamic("a"), dynamic("a")]) == .reservationNotASubrole)
-        #expect(refused([Level(kind: .static, role: bytes("a")), dynamic("a/b"), dynamic("a/b/c")]) == nil)
-    }
-
-    @Test("the former form of a reservation, and reservation.forms-disagree")
+    @Test("the former form of a reservation says what the present one does")
     func formerForm() throws {
         var claim = cpus()
         claim.formerRole = bytes("*")
@@ -127,89 +71,10 @@ struct ResourceTests {
         claim.formerRole = bytes("db")
         #expect(try claim.checked().stack == [Reservation(kind: .static, role: RoleName(bytes("db")))])
         claim.formerReservation = Level(principal: bytes("p"))
-        let dynamicStack = try claim.checked().stack
-        #expect(try dynamicStack == [Reservation(kind: .dynamic, role: RoleName(bytes("db")), principal: bytes("p"))])
-        // Both forms, of one mind.
+        let stack = try claim.checked().stack
+        #expect(try stack == [Reservation(kind: .dynamic, role: RoleName(bytes("db")), principal: bytes("p"))])
         claim.reservations = [dynamic("db")]
-        #expect(try claim.checked().stack == dynamicStack)
-        claim.reservations = [dynamic("web")]
-        #expect(rule { try claim.checked() } == .reservationFormsDisagree)
-        claim.reservations = [dynamic("db"), dynamic("db/x")]
-        #expect(rule { try claim.checked() } == .reservationFormsDisagree)
-        claim.reservations = []
-        claim.formerRole = bytes("*")
-        #expect(rule { try claim.checked() } == .reservationRoleIsStar)
-        claim.formerRole = nil
-        #expect(rule { try claim.checked() } == .reservationRoleIsStar)
-        claim.reservations = [dynamic("db")]
-        #expect(rule { try claim.checked() } == .reservationFormsDisagree)
-    }
-
-    @Test("shared.wrong-name, shared.not-volume")
-    func shared() throws {
-        var claim = cpus()
-        claim.isShared = true
-        #expect(rule { try claim.checked() } == .sharedWrongName)
-        claim = disk()
-        claim.isShared = true
-        #expect(rule { try claim.checked() } == .sharedNotVolume)
-        #expect(try volume { $0.isShared = true }.checked().isShared)
-    }
-
-    // MARK: - Lists
-
-    @Test("gpus.fractional: of all in the list together")
-    func gpus() throws {
-        func gpus(_ amount: Double) -> ResourceClaim {
-            ResourceClaim(name: bytes("gpus"), type: .scalar, scalar: amount)
-        }
-        #expect(rule { try ResourceList.checked([gpus(0.5)]) } == .gpusFractional)
-        #expect(try ResourceList.checked([gpus(0.5), gpus(1.5)]).count == 2)
-    }
-
-    @Test("resource.list-overlap: one name and one stack; of other stacks it is none")
-    func overlap() throws {
-        #expect(rule { try ResourceList.checked([ports((1, 5)), ports((5, 9))]) } == .resourceListOverlap)
-        var reserved = ports((5, 9))
-        reserved.reservations = [dynamic("db")]
-        #expect(try ResourceList.checked([ports((1, 5)), reserved]).count == 2)
-        let zones = ResourceClaim(name: bytes("zones"), type: .set, set: [bytes("a")])
-        #expect(rule { try ResourceList.checked([zones, zones]) } == .resourceListOverlap)
-    }
-
-    @Test("volume.* and disk.empty, in their order")
-    func volumes() throws {
-        func refused(_ change: (inout ResourceClaim) -> Void) -> RegistryRule? {
-            rule { try ResourceList.checked([volume(change)]) }
-        }
-        #expect(refused { _ in } == nil)
-        #expect(refused { $0.isRevocable = true } == .volumeRevocable)
-        #expect(refused { $0.reservations = [] } == .volumeUnreserved)
-        #expect(refused { $0.disk?.volume = nil } == .volumeMountMissing)
-        #expect(refused { $0.disk?.volume?.hostPath = bytes("/x") } == .volumeHostPath)
-        #expect(refused { $0.disk?.persistence?.id = bytes("a/b") } == .idCharacter)
-        #expect(refused { $0.disk?.persistence = nil } == .volumeNotPersistent)
-        #expect(refused { $0.disk = Disk() } == .diskEmpty)
-        #expect(refused { $0.disk?.volume?.containerPath = [] } == .volumePathAbsolute)
-        #expect(refused { $0.disk?.volume?.containerPath = bytes("/abs") } == .volumePathAbsolute)
-        #expect(refused { $0.disk?.volume?.containerPath = bytes("a/../b") } == .volumePathAbsolute)
-        #expect(refused { $0.disk?.volume?.containerPath = bytes("a/..b") } == nil)
-        // Of the first rules the first is told.
-        #expect(
-            refused {
-                $0.isRevocable = true
-                $0.reservations = []
-            } == .volumeRevocable)
-    }
-
-    @Test("reservation.dynamic-revocable; a static one may be")
-    func revocable() throws {
-        var claim = cpus()
-        claim.isRevocable = true
-        claim.reservations = [dynamic("db")]
-        #expect(rule { try ResourceList.checked([claim]) } == .reservationDynamicRevocable)
-        claim.reservations = [Level(kind: .static, role: bytes("db"))]
-        #expect(try ResourceList.checked([claim]).count == 1)
+        #expect(try claim.checked().stack == stack)
     }
 
     // MARK: - What resources are to each other

@@ -89,21 +89,6 @@ struct ValueTests {
 
     // MARK: - Names
 
-    @Test(
-        "role.*: each rule, and a role beside it that is well",
-        arguments: [
-            ("/a", .roleSlashEdge, "a"), ("a/", .roleSlashEdge, "a/b"), ("/", .roleSlashEdge, "x"),
-            ("a//b", .roleSlashDouble, "a/b"), ("", .roleEmpty, "*"), ("a/./b", .roleDotComponent, "a/.b"),
-            ("..", .roleDotComponent, "..."), ("a/*", .roleStarComponent, "a/**"), ("-a", .roleDashStart, "a-"),
-            ("a/-b", .roleDashStart, "a/b-"), ("a b", .roleCharacter, "a_b"), ("a\u{7F}", .roleCharacter, "a\u{80}"),
-            ("a\tb", .roleCharacter, "a\u{8}b"), ("a\rb", .roleCharacter, "a.b"),
-            (String(repeating: "r", count: 1_025), .roleTooLong, String(repeating: "r", count: 1_024)),
-        ] as [(String, RegistryRule, String)])
-    func roles(refused: String, expected: RegistryRule, admitted: String) throws {
-        #expect(rule { try RoleName(Array(refused.utf8)) } == expected)
-        #expect(try RoleName(Array(admitted.utf8)).bytes == Array(admitted.utf8))
-    }
-
     @Test("a subrole is longer and goes on after a slash; ancestors from the nearest")
     func subroles() throws {
         func role(_ name: String) throws -> RoleName { try RoleName(Array(name.utf8)) }
@@ -112,18 +97,6 @@ struct ValueTests {
         #expect(try !role("a").isStrictSubrole(of: role("a")) && role("a").isSameOrSubrole(of: role("a")))
         #expect(try role("a/b/c").ancestors == [role("a/b"), role("a")])
         #expect(try role("a").ancestors.isEmpty)
-    }
-
-    @Test(
-        "id.*: each rule, and an id beside it that is well",
-        arguments: [
-            ("", .idEmpty, "x"), (String(repeating: "i", count: 256), .idTooLong, String(repeating: "i", count: 255)),
-            (".", .idDots, ".x"), ("..", .idDots, "..."), ("a/b", .idCharacter, "a-b"), ("a\\b", .idCharacter, "a|b"),
-            ("a\u{0}", .idCharacter, "a b"), ("a\u{7F}", .idCharacter, "ä"),
-        ] as [(String, RegistryRule, String)])
-    func ids(refused: String, expected: RegistryRule, admitted: String) throws {
-        #expect(rule { try RegistryID(Array(refused.utf8), "id") } == expected)
-        #expect(try RegistryID(Array(admitted.utf8), "id").bytes == Array(admitted.utf8))
     }
 
     @Test("the order of labels says nothing; absent is not empty")
