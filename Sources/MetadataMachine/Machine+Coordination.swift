@@ -64,14 +64,18 @@ extension Machine {
 
     func setRow(_ key: [UInt8], _ value: [UInt8]) throws(EngineError) {
         try noteBefore(at: key)
-        stage.batch.put(key, value)
-        changes.note(key, value)
+        stageRow(key, value)
     }
 
     func removeRow(_ key: [UInt8]) throws(EngineError) {
         try noteBefore(at: key)
-        stage.batch.delete(key.rawSpan)
-        changes.note(key, nil)
+        stageRow(key, nil)
+    }
+
+    /// - Parameter value: nil deletes.
+    func stageRow(_ key: [UInt8], _ value: [UInt8]?) {
+        if let value { stage.batch.put(key, value) } else { stage.batch.delete(key.rawSpan) }
+        changes.note(key, value)
     }
 
     /// The row of the ticket that `session` has in a line; nil when it has none.

@@ -1,32 +1,61 @@
 internal import Basics
 internal import RegistryModel
 
-/// All that is stored of one agent but its operations. A value: a command changes a copy and saves it.
-struct AgentBook: Equatable {
+/// What is stored of one agent itself. What it has is in its ledger, which most commands about it need not look at.
+struct AgentHead: Equatable {
     let id: RegistryID
     var row: AgentRow
     /// Nil: nobody knows, as of one that was marked gone.
     var info: AgentInfo?
+
+    var isCounted: Bool { row.state == .admitted }
+    fileprivate var isDeactivatedHere: Bool { row.isDeactivated && row.state != .gone }
+
+    func checkInvariants() {
+        invariant(!row.isDraining || row.isDeactivated, "agent \(id) is drained, and takes on tasks")
+    }
+
+    // MARK: - Its rows
+
+    /// Its rows, indexes too.
+    var rows: [RegistryWrite] {
+        var rows = [
+            RegistryWrite(RegistryKey.agent(id), row.encoded()),
+            RegistryWrite(RegistryKey(.agentsByState).adding(row.state.rawValue).adding(row.arrival).adding(id.bytes).bytes, []),
+        ]
+        guard let info else { return rows }
+        rows.append(RegistryWrite(RegistryKey.agentInfo(id), info.encoded()))
+        rows.append(RegistryWrite(Self.machineKey(info.machine).adding(id.bytes).bytes, []))
+        return rows
+    }
+
+    static func machineKey(_ machine: MachineID) -> RegistryKey {
+        RegistryKey(.agentsByMachine).adding(sized: machine.key)
+    }
+}
+
+/// All that is stored of one agent but its operations. A value: a command changes a copy and saves it.
+struct AgentBook: Equatable {
+    var head: AgentHead
     var ledger = Ledger()
+
+    var id: RegistryID { head.id }
 
     /// The checkpointed entries have changed.
     mutating func noteCheckpointedChange(since before: Ledger) {
         guard before.checkpointed != ledger.checkpointed else { return }
-        row.generation += 1
-        row.digest = CheckpointDigest.of(ledger.entries)
+        head.row.generation += 1
+        head.row.digest = CheckpointDigest.of(ledger.entries)
     }
-
-    var isCounted: Bool { row.state == .admitted }
 
     /// What operations make of ranges, and what an agent says of its machine, may be more than what a row has room for.
     /// - Throws: `machine.too-long`, `ranges.too-many`.
     func checkSizes() throws(RegistryRefusal) {
-        try info?.machine.checkSize()
+        try head.info?.machine.checkSize()
         for entry in ledger.entries { try entry.resource.value.checkSize(of: entry.resource.name) }
     }
 
     // MARK: - What must be true of it
-
     func checkInvariants() {
         for entry in ledger.entries {
             let resource = entry.resource
@@ -38,21 +67,17 @@ struct AgentBook: Equatable {
                     "agent \(id): \(level.role) stands on \(below.role) in \(resource)")
             }
         }
-        var volumes: Set<[UInt8]> = []
+        var volumes: Set<VolumeName> = []
         for entry in ledger.entries {
-            guard let role = entry.resource.reservationRole, let persistence = entry.resource.disk?.persistence else {
-                continue
-            }
+            guard let name = entry.resource.volumeName else { continue }
             invariant(
-                volumes.insert(role.bytes + [0] + persistence.id.bytes).inserted,
-                "agent \(id): two volumes \(persistence.id) of role \(role)")
+                volumes.insert(name).inserted, "agent \(id): two volumes \(name.id) of role \(name.role)")
         }
         invariant((try? ledger.free()) != nil, "agent \(id): something is held that is not there, or twice")
         invariant(
-            row.digest == CheckpointDigest.of(ledger.entries), "agent \(id): its digest is not that of its entries")
-        invariant(!row.isDraining || row.isDeactivated, "agent \(id) is drained, and takes on tasks")
+            head.row.digest == CheckpointDigest.of(ledger.entries), "agent \(id): its digest is not that of its entries")
         invariant(
-            row.state != .gone || ledger.entries.isEmpty && ledger.holds.isEmpty,
+            head.row.state != .gone || ledger.entries.isEmpty && ledger.holds.isEmpty,
             "agent \(id) is gone, and has something")
     }
 
@@ -61,16 +86,19 @@ struct AgentBook: Equatable {
     /// By the key of the row that counts it, in thousandths.
     /// - Parameter other: what both have alike is left out.
     func counts(without other: AgentBook? = nil) throws(RegistryRefusal) -> [[UInt8]: Int64] {
-        guard isCounted else { return [:] }
-        let other = other.flatMap { $0.isCounted ? $0.ledger : nil }
+        guard head.isCounted else { return [:] }
+        let other = other.flatMap { $0.head.isCounted ? $0.ledger : nil }
         var counts: [[UInt8]: Int64] = [:]
+        func add(_ amount: Scalar, at key: [UInt8]) throws(RegistryRefusal) {
+            counts[key] = try Self.sum(counts[key] ?? 0, amount.thousandths)
+        }
         func count(_ resource: Resource, for role: RoleName) throws(RegistryRefusal) {
-            counts[Self.consumptionKey(role, resource.name), default: 0] += try resource.value.quantity().thousandths
+            try add(try resource.value.quantity(), at: Self.consumptionKey(role, resource.name))
         }
         for entry in ledger.entries.different(from: other?.entries) {
             let resource = entry.resource
             if !resource.isRevocable, case .scalar(let amount) = resource.value {
-                counts[Self.capacityKey(resource.name), default: 0] += amount.thousandths
+                try add(amount, at: Self.capacityKey(resource.name))
             }
             guard let role = resource.reservationRole else { continue }
             for role in [role] + role.ancestors { try count(resource, for: role) }
@@ -91,72 +119,99 @@ struct AgentBook: Equatable {
         return counts
     }
 
+    /// - Throws: `scalar.overflow`.
+    static func sum(_ left: Int64, _ right: Int64) throws(RegistryRefusal) -> Int64 {
+        let (sum, isOverflow) = left.addingReportingOverflow(right)
+        guard !isOverflow else { throw isTooMuch }
+        return sum
+    }
+
+    static var isTooMuch: RegistryRefusal {
+        RegistryRefusal(.scalarOverflow, "more than can be counted over all agents")
+    }
+
     static func consumptionKey(_ role: RoleName, _ name: [UInt8]) -> [UInt8] {
         RegistryKey(.consumption).adding(sized: role.bytes).adding(name).bytes
     }
 
     static func capacityKey(_ name: [UInt8]) -> [UInt8] { RegistryKey(.capacity).adding(name).bytes }
+}
 
-    // MARK: - Its rows
-
-    /// Its rows, indexes too.
+extension Ledger {
+    /// The rows of what an agent has, indexes too.
     /// - Parameter other: the rows of entries and holds that both have are left out.
-    func rows(without other: AgentBook? = nil) -> [[UInt8]: [UInt8]] {
-        var rows: [[UInt8]: [UInt8]] = [:]
-        rows[RegistryKey.agent(id)] = row.encoded()
-        rows[RegistryKey(.agentsByState).adding(row.state.rawValue).adding(row.arrival).adding(id.bytes).bytes] = []
-        if let info {
-            rows[RegistryKey.agentInfo(id)] = info.encoded()
-            rows[Self.machineKey(info.machine).adding(id.bytes).bytes] = []
-        }
-        for entry in ledger.entries.different(from: other?.ledger.entries) {
+    func rows(of id: RegistryID, without other: Ledger? = nil) -> [RegistryWrite] {
+        var rows: [RegistryWrite] = []
+        for entry in entries.different(from: other?.entries) {
             let key = entry.key.bytes
-            rows[RegistryKey.entries(of: id).adding(key).bytes] = entry.resource.encoded()
+            rows.append(RegistryWrite(RegistryKey.entries(of: id).adding(key).bytes, entry.resource.encoded()))
             guard let role = entry.resource.reservationRole else { continue }
-            rows[RegistryKey(.reservationsByRole).adding(sized: role.bytes).adding(id).adding(key).bytes] = []
-            guard let persistence = entry.resource.disk?.persistence else { continue }
-            rows[RegistryKey(.volumes).adding(id).adding(sized: role.bytes).adding(persistence.id.bytes).bytes] = key
+            rows.append(
+                RegistryWrite(RegistryKey(.reservationsByRole).adding(sized: role.bytes).adding(id).adding(key).bytes, []))
+            guard let name = entry.resource.volumeName else { continue }
+            let volume = RegistryKey(.volumes).adding(id).adding(sized: role.bytes).adding(name.id.bytes)
+            rows.append(RegistryWrite(volume.bytes, key))
         }
-        for hold in ledger.holds.different(from: other?.ledger.holds) {
+        for hold in holds.different(from: other?.holds) {
             let row = HoldRow(role: hold.role, resources: hold.resources)
-            rows[RegistryKey.holds(of: id).adding(hold.frameworkID).adding(hold.id).bytes] = row.encoded()
-            rows[RegistryKey(.holdsByFramework).adding(hold.frameworkID).adding(id).adding(hold.id).bytes] = []
+            let key = RegistryKey.holds(of: id).adding(hold.frameworkID).adding(hold.id)
+            rows.append(RegistryWrite(key.bytes, row.encoded()))
+            let index = RegistryKey(.holdsByFramework).adding(hold.frameworkID).adding(id).adding(hold.id)
+            rows.append(RegistryWrite(index.bytes, []))
         }
         return rows
-    }
-
-    static func machineKey(_ machine: MachineID) -> RegistryKey {
-        RegistryKey(.agentsByMachine).adding(sized: machine.key)
     }
 }
 
 extension Registrar {
-    func agent(_ id: RegistryID) throws -> AgentBook? {
+    func head(_ id: RegistryID) throws -> AgentHead? {
+        if let altered = altered({ $0.heads[id] }) { return altered.now }
         guard let row: AgentRow = try value(at: RegistryKey.agent(id)) else { return nil }
+        return AgentHead(id: id, row: row, info: try value(at: RegistryKey.agentInfo(id)))
+    }
+
+    func ledger(of id: RegistryID) throws -> Ledger {
+        if let altered = altered({ $0.ledgers[id] }) { return altered.now ?? Ledger() }
         let entriesKey = RegistryKey.entries(of: id).bytes
-        let entries = try found(entriesKey).map { key, value in
+        let entries = try stored(entriesKey).map { key, value in
             try LedgerEntry(key: Array(key.dropFirst(entriesKey.count)), value)
         }
         let holdsKey = RegistryKey.holds(of: id).bytes
-        let holds = try found(holdsKey).map { key, value in
+        let holds = try stored(holdsKey).map { key, value in
             let row = try HoldRow(value)
             var parts = RegistryKeyParts(key, after: holdsKey.count)
             return Ledger.Hold(
                 frameworkID: try parts.id(), id: parts.takeRest(), role: row.role, resources: row.resources)
         }
-        return AgentBook(
-            id: id, row: row, info: try value(at: RegistryKey.agentInfo(id)),
-            ledger: Ledger(entries: entries, holds: holds))
+        return Ledger(entries: entries, holds: holds)
     }
 
-    /// Writes the rows in which the two differ, and what is counted of them.
+    func agent(_ id: RegistryID) throws -> AgentBook? {
+        guard let head = try head(id) else { return nil }
+        return AgentBook(head: head, ledger: try ledger(of: id))
+    }
+
+    /// Of an agent whose ledger stays, and counts as it did.
+    mutating func save(_ head: AgentHead, insteadOf former: AgentHead) throws {
+        invariant(head.isCounted == former.isCounted, "agent \(head.id) comes or goes, and what it has is not counted")
+        try head.info?.machine.checkSize()
+        note(head, insteadOf: former, of: head.id)
+        try count(head, insteadOf: former)
+    }
+
     mutating func save(_ book: AgentBook?, insteadOf former: AgentBook?) throws {
+        guard let id = book?.id ?? former?.id else { return }
         try book?.checkSizes()
-        if former?.row != book?.row || former?.ledger != book?.ledger { book?.checkInvariants() }
-        let (before, after) = (former?.rows(without: book) ?? [:], book?.rows(without: former) ?? [:])
-        for key in before.keys where after[key] == nil { set(key, to: nil) }
-        for (key, value) in after where before[key] != value { set(key, to: value) }
+        note(book?.head, insteadOf: former?.head, of: id)
+        let before = altered { $0.ledgers[id] }.map(\.before) ?? former?.ledger
+        change { $0.ledgers[id] = Altered(before: before, now: book?.ledger) }
         try count(book, insteadOf: former)
+        try count(book?.head, insteadOf: former?.head)
+    }
+
+    private mutating func note(_ head: AgentHead?, insteadOf former: AgentHead?, of id: RegistryID) {
+        let before = altered { $0.heads[id] }.map(\.before) ?? former
+        change { $0.heads[id] = Altered(before: before, now: head) }
     }
 
     private mutating func count(_ book: AgentBook?, insteadOf former: AgentBook?) throws {
@@ -164,15 +219,16 @@ extension Registrar {
         for key in Set(before.keys).union(after.keys) {
             let difference = (after[key] ?? 0) - (before[key] ?? 0)
             guard difference != 0 else { continue }
-            let sum = try amount(at: key).thousandths + difference
+            let sum = try AgentBook.sum(try amount(at: key).thousandths, difference)
             invariant(sum >= 0, "less than nothing is counted")
-            guard let total = Scalar(thousandths: sum) else {
-                throw RegistryRefusal(.scalarOverflow, "more than can be counted over all agents")
-            }
+            guard let total = Scalar(thousandths: sum) else { throw AgentBook.isTooMuch }
             set(key, to: total.isZero ? nil : total.encoded())
         }
-        let (wasCounted, isCounted) = (former?.isCounted == true, book?.isCounted == true)
-        let (wasDeactivated, isDeactivated) = (former?.isDeactivatedHere == true, book?.isDeactivatedHere == true)
+    }
+
+    private mutating func count(_ head: AgentHead?, insteadOf former: AgentHead?) throws {
+        let (wasCounted, isCounted) = (former?.isCounted == true, head?.isCounted == true)
+        let (wasDeactivated, isDeactivated) = (former?.isDeactivatedHere == true, head?.isDeactivatedHere == true)
         guard wasCounted != isCounted || wasDeactivated != isDeactivated else { return }
         try updateRegistry { registry in
             registry.admittedCount += isCounted ? 1 : 0
@@ -186,17 +242,17 @@ extension Registrar {
     func amount(at key: [UInt8]) throws -> Scalar { try value(at: key) ?? .zero }
 
     /// The agent comes into a state: the last, so far, to do so.
-    mutating func enter(_ state: AgentRow.State, _ book: inout AgentBook) throws {
+    mutating func enter(_ state: AgentRow.State, _ head: inout AgentHead) throws {
         var arrival: UInt64 = 0
         try updateRegistry {
             $0.arrivalCount += 1
             arrival = $0.arrivalCount
         }
-        book.row.state = state
-        book.row.stateSince = now
-        book.row.arrival = arrival
+        head.row.state = state
+        head.row.stateSince = now
+        head.row.arrival = arrival
         // It was said of the former state.
-        book.row.extra = []
+        head.row.extra = []
     }
 }
 
@@ -209,8 +265,4 @@ extension Array where Element: Equatable {
         let others = other[head..<(other.count - tail)]
         return self[head..<(count - tail)].filter { !others.contains($0) }
     }
-}
-
-extension AgentBook {
-    fileprivate var isDeactivatedHere: Bool { row.isDeactivated && row.state != .gone }
 }

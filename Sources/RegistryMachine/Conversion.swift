@@ -193,11 +193,11 @@ private struct ConversionRules {
     func create(_ volumes: [Resource]) throws(RegistryRefusal) -> Conversion {
         try checkProviders(of: volumes)
         for volume in volumes { try Self.checkVolume(volume) }
-        var created: Set<[UInt8]> = []
+        var created: Set<VolumeName> = []
         for volume in volumes {
-            guard let role = volume.reservationRole, let id = volume.disk?.persistence?.id else { continue }
-            guard created.insert(role.bytes + [0] + id.bytes).inserted, ledger.volume(role: role, id: id) == nil else {
-                throw RegistryRefusal(.createDuplicateId, "role \(role) has a volume \(id) on this agent")
+            guard let name = volume.volumeName else { continue }
+            guard created.insert(name).inserted, !ledger.hasVolume(named: name) else {
+                throw RegistryRefusal(.createDuplicateId, "role \(name.role) has a volume \(name.id) on this agent")
             }
         }
         for volume in volumes {

@@ -36,8 +36,9 @@ package struct Ledger: Hashable, Sendable {
     package var hasVolumes: Bool { entries.contains { $0.resource.isVolume } }
     package var checkpointed: [LedgerEntry] { entries.filter(\.resource.isCheckpointed) }
 
-    package func volume(role: RoleName, id: RegistryID) -> LedgerEntry? {
-        entries.first { $0.resource.disk?.persistence?.id == id && $0.resource.reservationRole == role }
+    package func hasVolume(named name: VolumeName?) -> Bool {
+        guard let name else { return false }
+        return entries.contains { $0.resource.volumeName == name }
     }
 
     // MARK: - Taking and adding
@@ -99,15 +100,22 @@ package struct Ledger: Hashable, Sendable {
         return ledger
     }
 
-    private func position(of resource: Resource) -> Int? {
-        let kind = resource.kindBytes
-        return entries.firstIndex { $0.kindBytes == kind }
+    private func position(of resource: Resource) -> Int? { positions(of: resource.kindBytes).first }
+
+    /// Entries are in the order of their kinds, those of one kind in that of their ordinals: no kind begins with another.
+    private func positions(of kind: [UInt8]) -> Range<Int> {
+        var (low, high) = (0, entries.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if entries[middle].kindBytes.lexicographicallyPrecedes(kind) { low = middle + 1 } else { high = middle }
+        }
+        while high < entries.count, entries[high].kindBytes == kind { high += 1 }
+        return low..<high
     }
 
     private mutating func take(_ resource: Resource) throws(RegistryRefusal) {
         guard !resource.value.isEmpty else { return }
-        let kind = resource.kindBytes
-        let candidates = entries.indices.filter { entries[$0].kindBytes == kind }
+        let candidates = positions(of: resource.kindBytes)
         guard resource.isDivisible else {
             if let position = candidates.first(where: { entries[$0].resource.value == resource.value }) {
                 if resource.isVolume || !Mutant.bookMountTwice.isOn { entries.remove(at: position) }
@@ -140,27 +148,33 @@ package struct Ledger: Hashable, Sendable {
 
     package mutating func add(_ resource: Resource) throws(RegistryRefusal) {
         guard !resource.value.isEmpty else { return }
-        let kind = resource.kindBytes
-        let same = entries.indices.filter { entries[$0].kindBytes == kind }
+        let same = positions(of: resource.kindBytes)
         if resource.isDivisible, let position = same.first {
             if Mutant.loseReservation.isOn, resource.reservationRole != nil { return }
             guard let sum = try entries[position].resource.value.adding(resource.value) else { return }
             entries[position].setValue(sum)
             return
         }
-        let taken = Set(same.map { entries[$0].ordinal })
-        let ordinal = (0...UInt16.max).first { !taken.contains($0) } ?? .max
-        insert(LedgerEntry(resource, ordinal: resource.isDivisible ? 0 : ordinal))
-    }
-
-    private mutating func insert(_ entry: LedgerEntry) {
-        let key = entry.key.bytes
-        let position = entries.firstIndex { key.lexicographicallyPrecedes($0.key.bytes) } ?? entries.count
-        entries.insert(entry, at: position)
+        // The first that is free: one that an entry before its place does not have.
+        let gap = same.first { Int(entries[$0].ordinal) != $0 - same.lowerBound } ?? same.upperBound
+        let ordinal = UInt16(clamping: gap - same.lowerBound)
+        entries.insert(LedgerEntry(resource, ordinal: resource.isDivisible ? 0 : ordinal), at: gap)
     }
 }
 
+/// What tells a persistent volume from the others of its agent.
+package struct VolumeName: Hashable {
+    package var role: RoleName
+    package var id: RegistryID
+}
+
 extension Resource {
+    /// Nil: it is none, or is reserved to nobody.
+    package var volumeName: VolumeName? {
+        guard let role = reservationRole, let persistence = disk?.persistence else { return nil }
+        return VolumeName(role: role, id: persistence.id)
+    }
+
     /// As the agent's configuration has it: without what was reserved or made of it since.
     var configured: Resource {
         var resource = plainDisk.unallocated

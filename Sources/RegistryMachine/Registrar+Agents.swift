@@ -10,14 +10,14 @@ extension Registrar {
         let id = try Self.id(of: agent)
         try checkMachine(of: agent)
         try Self.checkCheckpointing(id, agent.info, resources)
-        if let former = try self.agent(id) {
+        if let former = try head(id) {
             throw former.row.state == .admitted
                 ? RegistryRefusal(.agentAlreadyAdmitted, "agent \(id) is admitted")
                 : RegistryRefusal(.agentIdInUse, "agent \(id) is \(former.row.state), and keeps its id")
         }
         let book = try newBook(id, agent.info, resources)
         try save(book, insteadOf: nil)
-        return .changed(.generation(book.row.generation))
+        return .changed(.generation(book.head.row.generation))
     }
 
     static func checkCheckpointing(
@@ -30,12 +30,23 @@ extension Registrar {
         }
     }
 
-    mutating func newBook(_ id: RegistryID, _ info: AgentInfo, _ resources: [Resource]) throws -> AgentBook {
+    /// - Parameter rule: what refuses two volumes of one name.
+    /// - Throws: `create.duplicate-id`; `scalar.overflow`.
+    mutating func newBook(
+        _ id: RegistryID, _ info: AgentInfo, _ resources: [Resource], duplicates rule: RegistryRule = .createDuplicateId
+    ) throws -> AgentBook {
         var book = AgentBook(
-            id: id, row: AgentRow(state: .admitted, stateSince: now, arrival: 0, attachedFence: fence), info: info)
-        try enter(.admitted, &book)
-        for resource in resources { try book.ledger.add(resource) }
-        book.row.digest = CheckpointDigest.of(book.ledger.entries)
+            head: AgentHead(
+                id: id, row: AgentRow(state: .admitted, stateSince: now, arrival: 0, attachedFence: fence), info: info))
+        try enter(.admitted, &book.head)
+        for resource in resources {
+            guard !book.ledger.hasVolume(named: resource.volumeName) else {
+                throw RegistryRefusal(rule, "agent \(id): another volume has the role and the id of \(resource)")
+            }
+            try book.ledger.add(resource)
+        }
+        book.head.row.digest = CheckpointDigest.of(book.ledger.entries)
+        book.head.row.totalsDigest = CheckpointDigest.ofTotals(resources)
         return book
     }
 
@@ -45,7 +56,8 @@ extension Registrar {
     ) throws -> AgentBook {
         try checkMachine(of: agent)
         var book = try newBook(id, agent.info, totals.map(\.configured))
-        book.row.isReportWanted = true
+        book.head.row.totalsDigest = CheckpointDigest.ofTotals(totals)
+        book.head.row.isReportWanted = true
         return book
     }
 
@@ -65,22 +77,51 @@ extension Registrar {
     mutating func update(_ id: [UInt8], _ patch: AgentPatch) throws -> RegistryReply {
         let totals = try patch.resources.map { try ResourceList.checked($0) }
         let former = try admitted(id)
-        var book = former
-        if let totals { book.ledger = try book.ledger.rebased(on: totals) }
-        book.info = book.info.map(patch.applied)
-        guard book != former else { return .unchanged(.nothing) }
-        if let machine = book.info?.machine, machine != former.info?.machine { try checkMachine(machine, of: id) }
-        try save(book, insteadOf: former)
+        var head = former
+        let ledgers = try totals.flatMap { try rebase(&head, on: $0) }
+        head.info = head.info.map(patch.applied)
+        guard head.info != former.info || ledgers.map({ $0.before != $0.now }) ?? false else {
+            return .unchanged(.nothing)
+        }
+        if let machine = head.info?.machine, machine != former.info?.machine { try checkMachine(machine, of: id) }
+        try save(head, insteadOf: former, ledgers)
         return .changed(.nothing)
     }
 
     /// - Throws: `id.*`, `agent.not-admitted`.
-    func admitted(_ id: [UInt8]) throws -> AgentBook {
+    func admitted(_ id: [UInt8]) throws -> AgentHead {
         let id = try RegistryID(id, "agent id")
-        guard let book = try agent(id), book.row.state == .admitted else {
+        guard let head = try head(id), head.row.state == .admitted else {
             throw RegistryRefusal(.agentNotAdmitted, "agent \(id) is not admitted")
         }
-        return book
+        return head
+    }
+
+    /// - Throws: `id.*`, `agent.not-admitted`.
+    func admittedBook(_ id: [UInt8]) throws -> AgentBook {
+        let head = try admitted(id)
+        return AgentBook(head: head, ledger: try ledger(of: head.id))
+    }
+
+    private typealias Ledgers = (before: Ledger, now: Ledger)
+
+    /// What the agent has by its new totals. Nobody need look at what it has when they are those that it stated last:
+    /// no command changes what all its entries come to.
+    /// - Returns: nil: it has what it had.
+    /// - Throws: `agent.total-below-ledger`.
+    private func rebase(_ head: inout AgentHead, on totals: [Resource]) throws -> Ledgers? {
+        let digest = CheckpointDigest.ofTotals(totals)
+        guard digest != head.row.totalsDigest else { return nil }
+        head.row.totalsDigest = digest
+        let ledger = try ledger(of: head.id)
+        return (ledger, try ledger.rebased(on: totals))
+    }
+
+    private mutating func save(_ head: AgentHead, insteadOf former: AgentHead, _ ledgers: Ledgers?) throws {
+        guard ledgers != nil || head.isCounted != former.isCounted else { return try save(head, insteadOf: former) }
+        let before = try ledgers?.before ?? ledger(of: head.id)
+        let now = ledgers?.now ?? before
+        try save(AgentBook(head: head, ledger: now), insteadOf: AgentBook(head: former, ledger: before))
     }
 
     // MARK: - Coming back
@@ -117,80 +158,81 @@ extension Registrar {
         let agent = attachment.agent
         let totals = try ResourceList.checked(agent.resources)
         let id = try Self.id(of: agent)
-        let former = try self.agent(id)
-        var book: AgentBook
-        if let former {
-            try checkComesBack(former, agent)
-            book = former
-            book.ledger = try former.ledger.rebased(on: totals)
-            if former.row.isReportWanted {
-                book.row.generation = max(former.row.generation, attachment.generation)
-            }
-            guard attachment.generation <= book.row.generation else {
-                throw RegistryRefusal(
-                    .agentGenerationAhead,
-                    "agent \(id) is at generation \(attachment.generation), the registry at \(former.row.generation): "
-                        + "was an old state restored?")
-            }
-            let isSame = attachment.generation == former.row.generation && attachment.digest == former.row.digest
-            guard attachment.generation < former.row.generation || former.row.isReportWanted || isSame else {
-                throw RegistryRefusal(
-                    .agentDigestMismatch,
-                    "agent \(id) has other entries at generation \(attachment.generation): it has to report them"
-                )
-            }
-            if isSame { book.row.isReportWanted = false }
-            if former.row.state == .unreachable { try makeReachable(&book) }
-        } else {
-            book = try unknownBook(id, agent, totals)
-            book.row.generation = max(1, attachment.generation)
+        guard let former = try head(id) else {
+            var book = try unknownBook(id, agent, totals)
+            book.head.row.generation = max(1, attachment.generation)
+            book.head.row.versions = attachment.versions
+            try save(book, insteadOf: nil)
+            return (try outcome(of: attachment, book.head), true)
         }
-        book.info = agent.info.keepingExtra(of: former?.info)
-        book.row.attachedFence = fence
-        book.row.versions = attachment.versions
-        try save(book, insteadOf: former)
-        return (Self.outcome(of: attachment, book), book != former)
+        try checkComesBack(former, agent)
+        var head = former
+        let ledgers = try rebase(&head, on: totals)
+        if former.row.isReportWanted { head.row.generation = max(former.row.generation, attachment.generation) }
+        guard attachment.generation <= head.row.generation else {
+            throw RegistryRefusal(
+                .agentGenerationAhead,
+                "agent \(id) is at generation \(attachment.generation), the registry at \(former.row.generation): "
+                    + "was an old state restored?")
+        }
+        let isSame = attachment.generation == former.row.generation && attachment.digest == former.row.digest
+        guard attachment.generation < former.row.generation || former.row.isReportWanted || isSame else {
+            throw RegistryRefusal(
+                .agentDigestMismatch,
+                "agent \(id) has other entries at generation \(attachment.generation): it has to report them"
+            )
+        }
+        if isSame { head.row.isReportWanted = false }
+        if former.row.state == .unreachable { try makeReachable(&head) }
+        head.info = agent.info.keepingExtra(of: former.info)
+        head.row.attachedFence = fence
+        head.row.versions = attachment.versions
+        try save(head, insteadOf: former, ledgers)
+        let hasChanged = head != former || ledgers.map { $0.before != $0.now } ?? false
+        return (try outcome(of: attachment, head), hasChanged)
     }
 
     /// - Throws: `agent.gone`, `agent.machine-down`, `agent.address-changed`.
-    private func checkComesBack(_ book: AgentBook, _ agent: AgentClaim) throws {
-        guard book.row.state != .gone else {
-            throw RegistryRefusal(.agentGone, "agent \(book.id) was marked gone, which is for ever: it needs a new id")
+    private func checkComesBack(_ head: AgentHead, _ agent: AgentClaim) throws {
+        guard head.row.state != .gone else {
+            throw RegistryRefusal(.agentGone, "agent \(head.id) was marked gone, which is for ever: it needs a new id")
         }
         try checkMachine(of: agent)
-        guard book.row.state == .admitted, book.row.attachedFence == fence, let info = book.info else { return }
+        guard head.row.state == .admitted, head.row.attachedFence == fence, let info = head.info else { return }
         guard info.ip == agent.info.ip, info.hostname == agent.info.hostname else {
             throw RegistryRefusal(
                 .agentAddressChanged,
-                "agent \(book.id) is attached from \(info.machine), and comes from \(agent.info.machine)")
+                "agent \(head.id) is attached from \(info.machine), and comes from \(agent.info.machine)")
         }
     }
 
-    private static func outcome(of attachment: AgentAttachment, _ book: AgentBook) -> AttachOutcome {
-        let (row, drain) = (book.row, book.row.drain)
+    private func outcome(of attachment: AgentAttachment, _ head: AgentHead) throws -> AttachOutcome {
+        let (row, drain) = (head.row, head.row.drain)
         guard attachment.generation > 0, !row.isReportWanted else { return .reportWanted(drain: drain) }
         guard attachment.generation < row.generation else { return .upToDate(generation: row.generation, drain: drain) }
-        let entries = book.ledger.checkpointed.map(\.resource)
+        let entries = try ledger(of: head.id).checkpointed.map(\.resource)
         return .behind(generation: row.generation, entries: entries, drain: drain)
     }
 
     mutating func report(_ id: [UInt8], _ generation: UInt64, _ entries: [ResourceClaim]) throws -> RegistryReply {
         let entries = try ResourceList.checked(entries).filter(\.isCheckpointed)
-        let former = try admitted(id)
+        let former = try admittedBook(id)
         var book = former
-        let isAdopting = former.row.isReportWanted && former.ledger.checkpointed.isEmpty
-        guard isAdopting || generation >= former.row.generation || generation == 0 else {
+        let isAdopting = former.head.row.isReportWanted && former.ledger.checkpointed.isEmpty
+        guard isAdopting || generation >= former.head.row.generation || generation == 0 else {
             throw RegistryRefusal(
                 .agentGenerationStale,
-                "the report is of generation \(generation), and agent \(book.id) is at \(former.row.generation)")
+                "the report is of generation \(generation), and agent \(book.id) is at \(former.head.row.generation)")
         }
-        book.row.isReportWanted = false
+        book.head.row.isReportWanted = false
         var result = ReportResult()
         var known = book.ledger.checkpointed.map(\.resource)
         for entry in entries {
             if let position = known.firstIndex(where: { $0.kindBytes == entry.kindBytes && $0.value == entry.value }) {
                 known.remove(at: position)
-            } else if isAdopting, let ledger = try? book.ledger.replacing([entry.configured], by: [entry]) {
+            } else if isAdopting, !book.ledger.hasVolume(named: entry.volumeName),
+                let ledger = try? book.ledger.replacing([entry.configured], by: [entry])
+            {
                 book.ledger = ledger
                 result.adopted.append(entry.unallocated)
             } else {
@@ -199,7 +241,7 @@ extension Registrar {
         }
         result.missing = known
         book.noteCheckpointedChange(since: former.ledger)
-        result.generation = book.row.generation
+        result.generation = book.head.row.generation
         try save(book, insteadOf: former)
         let isChanged = try setOrphans(of: book.id, to: result.orphans) || book != former
         return isChanged ? .changed(.report(result)) : .unchanged(.report(result))
@@ -227,16 +269,16 @@ extension Registrar {
         return .changed(.nothing)
     }
 
-    mutating func makeUnreachable(_ former: AgentBook) throws {
-        var book = former
-        try enter(.unreachable, &book)
-        try setOperations(of: book.id, from: .pending, to: .unreachable)
-        try save(book, insteadOf: former)
+    mutating func makeUnreachable(_ former: AgentHead) throws {
+        var head = former
+        try enter(.unreachable, &head)
+        try setOperations(of: head.id, from: .pending, to: .unreachable)
+        try save(head, insteadOf: former, nil)
     }
 
-    private mutating func makeReachable(_ book: inout AgentBook) throws {
-        try enter(.admitted, &book)
-        try setOperations(of: book.id, from: .unreachable, to: .pending)
+    private mutating func makeReachable(_ head: inout AgentHead) throws {
+        try enter(.admitted, &head)
+        try setOperations(of: head.id, from: .unreachable, to: .pending)
     }
 
     /// Of a window's agents a tenth may go; when more do, something else is wrong than these agents.
@@ -280,23 +322,23 @@ extension Registrar {
     mutating func markReachable(_ agent: AgentClaim) throws -> RegistryReply {
         let totals = try ResourceList.checked(agent.resources)
         let id = try Self.id(of: agent)
-        guard let former = try self.agent(id) else {
+        guard let former = try head(id) else {
             var book = try unknownBook(id, agent, totals)
-            book.row.attachedFence = 0
+            book.head.row.attachedFence = 0
             try save(book, insteadOf: nil)
-            return .changed(.generation(book.row.generation))
+            return .changed(.generation(book.head.row.generation))
         }
         guard former.row.state != .gone else {
             throw RegistryRefusal(.agentGone, "agent \(id) was marked gone, which is for ever")
         }
         try checkMachine(of: agent)
         guard former.row.state == .unreachable else { return .unchanged(.generation(former.row.generation)) }
-        var book = former
-        book.ledger = try former.ledger.rebased(on: totals)
-        book.info = agent.info.keepingExtra(of: former.info)
-        try makeReachable(&book)
-        try save(book, insteadOf: former)
-        return .changed(.generation(book.row.generation))
+        var head = former
+        let ledgers = try rebase(&head, on: totals)
+        head.info = agent.info.keepingExtra(of: former.info)
+        try makeReachable(&head)
+        try save(head, insteadOf: former, ledgers)
+        return .changed(.generation(head.row.generation))
     }
 
     // MARK: - Going
@@ -304,15 +346,16 @@ extension Registrar {
     mutating func markGone(_ id: [UInt8]) throws -> RegistryReply {
         let id = try RegistryID(id, "agent id")
         guard let former = try agent(id) else { throw RegistryRefusal(.agentNotFound, "there is no agent \(id)") }
-        guard former.row.state != .gone else { throw RegistryRefusal(.agentAlreadyGone, "agent \(id) is gone already") }
+        guard former.head.row.state != .gone else { throw RegistryRefusal(.agentAlreadyGone, "agent \(id) is gone already") }
         var book = former
-        try enter(.gone, &book)
-        book.info = nil
+        try enter(.gone, &book.head)
+        book.head.info = nil
         book.ledger = Ledger()
-        book.row.digest = CheckpointDigest.ofNothing
-        book.row.isDeactivated = false
-        book.row.drain = nil
-        book.row.versions = []
+        book.head.row.digest = CheckpointDigest.ofNothing
+        book.head.row.totalsDigest = []
+        book.head.row.isDeactivated = false
+        book.head.row.drain = nil
+        book.head.row.versions = []
         try save(book, insteadOf: former)
         try endOperations(of: id)
         _ = try setOrphans(of: id, to: [])
@@ -323,18 +366,16 @@ extension Registrar {
     private mutating func loseVolumes(of book: AgentBook) throws -> [VolumeID] {
         var lost: [VolumeID] = []
         for entry in book.ledger.entries {
-            guard let role = entry.resource.reservationRole, let persistence = entry.resource.disk?.persistence else {
-                continue
-            }
-            let key = RegistryKey(.lostVolumes).adding(book.id).adding(sized: role.bytes).adding(persistence.id.bytes)
+            guard let name = entry.resource.volumeName else { continue }
+            let key = RegistryKey(.lostVolumes).adding(book.id).adding(sized: name.role.bytes).adding(name.id.bytes)
             set(key.bytes, to: entry.resource)
-            lost.append(VolumeID(agentID: book.id, role: role, id: persistence.id))
+            lost.append(VolumeID(agentID: book.id, role: name.role, id: name.id))
         }
         return lost
     }
 
     mutating func remove(_ id: [UInt8], discardsVolumes: Bool) throws -> RegistryReply {
-        let former = try admitted(id)
+        let former = try admittedBook(id)
         guard discardsVolumes || !former.ledger.hasVolumes else {
             throw RegistryRefusal(
                 .agentHasVolumes,
@@ -355,7 +396,7 @@ extension Registrar {
         for (ids, state) in [(unreachable, AgentRow.State.unreachable), (gone, .gone)] {
             for id in ids {
                 let id = try RegistryID(id, "agent id")
-                guard let book = try agent(id), book.row.state == state, includesVolumes || !book.ledger.hasVolumes
+                guard let book = try agent(id), book.head.row.state == state, includesVolumes || !book.ledger.hasVolumes
                 else {
                     skipped.append(id)
                     continue
@@ -371,76 +412,76 @@ extension Registrar {
     // MARK: - Draining
 
     /// - Throws: `id.*`, `agent.not-found` also of one that is gone.
-    private func living(_ id: [UInt8]) throws -> AgentBook {
+    private func living(_ id: [UInt8]) throws -> AgentHead {
         let id = try RegistryID(id, "agent id")
-        guard let book = try agent(id), book.row.state != .gone else {
+        guard let head = try head(id), head.row.state != .gone else {
             throw RegistryRefusal(.agentNotFound, "there is no agent \(id)")
         }
-        return book
+        return head
     }
 
     mutating func drain(_ id: [UInt8], maxGracePeriod: UInt64?, marksGone: Bool) throws -> RegistryReply {
         let former = try living(id)
-        var book = former
+        var head = former
         if former.row.state == .admitted, let info = former.info {
             guard try machine(info.machine) == nil else {
                 throw RegistryRefusal(
-                    .agentScheduledMachine, "agent \(book.id): machine \(info.machine) is in the maintenance schedule")
+                    .agentScheduledMachine, "agent \(head.id): machine \(info.machine) is in the maintenance schedule")
             }
             guard info.capabilities.contains(.agentDraining) else {
-                throw RegistryRefusal(.agentDrainIncapable, "agent \(book.id) does not know how to drain")
+                throw RegistryRefusal(.agentDrainIncapable, "agent \(head.id) does not know how to drain")
             }
         }
-        book.row.drain = AgentRow.Drain(
+        head.row.drain = AgentRow.Drain(
             maxGracePeriod: maxGracePeriod ?? former.row.drain?.maxGracePeriod, marksGone: marksGone)
-        book.row.isDeactivated = true
-        return try saveDeactivated(book, insteadOf: former)
+        head.row.isDeactivated = true
+        return try saveDeactivated(head, insteadOf: former)
     }
 
-    private mutating func saveDeactivated(_ book: AgentBook, insteadOf former: AgentBook) throws -> RegistryReply {
-        guard book != former else { return .unchanged(.nothing) }
+    private mutating func saveDeactivated(_ head: AgentHead, insteadOf former: AgentHead) throws -> RegistryReply {
+        guard head != former else { return .unchanged(.nothing) }
         try setCapability(.agentDraining, to: true)
-        try save(book, insteadOf: former)
+        try save(head, insteadOf: former)
         return .changed(.nothing)
     }
 
     mutating func markDrained(_ id: [UInt8]) throws -> RegistryReply {
         let id = try RegistryID(id, "agent id")
-        guard let former = try agent(id), former.row.state != .gone else { return .unchanged(.nothing) }
+        guard let former = try head(id), former.row.state != .gone else { return .unchanged(.nothing) }
         guard former.row.isDraining else {
             throw RegistryRefusal(.agentNotDraining, "agent \(id) is not being drained")
         }
         if former.row.state == .admitted {
-            let isBusy = try !former.ledger.holds.isEmpty || hasOpenOperation(id)
+            let isBusy = try !ledger(of: id).holds.isEmpty || hasOpenOperation(id)
             guard !isBusy else {
                 throw RegistryRefusal(.agentDrainBusy, "agent \(id) has tasks or operations that have not ended")
             }
         }
-        var book = former
-        book.row.drain?.isDrained = true
-        try save(book, insteadOf: former)
+        var head = former
+        head.row.drain?.isDrained = true
+        try save(head, insteadOf: former)
         return .changed(.nothing)
     }
 
     mutating func deactivate(_ id: [UInt8]) throws -> RegistryReply {
         let former = try living(id)
-        var book = former
-        book.row.isDeactivated = true
-        return try saveDeactivated(book, insteadOf: former)
+        var head = former
+        head.row.isDeactivated = true
+        return try saveDeactivated(head, insteadOf: former)
     }
 
     mutating func reactivate(_ id: [UInt8]) throws -> RegistryReply {
         let id = try RegistryID(id, "agent id")
-        guard let former = try agent(id), former.row.isDeactivated else {
+        guard let former = try head(id), former.row.isDeactivated else {
             throw RegistryRefusal(.agentNotDeactivated, "agent \(id) is not deactivated")
         }
         guard !former.row.isDraining else {
             throw RegistryRefusal(.agentStillDraining, "agent \(id) is still being drained")
         }
-        var book = former
-        book.row.isDeactivated = false
-        book.row.drain = nil
-        try save(book, insteadOf: former)
+        var head = former
+        head.row.isDeactivated = false
+        head.row.drain = nil
+        try save(head, insteadOf: former)
         if try registry().deactivatedCount == 0 { try setCapability(.agentDraining, to: false) }
         return .changed(.nothing)
     }

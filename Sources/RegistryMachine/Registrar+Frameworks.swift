@@ -222,10 +222,10 @@ extension Registrar {
             return .unchanged(.nothing)
         }
         let framework = try active(frameworkID)
-        guard let former, former.row.state == .admitted else {
+        guard let former, former.head.row.state == .admitted else {
             throw RegistryRefusal(.agentNotAdmitted, "agent \(agentID) is not admitted")
         }
-        guard !former.row.isDeactivated else {
+        guard !former.head.row.isDeactivated else {
             throw RegistryRefusal(.agentDeactivated, "agent \(agentID) is deactivated, and takes no new tasks")
         }
         guard try framework.info.checkedRoles().contains(role) else {

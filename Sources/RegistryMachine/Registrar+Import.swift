@@ -135,6 +135,12 @@ extension Registrar {
         throw RegistryRefusal(.importDuplicate, "\(what()) is there twice")
     }
 
+    /// - Throws: `import.duplicate`.
+    private func checkIsNew(_ agent: RegistryID) throws {
+        guard try head(agent) != nil else { return }
+        throw RegistryRefusal(.importDuplicate, "agent \(agent) is there twice")
+    }
+
     private mutating func put<Value: RegistryValue>(_ key: RegistryKey, _ value: Value, _ what: String) throws {
         try checkIsNew(key.bytes, what)
         set(key.bytes, to: value)
@@ -242,9 +248,9 @@ extension Registrar {
         let id = try Self.id(of: agent)
         try checkMachine(of: agent)
         try Self.checkCheckpointing(id, agent.info, resources)
-        try checkIsNew(RegistryKey.agent(id), "agent \(id)")
-        var book = try newBook(id, agent.info, resources)
-        book.row.attachedFence = 0
+        try checkIsNew(id)
+        var book = try newBook(id, agent.info, resources, duplicates: .importShape)
+        book.head.row.attachedFence = 0
         try admit(&book, standing)
     }
 
@@ -252,11 +258,12 @@ extension Registrar {
         _ id: [UInt8], _ state: AgentRow.State, since: UInt64, _ standing: ImportedStanding
     ) throws {
         let id = try RegistryID(id, "agent id")
-        try checkIsNew(RegistryKey.agent(id), "agent \(id)")
+        try checkIsNew(id)
         var book = AgentBook(
-            id: id, row: AgentRow(state: state, stateSince: since, arrival: 0, attachedFence: 0), info: nil)
-        try enter(state, &book)
-        book.row.stateSince = since
+            head: AgentHead(
+                id: id, row: AgentRow(state: state, stateSince: since, arrival: 0, attachedFence: 0), info: nil))
+        try enter(state, &book.head)
+        book.head.row.stateSince = since
         try admit(&book, standing)
     }
 
@@ -264,10 +271,10 @@ extension Registrar {
         guard standing.drain == nil || standing.isDeactivated else {
             throw RegistryRefusal(.importShape, "agent \(book.id) is drained, and not deactivated")
         }
-        book.row.isReportWanted = book.row.state != .gone
-        book.row.isDeactivated = standing.isDeactivated
-        book.row.drain = standing.drain
-        book.row.extra = standing.extra
+        book.head.row.isReportWanted = book.head.row.state != .gone
+        book.head.row.isDeactivated = standing.isDeactivated
+        book.head.row.drain = standing.drain
+        book.head.row.extra = standing.extra
         if standing.isDeactivated { try setCapability(.agentDraining, to: true) }
         try save(book, insteadOf: nil)
     }

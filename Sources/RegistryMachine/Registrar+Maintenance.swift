@@ -93,11 +93,11 @@ extension Registrar {
             var row = former
             row.mode = .down
             set(Self.machineKey(row.id), to: row)
-            let prefix = AgentBook.machineKey(row.id).bytes
+            let prefix = AgentHead.machineKey(row.id).bytes
             for (key, _) in try found(prefix) {
                 let id = RegistryID(unchecked: Array(key[prefix.count...]))
-                guard let book = try agent(id), book.row.state == .admitted else { continue }
-                try makeUnreachable(book)
+                guard let head = try head(id), head.row.state == .admitted else { continue }
+                try makeUnreachable(head)
                 away.append(id)
             }
         }

@@ -37,19 +37,20 @@ extension Registrar {
             }
             return (known.outcome, false)
         }
-        let former = try admitted(request.agentID)
-        try checkVersion(request.resourceVersion, of: operation.providerID, former)
+        let head = try admitted(request.agentID)
+        try checkVersion(request.resourceVersion, of: operation.providerID, head)
         guard !operation.isEmpty else { throw RegistryRefusal(.operationEmpty, "an operation on no resources") }
         if let frameworkID, let operationID { try checkName(operationID, of: frameworkID) }
         let actor = ActingParty(framework: try frameworkID.map(actingFramework), principal: request.principal)
+        let former = AgentBook(head: head, ledger: try ledger(of: agentID))
         let conversion = try Conversion(
-            operation, by: actor, capabilities: former.info?.capabilities ?? [], ledger: former.ledger)
+            operation, by: actor, capabilities: head.info?.capabilities ?? [], ledger: former.ledger)
         var book = former
         book.ledger = try former.ledger.replacing(conversion.consumed, by: conversion.converted)
         book.noteCheckpointedChange(since: former.ledger)
         try save(book, insteadOf: former)
         let outcome = OperationRow.Outcome(
-            generation: book.row.generation, converted: conversion.converted.map(\.unallocated))
+            generation: book.head.row.generation, converted: conversion.converted.map(\.unallocated))
         let row = OperationRow(
             frameworkID: frameworkID, operationID: operationID, providerID: conversion.consumed.first?.providerID,
             digest: request.digest, consumed: conversion.consumed.map(\.unallocated), outcome: outcome)
@@ -65,14 +66,14 @@ extension Registrar {
 
     /// - Parameter provider: nil: the agent's own resources.
     private func checkVersion(
-        _ version: [UInt8]?, of provider: RegistryID?, _ book: AgentBook
+        _ version: [UInt8]?, of provider: RegistryID?, _ head: AgentHead
     ) throws(RegistryRefusal) {
         guard let version else { return }
-        let known = book.row.versions.first { $0.providerID == provider?.bytes }?.version
+        let known = head.row.versions.first { $0.providerID == provider?.bytes }?.version
         guard known == version else {
             throw RegistryRefusal(
                 .operationVersionStale,
-                "the resources of agent \(book.id) are of another release than the operation was made for")
+                "the resources of agent \(head.id) are of another release than the operation was made for")
         }
     }
 
@@ -189,9 +190,9 @@ extension Registrar {
     mutating func updateStatus(
         _ agentID: [UInt8], _ uuid: [UInt8], _ status: OperationStatus, _ latest: OperationState?
     ) throws -> RegistryReply {
-        let book = try admitted(agentID)
-        guard let former = try operation(uuid, of: book.id) else {
-            throw RegistryRefusal(.operationUnknown, "agent \(book.id) has no operation of this uuid")
+        let head = try admitted(agentID)
+        guard let former = try operation(uuid, of: head.id) else {
+            throw RegistryRefusal(.operationUnknown, "agent \(head.id) has no operation of this uuid")
         }
         for state in [status.state, latest ?? status.state] where !state.isReportable {
             throw RegistryRefusal(.operationStateNotReportable, "an agent does not report \(state)")
@@ -209,21 +210,22 @@ extension Registrar {
             row.statuses.append(status)
         }
         if isNews, row.latestState.isTerminal, row.latestState != .finished {
-            row.isUndoBlocked = try !undo(row, book)
+            row.isUndoBlocked = try !undo(row, head)
         }
         let isHeard = row.operationID != nil && !row.isOrphan
         if status.state.isTerminal, isNews || status.uuid != nil, status.uuid == nil || !isHeard {
-            try end(row, uuid, of: book.id)
+            try end(row, uuid, of: head.id)
             return .changed(.status(isForwarded: false))
         }
         guard row != former else { return .unchanged(.status(isForwarded: isHeard)) }
-        try save(row, uuid, of: book.id)
+        try save(row, uuid, of: head.id)
         return .changed(.status(isForwarded: isHeard))
     }
 
     /// The agent could not do it: what it was to bring is taken back.
     /// - Returns: false when somebody uses it already.
-    private mutating func undo(_ row: OperationRow, _ former: AgentBook) throws -> Bool {
+    private mutating func undo(_ row: OperationRow, _ head: AgentHead) throws -> Bool {
+        let former = AgentBook(head: head, ledger: try ledger(of: head.id))
         var book = former
         guard let ledger = try? former.ledger.replacing(row.outcome.converted, by: row.consumed) else { return false }
         book.ledger = ledger
@@ -255,7 +257,7 @@ extension Registrar {
         guard let status = former.statuses.first(where: { $0.uuid == statusUUID }) else {
             throw RegistryRefusal(.operationUnknownStatus, "operation \(name) has no status of this uuid")
         }
-        guard let book = try self.agent(agent), book.row.state == .admitted, book.row.attachedFence == fence else {
+        guard let head = try head(agent), head.row.state == .admitted, head.row.attachedFence == fence else {
             throw RegistryRefusal(.agentNotAttached, "agent \(agent) is not attached to this master")
         }
         guard !status.state.isTerminal else {

@@ -13,8 +13,8 @@ package struct Registrar<Rows: RegistryRows> {
     let now: UInt64
     /// Of the masters' election: that of the master whose command it is.
     let fence: UInt64
-    /// What the command has made of rows so far; nil: deleted.
-    private var changed: [[UInt8]: [UInt8]?] = [:]
+    /// What the command has changed so far; above that what its item has that is under way.
+    private var layers = [RegistryChanges()]
 
     package init(rows: Rows, now: UInt64, fence: UInt64) {
         self.rows = rows
@@ -31,9 +31,8 @@ package struct Registrar<Rows: RegistryRows> {
     }
 
     private func store() throws {
-        for (key, value) in changed.sorted(by: { $0.key.lexicographicallyPrecedes($1.key) }) {
-            try rows.set(key, to: value)
-        }
+        layers[0].checkInvariants()
+        for row in layers[0].writes { try rows.set(row.key, to: row.value) }
     }
 
     private mutating func apply(_ command: RegistryCommand) throws -> RegistryReply {
@@ -86,35 +85,53 @@ package struct Registrar<Rows: RegistryRows> {
     // MARK: - Rows as this command sees them
 
     func row(at key: [UInt8]) throws -> [UInt8]? {
-        if let value = changed[key] { return value }
+        for layer in layers.reversed() {
+            if let value = layer.rows[key] { return value }
+        }
         return try rows.row(at: key)
     }
 
     func value<Value: RegistryValue>(at key: [UInt8]) throws -> Value? { try row(at: key).map(Value.init) }
 
-    /// All rows whose keys begin with `prefix`, in order.
+    /// All rows whose keys begin with `prefix`, in order. Of agents' rows, those before the command.
     func found(_ prefix: [UInt8]) throws -> [(key: [UInt8], value: [UInt8])] {
-        var found: [(key: [UInt8], value: [UInt8])] = []
+        var own: [[UInt8]: [UInt8]?] = [:]
+        for layer in layers {
+            for (key, value) in layer.rows where key.starts(with: prefix) { own.updateValue(value, forKey: key) }
+        }
+        let stored = try stored(prefix)
+        guard !own.isEmpty else { return stored }
+        let set = own.compactMap { key, value in value.map { (key: key, value: $0) } }
+        return (stored.filter { own[$0.key] == nil } + set).sorted { $0.key.lexicographicallyPrecedes($1.key) }
+    }
+
+    /// As before the command.
+    func stored(_ prefix: [UInt8]) throws -> [(key: [UInt8], value: [UInt8])] {
+        var stored: [(key: [UInt8], value: [UInt8])] = []
         try rows.scan(prefix) { key, value in
-            if changed[key] == nil { found.append((key, value)) }
+            stored.append((key, value))
             return true
         }
-        let own = changed.compactMap { key, value in
-            value.flatMap { key.starts(with: prefix) ? (key: key, value: $0) : nil }
-        }
-        guard !own.isEmpty else { return found }
-        return (found + own).sorted { $0.key.lexicographicallyPrecedes($1.key) }
+        return stored
     }
 
     func found(_ table: RegistryTable) throws -> [(key: [UInt8], value: [UInt8])] { try found([table.rawValue]) }
 
-    mutating func set(_ key: [UInt8], to value: [UInt8]?) {
-        changed[key] = .some(value)
+    mutating func set(_ key: [UInt8], to value: [UInt8]?) { change { $0.rows.updateValue(value, forKey: key) } }
+
+    mutating func change(_ body: (inout RegistryChanges) -> Void) { body(&layers[layers.count - 1]) }
+
+    /// The newest of what the command has made of something; nil: nothing so far.
+    func altered<Value>(_ part: (RegistryChanges) -> Altered<Value>?) -> Altered<Value>? {
+        for layer in layers.reversed() {
+            if let altered = part(layer) { return altered }
+        }
+        return nil
     }
 
     /// Of the timers that the command has set: cluster time, ns.
     package var earliestTimerSet: UInt64? {
-        changed.compactMap { key, value in
+        layers[0].rows.compactMap { key, value in
             value != nil && key.first == RegistryTable.timers.rawValue ? RegistryKey.time(ofTimer: key) : nil
         }.min()
     }
@@ -130,11 +147,14 @@ package struct Registrar<Rows: RegistryRows> {
 
     /// Does all of it, or nothing.
     mutating func attempt<Value>(_ body: (inout Registrar) throws -> Value) throws -> Value {
-        let before = changed
+        layers.append(RegistryChanges())
         do {
-            return try body(&self)
+            let value = try body(&self)
+            let item = layers.removeLast()
+            change { $0.merge(item) }
+            return value
         } catch {
-            changed = before
+            layers.removeLast()
             throw error
         }
     }

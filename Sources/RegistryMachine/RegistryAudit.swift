@@ -57,20 +57,21 @@ private final class Audit<Rows: RegistryRows> {
         for (key, _) in try registrar.found(.agents) {
             let id = RegistryID(unchecked: Array(key.dropFirst()))
             guard let book = try registrar.agent(id) else { continue }
+            book.head.checkInvariants()
             book.checkInvariants()
-            expected.merge(book.rows()) { first, _ in first }
+            for row in book.head.rows + book.ledger.rows(of: id) { expected[row.key] = row.value }
             counts.merge(try book.counts(), uniquingKeysWith: +)
-            if book.row.state == .admitted { admitted += 1 }
-            if book.row.isDeactivated, book.row.state != .gone { deactivated += 1 }
+            if book.head.row.state == .admitted { admitted += 1 }
+            if book.head.row.isDeactivated, book.head.row.state != .gone { deactivated += 1 }
             claim(
-                book.row.attachedFence <= registrar.fence, "agent \(id) is attached under a fence that nobody has had")
+                book.head.row.attachedFence <= registrar.fence, "agent \(id) is attached under a fence that nobody has had")
             for hold in book.ledger.holds {
                 let framework = try registrar.framework(hold.frameworkID)
                 claim(
                     framework?.state.isOver == false,
                     "agent \(id) is used by framework \(hold.frameworkID), which is over")
             }
-            guard let info = book.info, book.row.state == .admitted else { continue }
+            guard let info = book.head.info, book.head.row.state == .admitted else { continue }
             claim(try registrar.machine(info.machine)?.mode != .down, "agent \(id) is there, and its machine is down")
         }
         for (key, count) in counts where count != 0 { expected[key] = Scalar(thousandths: count)?.encoded() }
@@ -104,7 +105,7 @@ private final class Audit<Rows: RegistryRows> {
             if let framework = row.frameworkID {
                 expected[RegistryKey(.operationsByFramework).adding(framework).adding(agent).adding(uuid).bytes] = []
             }
-            let state = try registrar.agent(agent)?.row.state
+            let state = try registrar.head(agent)?.row.state
             claim(state == .admitted || state == .unreachable, "agent \(agent) has an open operation, and is gone")
             claim(
                 state != .unreachable || row.latestState != .pending,

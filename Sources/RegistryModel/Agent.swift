@@ -187,6 +187,8 @@ public struct AgentRow: Hashable, Sendable {
     public var attachedFence: UInt64
     /// Nobody knows yet what it has checkpointed: it was never attached to this registry.
     public var isReportWanted: Bool
+    /// Of the totals that it stated last: `CheckpointDigest.ofTotals`. Empty: it has stated none.
+    public var totalsDigest: [UInt8]
     /// What an imported document said besides of its being in this state, as in `ImportRecord`.
     public var extra: [UInt8]
 
@@ -201,6 +203,7 @@ public struct AgentRow: Hashable, Sendable {
         versions = []
         self.attachedFence = attachedFence
         isReportWanted = false
+        totalsDigest = []
         extra = []
     }
 
@@ -423,7 +426,7 @@ extension AgentRow.Drain: RegistryValue {
 
 extension AgentRow: RegistryValue {
     /// `u8 state | u64 since, ns | u64 arrival | u8 deactivated | drain? | u64 generation | text digest | versions
-    /// | u64 attached fence | u8 report wanted | text extra`
+    /// | u64 attached fence | u8 report wanted | text totals' digest | text extra`
     package func encode(into writer: inout ByteWriter) {
         writer.write(state.rawValue)
         writer.write(stateSince)
@@ -435,6 +438,7 @@ extension AgentRow: RegistryValue {
         writer.write(versions)
         writer.write(attachedFence)
         writer.write(isReportWanted)
+        writer.writeBytes16(totalsDigest)
         writer.writeBytes16(extra)
     }
 
@@ -449,6 +453,7 @@ extension AgentRow: RegistryValue {
         versions = try reader.readValues()
         attachedFence = try reader.readUInt64()
         isReportWanted = try reader.readBool()
+        totalsDigest = try reader.readText()
         extra = try reader.readText()
     }
 }

@@ -20,6 +20,9 @@ public enum CheckpointDigest {
         return sha256(values.sorted { $0.lexicographicallyPrecedes($1) }.flatMap(\.self))
     }
 
+    /// Of the totals of an agent, as stated: the first 16 bytes of SHA-256 over their encodings one after the other.
+    package static func ofTotals(_ totals: [Resource]) -> [UInt8] { sha256(totals.flatMap { $0.encoded() }) }
+
     static func sha256(_ bytes: [UInt8]) -> [UInt8] { Array(SHA256.hash(data: bytes).prefix(16)) }
 }
 

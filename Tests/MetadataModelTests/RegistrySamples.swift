@@ -286,6 +286,7 @@ enum RegistrySamples {
         row.digest = uuid
         row.versions = versions
         row.isReportWanted = true
+        row.totalsDigest = uuid
         row.extra = extra
         return row
     }

@@ -33,12 +33,12 @@ enum Claims {
         ResourceClaim(name: Array(name.utf8), type: .ranges, ranges: [(begin: 0, end: last)])
     }
 
-    static func framework(_ roles: [String], takesShared: Bool = false) -> ActingParty {
+    static func framework(_ roles: [String]) -> ActingParty {
         let roles = roles.map { role in
             guard let name = try? RoleName(Array(role.utf8)) else { fatalError("role \(role)") }
             return name
         }
-        return ActingParty(framework: .init(roles: roles, takesSharedResources: takesShared))
+        return ActingParty(framework: .init(roles: roles, takesSharedResources: false))
     }
 }
 
@@ -85,25 +85,20 @@ struct Book {
     /// As people read it, in alphabetical order.
     var said: [String] { ledger.entries.map(\.resource.description).sorted() }
 
-    private func after(
-        _ kind: OperationKind, by actor: ActingParty, _ capabilities: AgentCapabilities
-    ) throws(RegistryRefusal) -> Ledger {
-        let conversion = try Conversion(try CheckedOperation(kind), by: actor, capabilities: capabilities, ledger: ledger)
+    private func after(_ kind: OperationKind, by actor: ActingParty) throws(RegistryRefusal) -> Ledger {
+        let conversion = try Conversion(
+            try CheckedOperation(kind), by: actor, capabilities: Self.everything, ledger: ledger)
         return try ledger.replacing(conversion.consumed, by: conversion.converted)
     }
 
-    mutating func apply(
-        _ kind: OperationKind, by actor: ActingParty = ActingParty(), capabilities: AgentCapabilities = everything
-    ) throws {
-        ledger = try after(kind, by: actor, capabilities)
+    mutating func apply(_ kind: OperationKind, by actor: ActingParty = ActingParty()) throws {
+        ledger = try after(kind, by: actor)
     }
 
     /// The rule that refuses it; nil: it would be done.
-    func rule(
-        _ kind: OperationKind, by actor: ActingParty = ActingParty(), capabilities: AgentCapabilities = everything
-    ) -> RegistryRule? {
+    func rule(_ kind: OperationKind, by actor: ActingParty = ActingParty()) -> RegistryRule? {
         do throws(RegistryRefusal) {
-            _ = try after(kind, by: actor, capabilities)
+            _ = try after(kind, by: actor)
             return nil
         } catch {
             return error.rule

@@ -107,6 +107,8 @@ struct ImportTests {
         refuses(.roleSlashEdge, [weight("/w")], passes: [weight("v/w")]),
     ]
 
+    private static let volume = Claims.path(100).reserved("db").volume("wal")
+
     private static func agent(withResources count: Int) -> ImportRecord {
         agent(resources: [ResourceClaim](repeating: cpus, count: count))
     }
@@ -114,6 +116,8 @@ struct ImportTests {
     private static let agentValues: [RuleCase] = [
         refuses(.importShape, [away("a", ImportedStanding(drain: AgentRow.Drain()))], passes: [away("a", drained)]),
         refuses(.importShape, [agent(withResources: ImportRecord.resourcesMax + 1)], passes: [agent(withResources: 9)]),
+        refuses(
+            .importShape, [agent(resources: [volume, volume])], passes: [agent(resources: [volume])]),
         refuses(.scalarInvalid, [agent(resources: [Claims.cpus(-1)])], passes: [agent(resources: [Claims.cpus(0)])]),
         refuses(
             .agentCheckpointedWithoutCheckpointing, [agent(resources: [cpus.reserved("r")], isCheckpointing: false)],
@@ -260,6 +264,21 @@ struct ImportTests {
                 #expect(try master.agent(id)?.generation == max(1, generation) + 1)
             }
         }
+    }
+
+    @Test("of two volumes of one name that an agent reports one is taken for its own")
+    func twoOfOneName() throws {
+        let master = Master()
+        try master.call(Self.chunk([Self.agent()]))
+        try master.call(Agents.reregister(Agents.claim(), generation: 0))
+        let other = Claims.mount(500_000).reserved("db").volume("wal")
+        let reply = try master.call(.agentReport(id: bytes("a1"), generation: 0, entries: [Self.volume, other]))
+        guard case .changed(.report(let result)) = reply else {
+            Issue.record("\(reply)")
+            return
+        }
+        #expect(result.adopted.map(\.description) == ["disk(db)[path /data][wal]:100"])
+        #expect(result.orphans.map(\.description) == ["disk(db)[mount /mnt/ssd][wal]:500000"])
     }
 
     @Test("what is known of an agent besides outlives its coming back, and what was said of its state does not")

@@ -83,6 +83,10 @@ enum ValueRules {
         RuleCase(
             .scalarOverflow, given: [admit([most])], .agentAdmit(Agents.claim("a2", resources: [Claims.cpus(1)])),
             passes: .agentAdmit(Agents.claim("a2", resources: [Claims.cpus(0.5)]))),
+        // More than a counter could hold before it is judged.
+        RuleCase(
+            .scalarOverflow, admit([ResourceClaim](repeating: Claims.mount(9_007_199_254_740), count: 1_025)),
+            passes: admit([Claims.mount(9_007_199_254_740)])),
         refuses(.rangesInverted, ports((1, 2), (5, 4)), passes: ports((1, 2), (5, 5))),
         refuses(.rangesOverlap, ports((5, 8), (1, 5)), passes: ports((6, 8), (1, 5))),
         refuses(.setDuplicate, zones("a", "b", "a"), passes: zones("a", "b")),
@@ -198,6 +202,7 @@ enum ValueRules {
         refuses(.sharedWrongName, shared(Claims.cpus(1)), passes: Claims.cpus(1)),
         refuses(.sharedNotVolume, shared(Claims.path(100)), passes: shared(volume())),
         refuses(.volumeRevocable, revocable(volume()), passes: volume()),
+        refuses(.createDuplicateId, volume(), volume(), passes: volume()),
         // Of two rules the first.
         refuses(.volumeRevocable, revocable(volume { $0.reservations = [] }), passes: volume()),
         refuses(.volumeUnreserved, volume { $0.reservations = [] }, passes: volume()),

@@ -142,6 +142,8 @@ package struct RegistryLedgers {
 
     /// Admitted or unreachable.
     private var agents: [RegistryID: AgentLedger] = [:]
+    /// As they stated them last.
+    private var totals: [RegistryID: [Resource]] = [:]
     private var operations: [Place: Done] = [:]
     private var touched: Set<RegistryID> = []
 
@@ -184,6 +186,7 @@ package struct RegistryLedgers {
         case (.agentAdmit(let agent), _):
             let id = RegistryID(unchecked: agent.id)
             guard agents[id] == nil else { return "agent \(id) is admitted, and was there" }
+            totals[id] = Self.checked(agent.resources)
             set(AgentLedger(Self.checked(agent.resources)), of: id)
         case (.agentMarkReachable(let agent), _):
             return isChanged ? comeBack(agent.id, agent.resources) : nil
@@ -193,7 +196,7 @@ package struct RegistryLedgers {
                 if let fault = comeBack(attachment.agent.id, attachment.agent.resources) { return fault }
             }
         case (.agentUpdate(let name, let patch), _):
-            guard let resources = patch.resources else { return nil }
+            guard isChanged, let resources = patch.resources else { return nil }
             return comeBack(name, resources)
         case (.agentReport(let name, _, _), .report(let report)):
             let id = RegistryID(unchecked: name)
@@ -233,10 +236,14 @@ package struct RegistryLedgers {
         touched.insert(id)
     }
 
-    /// With these totals: what was reserved or made a volume before is so still.
+    /// With these totals: what was reserved or made a volume before is so still. With those that it had, all is.
     private mutating func comeBack(_ name: [UInt8], _ claims: [ResourceClaim]) -> String? {
         let id = RegistryID(unchecked: name)
-        var ledger = AgentLedger(Self.checked(claims).map(\.original))
+        let stated = Self.checked(claims)
+        touched.insert(id)
+        guard agents[id] == nil || totals[id] != stated else { return nil }
+        totals[id] = stated
+        var ledger = AgentLedger(stated.map(\.original))
         for resource in agents[id]?.resources ?? [] where resource.original.kindBytes != resource.kindBytes {
             guard let next = ledger.replacing([resource.original], by: [resource]) else {
                 return "agent \(id) comes back without \(resource), which it has"
@@ -248,6 +255,7 @@ package struct RegistryLedgers {
     }
 
     private mutating func end(_ id: RegistryID) {
+        totals[id] = nil
         set(nil, of: id)
         for place in Array(operations.keys) where place.agent == id { operations[place]?.hasEnded = true }
     }

@@ -989,6 +989,8 @@ class AgentRow:
     attached_fence: int
     #: Nobody knows yet what it has checkpointed.
     report_wanted: bool
+    #: Of the totals that it stated last; empty: it has stated none.
+    totals_digest: bytes
     #: What an imported document said besides of its being in this state, as JSON.
     extra: str = ""
 

@@ -761,6 +761,7 @@ ROWS: Dict[RegistryTable, _Form] = {
             versions=listed(_VERSION),
             attached_fence=U64,
             report_wanted=BOOL,
+            totals_digest=BYTES,
             extra=TEXT,
         ),
     ),
