@@ -1,4 +1,5 @@
 package import Basics
+internal import LogStore
 
 /// Everything that an operator decides about one node. A plain value: `quorate serve` fills it from flags, environment
 /// and file, `validate()` says whether it makes sense, and nothing reads settings from anywhere else afterwards.
@@ -32,7 +33,7 @@ package struct ServerConfiguration: Hashable, Sendable {
     package var diskStallTimeout = Interval.seconds(2)
 
     /// Bytes of one log segment.
-    package var segmentSize = 64 * 1_024 * 1_024
+    package var segmentSize = LogSettings.segmentSizeDefault
     /// Bytes of log that are kept at most, for followers that lag.
     package var logSizeMax = 1_024 * 1_024 * 1_024
     /// How much of the log is kept as the change feed, beyond what replication needs; of `logSizeMax` at most half.

@@ -40,7 +40,7 @@ struct Serve: AsyncParsableCommand {
     var electionTimeout: String?
     @Option(help: ArgumentHelp("Age of a disk sync at which a leader hands over. (default: 2s)", valueName: "TIME"))
     var diskStallTimeout: String?
-    @Option(help: ArgumentHelp("Size of a log segment. (default: 64MiB)", valueName: "SIZE")) var segmentSize: String?
+    @Option(help: ArgumentHelp("Size of a log segment. (default: 16MiB)", valueName: "SIZE")) var segmentSize: String?
     @Option(help: ArgumentHelp("Log that is kept at most for others to catch up. (default: 1GiB)", valueName: "SIZE"))
     var logMax: String?
     @Option(help: ArgumentHelp("Log that is kept for watches. (default: 96MiB)", valueName: "SIZE"))

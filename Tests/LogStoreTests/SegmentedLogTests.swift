@@ -185,6 +185,20 @@ import Testing
         #expect(log.firstIndex == byAge.next)
     }
 
+    @Test("A log of which so much is kept takes the segment that is written more, and the spares")
+    func sizeOnDisk() throws {
+        let disk = MemoryDisk()
+        let segmentSize = 16 * 1_024
+        let (log, _) = try open(disk, settings: smallSettings(segmentSize))
+        for index in 1...2_000 {
+            try log.append([task(slab(UInt64(index), payloadSize: 100))])
+            try log.compact(through: log.floor(keepingBytes: 6 * segmentSize, youngerThan: .zero))
+            #expect(disk.usedBytes <= 9 * segmentSize)
+        }
+        #expect(log.firstIndex > LogIndex(1))
+        #expect(log.byteCount == 7 * segmentSize)
+    }
+
     @Test("After a snapshot the log starts behind it, with the same promises")
     func reset() throws {
         let disk = MemoryDisk()

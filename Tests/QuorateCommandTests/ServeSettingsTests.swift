@@ -47,6 +47,8 @@ struct ServeSettingsTests {
         let plain = try configuration([:])
         #expect(plain.name == "n1")
         #expect(plain.engine == .rocksdb)
+        #expect(plain.segmentSize == 16 * 1_048_576)
+        #expect(plain.diskReserveSize == 256 * 1_048_576)
         #expect(plain.heartbeatInterval == .milliseconds(100))
         #expect(plain.cluster.map(\.name) == ["n1", "n2", "n3"])
         let changed = try configuration([
@@ -130,7 +132,7 @@ struct ServeSettingsTests {
         #expect(refusal(["election-timeout": "1s-1s"]).contains("1.2 ×"))
         #expect(refusal(["log-max": "256MiB", "feed-size": "200MiB"]).contains("half of --log-max"))
         #expect(refusal(["feed-age": "10ms"]).contains("--feed-age"))
-        #expect(refusal(["log-max": "128MiB"]).contains("at least 4 segments"))
+        #expect(refusal(["log-max": "32MiB"]).contains("at least 4 segments (64MiB)"))
         #expect(refusal(["segment-size": "512KiB"]).contains("from 1MiB to 1GiB"))
         #expect(refusal(["name": "n4"]).contains("does not name this node"))
         #expect(refusal(["peer": "127.0.0.1:7600"]).contains("make them equal"))
