@@ -16,8 +16,8 @@ extension MetadataClient {
         try await query(.get(key: [0]), .linearizable, nil, timeout) { revision, _, _ in revision }
     }
 
-    /// Takes a snapshot away from one node, which pins its state for it while writes go on. No more than one part is in
-    /// memory at a time.
+    /// Takes a snapshot away from one node, which pins its state for it while writes go on. The next part is fetched
+    /// while `body` has the last; no more than these two are in memory.
     /// - Parameters:
     ///   - endpoint: HOST:PORT of any node's client port; it need not lead.
     ///   - revision: of the oldest state that will do; the node answers `unavailable` while it has not come so far.
@@ -34,21 +34,21 @@ extension MetadataClient {
             throw ClientError.badReply(.invalid("snapshot"))
         }
         var number: UInt32 = 0
-        while true {
-            let (kind, bytes) = try await item(number, of: reply.snapshot, from: endpoint, timeout)
-            switch kind {
-            case .chunk: try await body(.chunk(bytes))
-            case .manifest:
-                try await body(.manifest(bytes))
-                return reply.revision.rawValue
-            }
+        var part = try await item(number, of: reply.snapshot, from: endpoint, timeout)
+        while part.kind == .chunk {
             number += 1
+            let nextNumber = number
+            async let next = item(nextNumber, of: reply.snapshot, from: endpoint, timeout)
+            try await body(.chunk(part.bytes))
+            part = try await next
         }
+        try await body(.manifest(part.bytes))
+        return reply.revision.rawValue
     }
 
     private func item(
         _ number: UInt32, of snapshot: UInt64, from endpoint: String, _ timeout: Duration?
-    ) async throws(ClientError) -> (SnapshotPieceReply.Item, [UInt8]) {
+    ) async throws(ClientError) -> (kind: SnapshotPieceReply.Item, bytes: [UInt8]) {
         var bytes: [UInt8] = []
         while true {
             guard let offset = UInt32(exactly: bytes.count) else { throw .badReply(.tooLarge(UInt64(bytes.count))) }
@@ -57,7 +57,7 @@ extension MetadataClient {
             guard case .snapshotPiece(let piece) = try Self.control(.snapshotPiece, answer.body) else {
                 throw .badReply(.invalid("snapshotPiece"))
             }
-            bytes += piece.bytes
+            if bytes.isEmpty { bytes = piece.bytes } else { bytes += piece.bytes }
             if bytes.count == Int(piece.itemSize) { return (piece.item, bytes) }
             // Each piece must bring it nearer to its end.
             guard bytes.count < Int(piece.itemSize), !piece.bytes.isEmpty else {

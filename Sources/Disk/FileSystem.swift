@@ -48,7 +48,16 @@ package protocol File: AnyObject, Sendable {
     func preallocate(_ size: Int) throws(DiskError)
     /// `fdatasync`: the bytes, and of the metadata what is needed to read them back.
     func sync() throws(DiskError)
+    /// Begins to bring the bytes in `range` to the disk, so that a later `sync()` has less to do, and nobody else who
+    /// uses the disk waits for all of it at once. Promises nothing; what fails is told by `sync()`. The bytes may leave
+    /// the page cache: not for what is soon read again.
+    func beginSync(_ range: Range<Int>)
     func truncate(to size: Int) throws(DiskError)
+}
+
+extension File {
+    /// For a disk on which nobody would wait.
+    package func beginSync(_ range: Range<Int>) {}
 }
 
 extension FileSystem {

@@ -68,6 +68,12 @@ final class PosixFile: File {
         guard fdatasync(descriptor) == 0 else { throw .ofErrno(.sync, path) }
     }
 
+    func beginSync(_ range: Range<Int>) {
+        // For this advice Linux begins to write what is dirty. sync_file_range, which does nothing else, is a GNU
+        // extension, and Swift does not import those.
+        _ = posix_fadvise(descriptor, off_t(range.lowerBound), off_t(range.count), POSIX_FADV_DONTNEED)
+    }
+
     func truncate(to size: Int) throws(DiskError) {
         guard ftruncate(descriptor, off_t(size)) == 0 else { throw .ofErrno(.truncate, path) }
     }

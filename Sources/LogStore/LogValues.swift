@@ -18,8 +18,8 @@ package struct LogTask: Sendable {
 }
 
 package struct LogSettings: Hashable, Sendable {
-    /// What is to be kept of the log is kept in whole segments, and beside these lie the one that is written and the spares: so
-    /// smaller ones take less of the disk. Each begins with a sync of its header and one of the directory.
+    /// Whole segments are kept, with the one that is written and the spares beside them, so smaller ones take less of
+    /// the disk. Each begins with a sync of its header and one of the directory.
     package static let segmentSizeDefault = 16 * 1_024 * 1_024
     /// Below this, the header area and the sync of each new segment begin to show.
     package static let segmentSizeMin = 1_024 * 1_024

@@ -74,9 +74,10 @@ package final class SnapshotExports<View: EngineView> {
             return (.failed(error, .snapshotPiece), false)
         }
         let end = min(item.bytes.count, Int(request.offset) + Limits.snapshotPieceSizeMax)
+        let range = Int(request.offset)..<end
         let piece = SnapshotPieceReply(
             revision: export.revision, item: item.kind, itemSize: UInt32(item.bytes.count),
-            bytes: Array(item.bytes[Int(request.offset)..<end]))
+            bytes: range == item.bytes.indices ? item.bytes : Array(item.bytes[range]))
         let isOver = item.kind == .manifest && end == item.bytes.count
         if isOver { exports.remove(at: place) }
         return (.snapshotPiece(piece), isOver)

@@ -1,5 +1,5 @@
 internal import Basics
-internal import Disk
+package import Disk
 internal import Glibc
 internal import MetadataMachine
 internal import Snapshots
@@ -7,17 +7,28 @@ internal import Snapshots
 /// Keeps a snapshot that comes part by part in a file of its final form. Under its name there is the old file or the
 /// new one, whole and checked; what fails leaves nothing, and a process that is killed a file whose name says what it
 /// is.
+///
+/// The file goes to the disk while it grows. Synced at its end only, it would hold up the logs of nodes on the same
+/// disk for as long as all of it takes.
 package final class SnapshotSink {
+    /// Bytes that begin to be written to the disk at once.
+    private static let stretchSize = 1_024 * 1_024
+    /// Bytes that may be on their way there: a disk that is slower than what comes is waited for.
+    private static let unsyncedSizeMax = 16 * stretchSize
+
     private let path: String
     private let temporary: String
-    private let fileSystem = PosixFileSystem()
+    private let fileSystem: any FileSystem
     private let file: any File
     private var offset: Int
+    private var syncedThrough = 0
+    private var syncBegunThrough = 0
     private var receiver = SnapshotReceiver(ranges: Keyspace.carried)
     private var isDone = false
 
-    package init(_ path: String) throws(SnapshotFileError) {
+    package init(_ path: String, on fileSystem: any FileSystem = PosixFileSystem()) throws(SnapshotFileError) {
         self.path = path
+        self.fileSystem = fileSystem
         temporary = "\(path).partial-\(getpid())"
         do throws(DiskError) {
             if try fileSystem.exists(temporary) { try fileSystem.remove(temporary) }
@@ -42,6 +53,7 @@ package final class SnapshotSink {
             throw SnapshotFileError(error, in: "what the node sent", at: offset)
         }
         try write(bytes)
+        try syncOn()
     }
 
     /// Checks that the manifest names what has come, and gives the file its name.
@@ -74,6 +86,21 @@ package final class SnapshotSink {
             throw SnapshotFileError(error)
         }
         offset += bytes.count
+    }
+
+    private func syncOn() throws(SnapshotFileError) {
+        if offset - syncedThrough >= Self.unsyncedSizeMax {
+            do throws(DiskError) {
+                try file.sync()
+            } catch {
+                throw SnapshotFileError(error)
+            }
+            syncedThrough = offset
+            syncBegunThrough = offset
+        } else if offset - syncBegunThrough >= Self.stretchSize {
+            file.beginSync(syncBegunThrough..<offset)
+            syncBegunThrough = offset
+        }
     }
 
     static func parent(of path: String) -> String {

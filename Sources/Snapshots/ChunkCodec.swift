@@ -40,21 +40,20 @@ struct ChunkEncoder: ~Copyable {
     func encode(_ plain: RawSpan) -> [UInt8] {
         let plainSize = plain.byteCount
         let headerSize = ChunkFormat.headerSize
+        var isPacked = false
         // Larger than the plain form is never needed, so what does not fit there is stored plain.
-        var bytes = [UInt8](repeating: 0, count: headerSize + plainSize)
-        let written = plain.withUnsafeBytes { source in
-            bytes.withUnsafeMutableBytes { target in
-                ZSTD_compressCCtx(
-                    context, target.baseAddress.map { $0 + headerSize }, plainSize, source.baseAddress, source.count,
-                    ChunkFormat.level)
+        var bytes = plain.withUnsafeBytes { source in
+            [UInt8](unsafeUninitializedCapacity: headerSize + plainSize) { buffer, count in
+                let target = UnsafeMutableRawBufferPointer(buffer)
+                let payload = UnsafeMutableRawBufferPointer(rebasing: target[headerSize...])
+                let written = ZSTD_compressCCtx(
+                    context, payload.baseAddress, payload.count, source.baseAddress, source.count, ChunkFormat.level)
+                isPacked =
+                    ZSTD_isError(written) == 0 && written < plainSize && plainSize / ChunkFormat.ratioMax < written
+                if !isPacked { payload.copyMemory(from: source) }
+                for offset in 0..<headerSize { target[offset] = 0 }
+                count = headerSize + (isPacked ? written : plainSize)
             }
-        }
-        let isPacked = ZSTD_isError(written) == 0 && written < plainSize && plainSize / ChunkFormat.ratioMax < written
-        if isPacked {
-            bytes.removeSubrange((headerSize + written)...)
-        } else {
-            bytes.removeSubrange(headerSize...)
-            bytes.append(contentsOf: plain)
         }
         bytes.store(ChunkFormat.magic, at: 0)
         bytes.store(ChunkFormat.version, at: 4)
@@ -135,13 +134,16 @@ struct ChunkDecoder: ~Copyable {
                 && ZSTD_getFrameContentSize($0.baseAddress, $0.count) == UInt64(plainSize)
         }
         guard isOneFrame else { throw .invalid("zstd frame") }
-        var plain = [UInt8](repeating: 0, count: plainSize)
-        let size = payload.withUnsafeBytes { source in
-            plain.withUnsafeMutableBytes { target in
-                ZSTD_decompressDCtx(context, target.baseAddress, target.count, source.baseAddress, source.count)
+        var isWhole = false
+        let plain = payload.withUnsafeBytes { source in
+            [UInt8](unsafeUninitializedCapacity: plainSize) { target, count in
+                let size = ZSTD_decompressDCtx(
+                    context, target.baseAddress, plainSize, source.baseAddress, source.count)
+                isWhole = ZSTD_isError(size) == 0 && size == plainSize
+                count = isWhole ? plainSize : 0
             }
         }
-        guard ZSTD_isError(size) == 0, size == plainSize else { throw .invalid("zstd frame") }
+        guard isWhole else { throw .invalid("zstd frame") }
         return plain
     }
 }

@@ -55,6 +55,7 @@ private final class BrokenFile: File {
     func read(at offset: Int, count: Int) throws(DiskError) -> [UInt8] { try file.read(at: offset, count: count) }
     func write(_ pieces: [[UInt8]], at offset: Int) throws(DiskError) { try file.write(pieces, at: offset) }
     func truncate(to size: Int) throws(DiskError) { try file.truncate(to: size) }
+    func beginSync(_ range: Range<Int>) { file.beginSync(range) }
 
     func preallocate(_ size: Int) throws(DiskError) {
         let faults = fileSystem.faults.withLock { faults in

@@ -20,11 +20,17 @@ import Testing
 
     /// A snapshot of another member, at 200-1.
     static func taken(rows: Int, valueSize: Int) throws -> (manifest: SnapshotManifest, chunks: [SnapshotChunk]) {
+        var random = SplitMix64(seed: 4)
+        return try taken(
+            (0..<rows).map { _ in (0..<8 + valueSize).map { _ in UInt8(truncatingIfNeeded: random.next()) } })
+    }
+
+    private static func taken(
+        _ values: [[UInt8]]
+    ) throws -> (manifest: SnapshotManifest, chunks: [SnapshotChunk]) {
         let engine = MemoryEngine()
         var batch = WriteBatch()
-        var random = SplitMix64(seed: 4)
-        for number in 0..<rows {
-            let value = (0..<8 + valueSize).map { _ in UInt8(truncatingIfNeeded: random.next()) }
+        for (number, value) in values.enumerated() {
             batch.put([0x10] + Array("key/\(number + 1_000)".utf8), value)
         }
         engine.write(batch)
@@ -78,6 +84,32 @@ import Testing
                     #expect(text.contains(path) && text.contains("offset"), "byte \(offset), bit \(bit): \(text)")
                 }
             }
+        }
+    }
+
+    @Test("a saved file goes to the disk while it grows, and what fails there ends it before its last part has come")
+    func savedWhileItGrows() throws {
+        var random = SplitMix64(seed: 9)
+        // A revision, and what does not pack; so large that each row is a chunk by itself.
+        var value: [UInt8] = [1, 0, 0, 0, 0, 0, 0, 0]
+        for _ in 0..<1_000_000 { value.append(UInt8(truncatingIfNeeded: random.next())) }
+        let taken = try Self.taken(Array(repeating: value, count: 20))
+        #expect(taken.chunks.count == 20)
+        try withDirectory { (directory: String) throws in
+            let path = "\(directory)/saved"
+            let disk = BrokenFileSystem()
+            let sink = try SnapshotSink(path, on: disk)
+            for chunk in taken.chunks { try sink.append(chunk: chunk.bytes) }
+            #expect(try sink.finish(manifest: taken.manifest.encoded()).rowCount == 20)
+            #expect(try StoredSnapshot(path).verify() == 20)
+            disk.faults.withLock { $0.failingSync = "/saved.partial" }
+            let error = #expect(throws: SnapshotFileError.self) {
+                let sink = try SnapshotSink(path, on: disk)
+                for chunk in taken.chunks { try sink.append(chunk: chunk.bytes) }
+            }
+            #expect(error?.code == "file")
+            #expect(try FileManager.default.contentsOfDirectory(atPath: directory) == ["saved"])
+            #expect(try StoredSnapshot(path).verify() == 20)
         }
     }
 

@@ -33,6 +33,21 @@ import Testing
         }
     }
 
+    @Test("What begins to be synced is there as before, wherever the range ends")
+    func beginSync() throws {
+        try inDirectory { directory in
+            let file = try fileSystem.open("\(directory)/f", .create)
+            let bytes = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 / 7) }
+            try file.write([bytes], at: 0)
+            file.beginSync(0..<1)
+            file.beginSync(5_000..<150_001)
+            file.beginSync(150_001..<1_000_000)
+            #expect(try file.read(at: 0, count: 1_000_000) == bytes)
+            try file.sync()
+            #expect(try fileSystem.open("\(directory)/f", .existing).read(at: 0, count: 1_000_000) == bytes)
+        }
+    }
+
     @Test("Files are made 0600 and directories 0700, whatever the umask")
     func modes() throws {
         try inDirectory { directory in

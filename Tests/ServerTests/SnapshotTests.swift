@@ -346,7 +346,8 @@ extension ServerTests {
                 } catch let error as ClientError {
                     #expect(error.code == .unavailable || error.code == .viewReleased, "\(error)")
                 }
-                #expect(partCount == 1)
+                // The second may have come while the first was looked at.
+                #expect((1...2).contains(partCount))
                 try cluster.start(follower)
                 try await cluster.waitUntilWhole()
                 await client.shutdown()

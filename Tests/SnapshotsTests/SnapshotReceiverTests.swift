@@ -63,6 +63,16 @@ struct SnapshotReceiverTests {
         #expect(throws: SnapshotError.self) { try receive(chunks, small.manifest) }
     }
 
+    @Test("leaves the digest of all rows to whoever reads the file: that of other rows is refused then")
+    func wrongContentDigest() throws {
+        let taken = try taken()
+        let forged = try withWrongContentDigest(taken.manifest)
+        _ = try receive(taken.chunks.map(\.bytes), forged)
+        let installer = try SnapshotInstaller(forged, ranges: replicated, into: MemoryEngine())
+        for chunk in taken.chunks { try installChunk(chunk.bytes, with: installer) }
+        #expect(throws: SnapshotError.self) { try installer.finish() }
+    }
+
     @Test("is refused with rows outside the tables that it may hold")
     func foreignRows() throws {
         let engine = MemoryEngine()

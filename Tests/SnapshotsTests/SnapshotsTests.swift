@@ -50,6 +50,16 @@ func decodeManifest(_ encoded: [UInt8]) throws(SnapshotError) -> SnapshotManifes
     try SnapshotManifest(decoding: encoded.rawSpan)
 }
 
+/// With a sound checksum.
+func withWrongContentDigest(_ manifest: SnapshotManifest) throws -> SnapshotManifest {
+    var encoded = manifest.encoded()
+    let offset = 68
+    #expect(Array(encoded[offset..<offset + 32]) == manifest.contentDigest.bytes)
+    encoded[offset] ^= 1
+    encoded.store(CRC32C.checksum(of: encoded.rawSpan.extracting(0..<encoded.count - 4)), at: encoded.count - 4)
+    return try decodeManifest(encoded)
+}
+
 /// Rows of a made-up state: some table 1, mostly table 0x10, and housekeeping that no snapshot may hold.
 func fill(_ engine: some Engine, rows: Int, seed: UInt64 = 1, valueSize: Int = 256) throws {
     var random = SplitMix64(seed: seed)
@@ -310,12 +320,7 @@ struct SnapshotTransferTests {
         let engine = MemoryEngine()
         try fill(engine, rows: 10)
         let taken = try Taken(engine)
-        var encoded = taken.manifest.encoded()
-        let offset = 68
-        #expect(Array(encoded[offset..<offset + 32]) == taken.manifest.contentDigest.bytes)
-        encoded[offset] ^= 1
-        encoded.store(CRC32C.checksum(of: encoded.rawSpan.extracting(0..<encoded.count - 4)), at: encoded.count - 4)
-        let forged = try decodeManifest(encoded)
+        let forged = try withWrongContentDigest(taken.manifest)
         let installer = try SnapshotInstaller(forged, ranges: replicated, into: MemoryEngine())
         try installChunk(taken.chunks[0].bytes, with: installer)
         #expect(throws: SnapshotError.self) { try installer.finish() }
