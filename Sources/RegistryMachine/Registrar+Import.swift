@@ -13,7 +13,7 @@ extension Registrar {
         if let other = try registry().importing { throw Self.underWay(other) }
     }
 
-    private static func underWay(_ other: ImportUnderWay) -> RegistryRefusal {
+    private static func underWay(_ other: ImportProgress) -> RegistryRefusal {
         RegistryRefusal(
             .importUnderWay,
             other.isAborting
@@ -27,46 +27,52 @@ extension Registrar {
         guard (1...64).contains(id.count) else {
             throw RegistryRefusal(.importShape, "the id of an import has 1 to 64 bytes, not \(id.count)")
         }
-        let underWay = try registry().importing
-        if let underWay {
-            guard underWay.id == id, !underWay.isAborting else { throw Self.underWay(underWay) }
-            guard number >= underWay.chunks else {
-                return .unchanged(.imported(chunks: underWay.chunks, isDone: false))
+        let last = try registry().lastImport
+        var expected: UInt64 = 0
+        if let last, last.state != .whole {
+            guard last.id == id, !last.isAborting else { throw Self.underWay(last) }
+            guard number >= last.chunks else { return .unchanged(.imported(chunks: last.chunks, isDone: false)) }
+            expected = last.chunks
+        } else if let found = try whatIsThere() {
+            // The answer to its last chunk may have been lost. Once all that came is gone again it is taken anew.
+            guard let last, last.id == id, number < last.chunks else {
+                throw RegistryRefusal(
+                    .importNotEmpty, "the registry has \(found) already, and only an empty one takes an import")
             }
+            return .unchanged(.imported(chunks: last.chunks, isDone: true))
         } else {
-            try checkIsEmpty()
+            try clearLeftovers()
         }
-        let expected = underWay?.chunks ?? 0
         guard number == expected else {
             throw RegistryRefusal(.importShape, "chunk \(number) of an import of which chunk \(expected) is the next")
         }
         var window: MaintenanceWindow?
         for record in records { try take(record, window: &window) }
         try closeWindow(&window)
-        try updateRegistry { $0.importing = isLast ? nil : ImportUnderWay(id: id, chunks: expected + 1) }
+        let progress = ImportProgress(id: id, chunks: expected + 1, state: isLast ? .whole : .coming)
+        try updateRegistry { $0.lastImport = progress }
         return .changed(.imported(chunks: expected + 1, isDone: isLast))
     }
 
-    /// Nothing is there that an import brings; a capability that outlived what needed it goes.
-    private mutating func checkIsEmpty() throws {
+    /// Which of what an import brings is there already, leftovers aside; nil: nothing.
+    private func whatIsThere() throws -> String? {
         for table in [RegistryTable.agents, .machines, .quotas, .legacyQuotas, .weights, .providers] {
             var isEmpty = true
             try rows.scan([table.rawValue]) { _, _ in
                 isEmpty = false
                 return false
             }
-            guard isEmpty else {
-                throw RegistryRefusal(
-                    .importNotEmpty, "the registry has \(table) already, and only an empty one takes an import")
-            }
+            if !isEmpty { return "\(table)" }
         }
-        guard try registry().windowCount == nil else {
-            throw RegistryRefusal(
-                .importNotEmpty, "the registry has a schedule already, and only an empty one takes an import")
-        }
+        return try registry().windowCount == nil ? nil : "a schedule"
+    }
+
+    /// Deletes what outlives the records with which it came: capabilities, members of a document, a document's master.
+    private mutating func clearLeftovers() throws {
         for table in [RegistryTable.capabilities, .documents] {
             for (key, _) in try found(table) { set(key, to: nil) }
         }
+        try updateRegistry { if $0.fence == 0 { $0.master = nil } }
     }
 
     // MARK: - Records
@@ -295,7 +301,7 @@ extension Registrar {
 
     mutating func abortImport() throws -> RegistryReply {
         guard var underWay = try registry().importing else { return .unchanged(.imported(chunks: 0, isDone: true)) }
-        underWay.isAborting = true
+        underWay.state = .aborting
         var keys: [[UInt8]] = []
         for table in Self.importedTables where keys.count < Self.abortedRowsMax {
             try rows.scan([table.rawValue]) { key, _ in
@@ -306,7 +312,7 @@ extension Registrar {
         for key in keys { set(key, to: nil) }
         let isDone = keys.count < Self.abortedRowsMax
         try updateRegistry { registry in
-            registry.importing = isDone ? nil : underWay
+            registry.lastImport = isDone ? nil : underWay
             guard isDone else { return }
             registry.admittedCount = 0
             registry.deactivatedCount = 0

@@ -255,10 +255,13 @@ public struct RegistryRow: Hashable, Sendable {
     /// Windows of the maintenance schedule; nil: there is no schedule.
     public var windowCount: UInt32?
     public var limiter = Limiter()
-    /// Nil: none.
-    public var importing: ImportUnderWay?
+    /// Nil: there was none, or nothing of it is left.
+    public var lastImport: ImportProgress?
 
     public init() {}
+
+    /// The import that is under way, or being aborted; nil: none.
+    public var importing: ImportProgress? { lastImport?.state == .whole ? nil : lastImport }
 }
 
 /// What the next master has to know, or it may not lead.
@@ -438,7 +441,7 @@ extension MasterInfo: RegistryValue {
 extension RegistryRow: RegistryValue {
     /// `master? | u64 fence | u64 recovered at, ns | u64 each: frameworks that have had an id, arrivals, admitted,
     /// deactivated, quotas | u64? windows | limiter: u64 window end, ns | u64 removed | u64 budget | u64 approved
-    /// | u64 until, ns | u8 alarm | import under way?`
+    /// | u64 until, ns | u8 alarm | last import?`
     package func encode(into writer: inout ByteWriter) {
         writer.write(master)
         writer.write(fence)
@@ -449,7 +452,7 @@ extension RegistryRow: RegistryValue {
             limiter.windowEnd, limiter.removed, limiter.budget, limiter.approved, limiter.approvedUntil,
         ] { writer.write(number) }
         writer.write(limiter.isAlarmed)
-        writer.write(importing)
+        writer.write(lastImport)
     }
 
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
@@ -468,6 +471,6 @@ extension RegistryRow: RegistryValue {
         limiter.approved = try reader.readUInt64()
         limiter.approvedUntil = try reader.readUInt64()
         limiter.isAlarmed = try reader.readBool()
-        importing = try reader.readOptionalValue()
+        lastImport = try reader.readOptionalValue()
     }
 }

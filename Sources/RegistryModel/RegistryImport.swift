@@ -154,19 +154,30 @@ public struct LegacyQuotaRow: Hashable, Sendable {
     }
 }
 
-/// An import of which not all has come, or not all of which was deleted again. Nothing else is changed meanwhile.
-public struct ImportUnderWay: Hashable, Sendable {
+/// How far an import is. Nothing else is changed before it is whole, or nothing of it is left.
+public struct ImportProgress: Hashable, Sendable {
+    public enum State: UInt8, Hashable, Sendable, CaseIterable {
+        /// Not all has come.
+        case coming = 0
+        /// Not all was deleted again.
+        case aborting = 1
+        /// All has come; it is remembered for whoever did not hear of it.
+        case whole = 2
+    }
+
     /// Who imports the same again goes on with it.
     public var id: [UInt8]
-    /// Chunks that have come.
+    /// That have come.
     public var chunks: UInt64
-    public var isAborting: Bool
+    public var state: State
 
-    public init(id: [UInt8], chunks: UInt64, isAborting: Bool = false) {
+    public init(id: [UInt8], chunks: UInt64, state: State = .coming) {
         self.id = id
         self.chunks = chunks
-        self.isAborting = isAborting
+        self.state = state
     }
+
+    public var isAborting: Bool { state == .aborting }
 }
 
 // MARK: - Bytes
@@ -332,17 +343,17 @@ extension LegacyQuotaRow: RegistryValue {
     }
 }
 
-extension ImportUnderWay: RegistryValue {
-    /// `text id | u64 chunks | u8 aborting`
+extension ImportProgress: RegistryValue {
+    /// `text id | u64 chunks | u8 state`
     package func encode(into writer: inout ByteWriter) {
         writer.writeBytes16(id)
         writer.write(chunks)
-        writer.write(isAborting)
+        writer.write(state.rawValue)
     }
 
     package init(decoding reader: inout ByteReader) throws(DecodeError) {
         id = try reader.readText()
         chunks = try reader.readUInt64()
-        isAborting = try reader.readBool()
+        state = try reader.readNumber("state of an import")
     }
 }

@@ -20,7 +20,8 @@ struct RegistryImport: AsyncParsableCommand {
 
             The command leads the group masters for as long as it runs; with --fence it acts for the master that leads.
             One that was interrupted goes on where it ended when it is run again; until then, or until it was aborted,
-            the registry takes no other change.
+            the registry takes no other change, and `quorate registry status` says how far it is. Of the file that was
+            imported last, and is still there, nothing is imported again.
             """)
 
     @Argument(help: ArgumentHelp("The file; - for standard input.", valueName: "FILE")) var file: String?
@@ -49,29 +50,31 @@ struct RegistryImport: AsyncParsableCommand {
             Self.tell(error.problems, in: InputFile.name(file), asJSON: options.json)
             throw ExitCode(1)
         }
-        guard !check else { return tell("holds", document, nil) }
+        guard !check else { return tell(document, nil) }
         let id = Array(SHA256.hash(data: bytes).prefix(16))
-        let revision = try await asMaster { registry in
+        let outcome = try await asMaster { registry in
             var bar = ProgressBar("registry import, chunks")
             defer { bar.finish() }
             let chunks = ImportRecord.chunks(of: document.records)
             return try await Self.send(chunks, id, through: registry) { bar.update($0, of: chunks.count) }
         }
-        tell("imported", document, revision)
+        tell(document, outcome)
     }
 
-    /// - Returns: the revision from which on the registry is there.
+    /// - Returns: whether anything was to be imported still, and a revision at which all of it is there.
     private static func send(
         _ chunks: [[ImportRecord]], _ id: [UInt8], through registry: MasterRegistry, _ progress: (Int) -> Void
-    ) async throws -> UInt64 {
+    ) async throws -> (isChanged: Bool, revision: UInt64) {
         var number = 0
+        var isChanged = false
         while number < chunks.count {
             let (reply, revision) = try await change(
                 .importChunk(
                     id: id, number: UInt64(number), isLast: number == chunks.count - 1, chunks[number]),
                 through: registry)
             guard let done = reply.imported else { throw unexpected }
-            guard !done.isDone else { return revision }
+            if case .changed = reply { isChanged = true }
+            guard !done.isDone else { return (isChanged, revision) }
             number = Int(clamping: done.chunks)
             progress(number)
         }
@@ -138,15 +141,19 @@ struct RegistryImport: AsyncParsableCommand {
         }
     }
 
-    private func tell(_ verb: String, _ document: RegistryDocument, _ revision: UInt64?) {
+    /// - Parameter outcome: nil: the document was only looked through.
+    private func tell(_ document: RegistryDocument, _ outcome: (isChanged: Bool, revision: UInt64)?) {
         let counts = document.counts
         if options.json {
-            let members = counts.map { ($0.what, JSON.number(UInt64($0.count))) }
-            let last = revision.map { [("revision", JSON.number($0))] } ?? []
-            return Output.line(JSON.object(members + last).text)
+            var members = counts.map { ($0.what, JSON.number(UInt64($0.count))) }
+            if let outcome {
+                members += [("changed", .bool(outcome.isChanged)), ("revision", .number(outcome.revision))]
+            }
+            return Output.line(JSON.object(members).text)
         }
         let said = counts.filter { $0.count > 0 }.map { "\($0.count) \($0.what)" }.joined(separator: ", ")
-        let last = revision.map { ", revision \($0)" } ?? ""
+        let verb = outcome.map { $0.isChanged ? "imported" : "imported already:" } ?? "holds"
+        let last = outcome.map { ", revision \($0.revision)" } ?? ""
         Output.line("\(verb) \(said.isEmpty ? "an empty registry" : said)\(last)")
     }
 

@@ -274,7 +274,7 @@ enum RegistrySamples {
         row.windowCount = 8
         (row.limiter.windowEnd, row.limiter.removed, row.limiter.budget) = (9, 10, 11)
         (row.limiter.approved, row.limiter.approvedUntil, row.limiter.isAlarmed) = (12, 13, true)
-        row.importing = ImportUnderWay(id: uuid, chunks: 14, isAborting: true)
+        row.lastImport = ImportProgress(id: uuid, chunks: 14, state: .aborting)
         return row
     }
 

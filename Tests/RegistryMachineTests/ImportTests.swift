@@ -170,6 +170,41 @@ struct ImportTests {
         #expect(try master.count(.agents) == 3)
     }
 
+    @Test("a chunk of an import that is whole is answered as done, for as long as any of what came is there")
+    func repeated() throws {
+        let master = Master()
+        try master.call(Self.first)
+        try master.call(Self.last)
+        // Whatever else was done since: who sends it again may not have heard that it was taken.
+        try master.call(Frameworks.subscribe(Frameworks.info()))
+        let before = master.rows.all
+        for chunk in [Self.last, Self.first] {
+            #expect(try master.call(chunk) == .unchanged(.imported(chunks: 2, isDone: true)))
+        }
+        #expect(try master.call(.importAbort) == .unchanged(.imported(chunks: 0, isDone: true)))
+        #expect(master.rows.all == before)
+        #expect(try master.rule(Self.chunk([], number: 2)) == .importNotEmpty)
+        #expect(try master.rule(Self.chunk([], number: 1, id: 2)) == .importNotEmpty)
+        for id in ["a1", "a2"] { try master.call(.agentRemove(id: bytes(id), discardsVolumes: false)) }
+        #expect(try master.rule(Self.last) == .importShape)
+        #expect(try master.call(Self.first) == .changed(.imported(chunks: 1, isDone: false)))
+        #expect(try master.call(Self.last) == .changed(.imported(chunks: 2, isDone: true)))
+        #expect(try master.count(.agents) == 2)
+    }
+
+    @Test("one that was aborted is not taken for one that was whole before it")
+    func repeatedAfterAbort() throws {
+        let master = Master()
+        let whole = Self.chunk([Self.agent("a1")])
+        try master.call(whole)
+        try master.call(.agentRemove(id: bytes("a1"), discardsVolumes: false))
+        try master.call(Self.chunk([Self.agent("a2")], isLast: false, id: 2))
+        #expect(try master.rule(whole) == .importUnderWay)
+        #expect(try master.call(.importAbort) == .changed(.imported(chunks: 1, isDone: true)))
+        try master.call(Agents.admit("b"))
+        #expect(try master.rule(whole) == .importNotEmpty)
+    }
+
     @Test("the id of an import has 1 to 64 bytes")
     func shape() throws {
         let sizes: [(Int, RegistryRule?)] = [(0, .importShape), (1, nil), (64, nil), (65, .importShape)]
@@ -320,6 +355,9 @@ struct ImportTests {
         _ = try registrar.carryOut(Self.chunk([.master(info)]))
         let key = RegistryKey(.registry).bytes
         #expect(try RegistryRow(try #require(rows.row(at: key))).master == info)
+        // Sent again, it finds nothing that an import brings, and is taken anew.
+        registrar = Registrar(rows: rows, now: 2, fence: 100)
+        _ = try registrar.carryOut(Self.chunk([.master(info)]))
         let master = Master()
         try master.call(Self.chunk([.master(info)]))
         #expect(try RegistryRow(try #require(master.rows.row(at: key))).master?.id == bytes("m1"))
