@@ -85,6 +85,7 @@ public struct RegistryListing: AsyncSequence, Sendable {
 extension MetadataClient {
     /// Reads the registry, or one table of it, into memory; who does not lead may, too.
     /// - Throws: `rejected`, with the rule `import.under-way`: a registry is being imported, and not all of it has come.
+    ///   Only the table `.registry` is read also then: its record says how far the import is.
     public func registry(
         _ table: RegistryTable? = nil, level: ReadLevel = .linearizable, timeout: Duration? = nil
     ) async throws(ClientError) -> RegistryView {

@@ -53,7 +53,7 @@ extension Machine {
         _ id: UInt64, _ prefix: [UInt8], _ request: PageRequest, at now: Instant, into writer: inout ByteWriter
     ) throws {
         guard id > 0 else {
-            try checkNothingIsImported()
+            if prefix != RegistryKey(.registry).bytes { try checkNothingIsImported() }
             var page = try registryPage(of: engine, prefix, request)
             if page.hasMore, request.pinsView {
                 page.view = try views.add(try engine.makeView(), revision: applied.last.index, now: now)
@@ -70,7 +70,8 @@ extension Machine {
         page.encode(into: &writer)
     }
 
-    /// Half a registry is none: nobody is to take what has come of an import for all that there is.
+    /// Half a registry is none: nobody is to take what has come of an import for all that there is. The registry's own
+    /// row says how far the import is, and is read by itself also meanwhile.
     private func checkNothingIsImported() throws {
         let key = [Keyspace.registryTable] + RegistryKey(.registry).bytes
         guard let stored = try engine.get(key.rawSpan) else { return }
@@ -83,7 +84,8 @@ extension Machine {
         guard row.importing != nil else { return }
         let rule = RegistryRule.importUnderWay.rawValue
         throw ReplyError(
-            .rejected, "\(rule): the registry is being imported: read it once all of it has come, or none is left",
+            .rejected, "\(rule): the registry is being imported: read it once all of it has come, or none is left; "
+                + "`quorate registry status` says how far it is",
             rule: rule)
     }
 

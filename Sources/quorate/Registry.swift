@@ -8,7 +8,7 @@ struct Registry: AsyncParsableCommand {
         discussion: """
             Changes are guarded by the fence of the election `masters`: that of the master that leads now, or --fence N.
             Where nobody leads, the command leads for as long as it takes; a master that campaigns meanwhile comes next.
-            While a registry is imported nothing else is changed, nor read.
+            While a registry is imported nothing else is changed, nor read; `status` says how far it is.
 
             What a rule refuses is not done at all, and ends with exit code 1 and RULE: which records, and why; with
             --json the error carries "rule" too. `quorate registry explain RULE` says more. In JSON, amounts are text,
@@ -33,8 +33,12 @@ struct RegistryStatus: AsyncParsableCommand {
 
     func run() async throws {
         let (book, leader) = try await ClusterClient.with(options) { cluster in
-            let book = try await cluster.registry(
-                RegistryPart.all(.registry, .capacity, .capabilities), level: read.readLevel)
+            var book = try await cluster.registry(RegistryPart.all(.registry), level: read.readLevel)
+            // Nothing else is read meanwhile.
+            if book.registry.importing == nil {
+                book = try await cluster.registry(
+                    RegistryPart.all(.registry, .capacity, .capabilities), level: read.readLevel)
+            }
             let group = String(decoding: RegistryCommand.electionGroup, as: UTF8.self)
             return (book, try await cluster.client.leader(group, level: read.readLevel.level)?.ticket.fence)
         }
@@ -55,6 +59,7 @@ extension RegistryBook {
         } else {
             lines.append("no master has taken over yet")
         }
+        if let importing = registry.importing { return lines + [importing.text] }
         lines.append(
             "agents: \(registry.admittedCount) admitted, \(registry.deactivatedCount) deactivated; frameworks so far: "
                 + "\(registry.frameworkCount); roles with quota: \(registry.quotaCount)")
@@ -81,13 +86,16 @@ extension RegistryBook {
 
     func statusJSON(leader: UInt64?) -> JSON {
         let limiter = registry.limiter
+        let isWhole = registry.importing == nil
+        let capacity = isWhole ? self.capacity.json : JSON.null
+        let capabilities = isWhole ? JSON.texts(self.capabilities.map(\.name)) : JSON.null
         return .object([
             ("leaderFence", .optional(leader)), ("master", registry.master?.id.json ?? .null),
             ("fence", .number(registry.fence)), ("recoveredAtMs", .milliseconds(registry.recoveredAt)),
             ("admitted", .number(registry.admittedCount)), ("deactivated", .number(registry.deactivatedCount)),
             ("frameworksSoFar", .number(registry.frameworkCount)), ("quotas", .number(registry.quotaCount)),
-            ("capacity", capacity.json), ("windows", .optional(registry.windowCount.map { UInt64($0) })),
-            ("minimumCapabilities", .texts(capabilities.map(\.name))),
+            ("capacity", capacity), ("windows", .optional(registry.windowCount.map { UInt64($0) })),
+            ("minimumCapabilities", capabilities),
             (
                 "removals",
                 .object([
@@ -96,6 +104,26 @@ extension RegistryBook {
                     ("approvedUntilMs", .milliseconds(limiter.approvedUntil)), ("alarm", .bool(limiter.isAlarmed)),
                 ])
             ),
+            ("importing", registry.importing?.json ?? .null),
+        ])
+    }
+}
+
+extension ImportProgress {
+    /// What to do about it.
+    fileprivate var text: String {
+        guard !isAborting else {
+            return "an import is being aborted, and nothing else is changed or read until nothing of it is left: "
+                + "`quorate registry import --abort` again"
+        }
+        return "an import is under way, chunks that have come: \(chunks). Until the last nothing else is changed or "
+            + "read. Go on with `quorate registry import FILE`, the same FILE (its SHA-256 begins with "
+            + "\(id.hexadecimal)), or give it up with `quorate registry import --abort`"
+    }
+
+    fileprivate var json: JSON {
+        .object([
+            ("id", .string(id.hexadecimal)), ("chunks", .number(chunks)), ("aborting", .bool(isAborting)),
         ])
     }
 }

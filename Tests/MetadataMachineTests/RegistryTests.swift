@@ -202,6 +202,11 @@ struct RegistryTests {
             let error = try rig.ask(.registry(view: 0, prefix: prefix, PageRequest())).error
             #expect(error?.code == .rejected && error?.rule == "import.under-way")
         }
+        // Only how far it is.
+        let whole = PageRequest()
+        let own = try rig.ask(.registry(view: 0, prefix: RegistryKey(.registry).bytes, whole)).page(for: whole)
+        let stored = try #require(own.rows.first?.value)
+        #expect(try RegistryRow(stored).importing == ImportProgress(id: [1], chunks: 1) && own.rows.count == 1)
         let next = PageRequest(after: first.cursor, pinsView: true)
         let rest = try rig.ask(.registry(view: first.view, prefix: [], next)).page(for: next)
         #expect(rest.rows.allSatisfy { $0.key.first != RegistryTable.agents.rawValue } && !rest.rows.isEmpty)

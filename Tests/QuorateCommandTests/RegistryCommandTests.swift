@@ -192,6 +192,30 @@ struct RegistryCommandTests {
         #expect(book.statusJSON(leader: nil).text.hasPrefix(#"{"leaderFence":null,"master":"m1","fence":7,"#))
     }
 
+    @Test("While an import is under way the status says how far it is, and what to do")
+    func statusOfImport() throws {
+        var row = RegistryRow()
+        row.lastImport = ImportProgress(id: [0x0a, 0xff], chunks: 14)
+        let coming = RegistryBook([.registry(row)])
+        let lines = coming.statusLines(leader: 9)
+        #expect(lines.prefix(2) == ["a master leads under fence 9", "no master has taken over yet"])
+        let last = try #require(lines.last)
+        #expect(lines.count == 3 && last.contains("chunks that have come: 14.") && last.contains("begins with 0aff"))
+        #expect(last.contains("`quorate registry import FILE`") && last.contains("`quorate registry import --abort`"))
+        let json = coming.statusJSON(leader: 9).text
+        #expect(json.hasSuffix(#","importing":{"id":"0aff","chunks":14,"aborting":false}}"#))
+        // What was not read is not said to be nothing.
+        #expect(json.contains(#""capacity":null"#) && json.contains(#""minimumCapabilities":null"#))
+        row.lastImport?.state = .aborting
+        let aborting = RegistryBook([.registry(row)])
+        #expect(aborting.statusLines(leader: nil).last?.hasSuffix("`quorate registry import --abort` again") == true)
+        #expect(aborting.statusJSON(leader: nil).text.hasSuffix(#""chunks":14,"aborting":true}}"#))
+        row.lastImport?.state = .whole
+        let whole = RegistryBook([.registry(row)])
+        #expect(whole.statusLines(leader: nil).contains { $0.hasPrefix("capacity: ") })
+        #expect(whole.statusJSON(leader: nil).text.hasSuffix(#","importing":null}"#))
+    }
+
     // MARK: - Maintenance
 
     private func windows(_ text: String) throws -> [MaintenanceWindow] {
