@@ -69,6 +69,9 @@ public struct RateLimiter: Sendable {
         let capacity: UInt64?
         var nextTurn = 0.0
 
+        /// Of an interval.
+        private static let tolerance = 1e-3
+
         init?(rate: Double?, capacity: UInt64?) {
             guard let rate else { return nil }
             interval = 1e9 / rate
@@ -77,8 +80,9 @@ public struct RateLimiter: Sendable {
 
         mutating func take(at now: Double) -> Turn {
             let wait = max(0, nextTurn - now)
-            // Who waits has a turn later than now: one more each interval.
-            if let capacity, (wait / interval).rounded(.up) > Double(capacity) { return .refused }
+            // Who waits has a turn later than now: one more each interval, of which sums of doubles are only nearly
+            // multiples.
+            if let capacity, (wait / interval - Self.tolerance).rounded(.up) > Double(capacity) { return .refused }
             nextTurn = max(nextTurn, now) + interval
             return wait > 0 ? .after(UInt64(wait.rounded(.up))) : .now
         }

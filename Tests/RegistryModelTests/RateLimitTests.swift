@@ -20,6 +20,16 @@ struct RateLimitTests {
         #expect(limiter.take(bytes("p"), at: 10 + 10 * Self.second) == .now)
     }
 
+    @Test("as many wait as may at rates that no clock counts exactly", arguments: [0.3, 3, 7, 10, 13.7, 1_000])
+    func inexactRates(rate: Double) {
+        for number in 1...1_000 {
+            let now = UInt64(number) * 37_025_900_001
+            var limiter = RateLimiter(RateLimits(limits: [.init(principal: bytes("p"), rate: rate, capacity: 3)]))
+            let turns = (0..<5).map { _ in limiter.take(bytes("p"), at: now) }
+            #expect(turns.map { $0 == .refused } == [false, false, false, false, true])
+        }
+    }
+
     @Test("who is not listed shares one bucket; who is listed without a rate has none")
     func others() {
         var limits = RateLimits(limits: [.init(principal: bytes("free"))], aggregateRate: 1, aggregateCapacity: 0)
