@@ -53,6 +53,7 @@ from .errors import (
 )
 from .history import History
 from .locks import Lock, Locks
+from .rate_limiter import RateLimiter
 from .registry import RegistryTable
 from .registry_codec import RecordKey, checkpoint_digest, ledger_entries
 from .registry_master import (
@@ -60,12 +61,10 @@ from .registry_master import (
     MasterRegistry,
     Presence,
     Registry,
-    RegistryChange,
     RegistryChanges,
-    RegistryEvent,
-    RegistryView,
 )
 from .registry_sessions import AgentSession, FrameworkSession
+from .registry_view import RegistryChange, RegistryEvent, RegistryView
 from .state import State, Variable
 from .tls import tls_context
 from .transaction import DeletedPrefix, DeletedRow, Got, If, Op, Put, TransactionResult
@@ -146,6 +145,7 @@ __all__ = [
     "Quarantined",
     "QuorateError",
     "Range",
+    "RateLimiter",
     "ReadLevel",
     "RecordKey",
     "Registry",

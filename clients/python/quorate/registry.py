@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 import os
 from dataclasses import dataclass, field, replace
-from typing import Iterable, Optional, Tuple, Union
+from typing import Iterable, NamedTuple, Optional, Tuple, Union
 
 
 class RegistryTable(enum.IntEnum):
@@ -87,6 +87,15 @@ class Items:
 
 #: How a resource is counted.
 Value = Union[Scalar, Ranges, Items]
+
+
+def quantity_of(value: Value) -> Scalar:
+    """What it comes to: of ranges and items, how many members there are."""
+    if isinstance(value, Scalar):
+        return value
+    if isinstance(value, Ranges):
+        return Scalar(1000 * sum(last - first + 1 for first, last in value.ranges))
+    return Scalar(1000 * len(value.items))
 
 
 @dataclass(frozen=True)
@@ -871,6 +880,28 @@ class ReportWanted:
 AttachOutcome = Union[UpToDate, Behind, ReportWanted, Rejection]
 
 
+def wants_report(outcome: AttachOutcome) -> bool:
+    """The master needs a report of what the agent has checkpointed: :meth:`quorate.MasterRegistry.report`."""
+    if isinstance(outcome, Rejection):
+        return outcome.rule == "agent.digest-mismatch"
+    return isinstance(outcome, ReportWanted)
+
+
+class AgentStanding(enum.Enum):
+    """What has to be done before an agent and the registry know the same: :meth:`quorate.Checkpoint.standing`."""
+
+    #: Nothing.
+    UP_TO_DATE = "up to date"
+    #: The agent takes over what the registry says: :meth:`quorate.Registry.checkpoint`.
+    BEHIND = "behind"
+    #: The agent has to report: what it has checkpointed goes to the leading master.
+    REPORT_WANTED = "report wanted"
+    #: The agent is newer than the registry, which was restored, perhaps: somebody has to look.
+    AHEAD = "ahead"
+    #: It was marked gone, which is for ever: it needs a new id.
+    GONE = "gone"
+
+
 @dataclass(frozen=True)
 class AgentReport:
     """What was learnt from what an agent has checkpointed."""
@@ -931,15 +962,24 @@ OperationOutcome = Union[OperationDone, Rejection]
 # Rows
 
 
+class ImportState(enum.IntEnum):
+    #: Not all has come.
+    COMING = 0
+    #: Not all was deleted again.
+    ABORTING = 1
+    #: All has come.
+    WHOLE = 2
+
+
 @dataclass(frozen=True)
-class ImportUnderWay:
-    """An import of which not all has come, or not all of which was deleted again. Meanwhile nothing else is changed,
-    and nobody begins to read."""
+class ImportProgress:
+    """How far an import is. Before it is whole, or nothing of it is left, nothing else is changed, and nobody begins to
+    read more than this."""
 
     id: bytes
     #: That have come.
     chunks: int
-    aborting: bool = False
+    state: ImportState = ImportState.COMING
 
 
 @dataclass(frozen=True)
@@ -963,7 +1003,14 @@ class RegistryRow:
     #: Windows of the maintenance schedule; None: there is no schedule.
     window_count: Optional[int] = None
     limiter: Limiter = field(default_factory=Limiter)
-    importing: Optional[ImportUnderWay] = None
+    #: None: there was none, or nothing of it is left.
+    last_import: Optional[ImportProgress] = None
+
+    @property
+    def importing(self) -> Optional[ImportProgress]:
+        """The import that is under way, or being aborted; None: none."""
+        last = self.last_import
+        return None if last is None or last.state is ImportState.WHOLE else last
 
 
 @dataclass(frozen=True)
@@ -1057,6 +1104,16 @@ class OperationRow:
     #: Cluster time, in nanoseconds since 1970: nothing is left of it but what answers whoever asks for it again. None:
     #: it is open.
     ended_at: Optional[int]
+
+    @property
+    def is_open(self) -> bool:
+        return self.ended_at is None
+
+    @property
+    def latest_status(self) -> OperationStatus:
+        """What it is at, with what was said of that last; nobody waits for its acknowledgement."""
+        said = next((status for status in reversed(self.statuses) if status.state is self.latest_state), None)
+        return OperationStatus(self.latest_state, message="" if said is None else said.message)
 
 
 @dataclass(frozen=True)
@@ -1199,3 +1256,58 @@ Record = Union[
     LegacyQuotaRow,
     DocumentRow,
 ]
+
+
+# What a view is asked
+
+
+@dataclass(frozen=True)
+class OperationReference:
+    """An operation that a framework asks about."""
+
+    #: The framework's name for it.
+    operation_id: str
+    #: Where it should be, for what is said of one that nobody knows.
+    agent: Optional[str] = None
+
+
+@dataclass(frozen=True)
+class OperationAnswer:
+    """What is known of an operation. Its status waits for no acknowledgement."""
+
+    operation_id: str
+    agent: Optional[str]
+    status: OperationStatus
+
+
+class PrunePlan(NamedTuple):
+    """Agents that may be forgotten: what :meth:`quorate.MasterRegistry.prune` takes."""
+
+    unreachable: Tuple[str, ...]
+    gone: Tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RoleView:
+    """What the registry says of a role. Amounts are those of agents that are admitted, and include the roles below it;
+    in the order of their names."""
+
+    role: str
+    weight: float
+    #: Neither guarantees nor limits: it has no quota.
+    quota: QuotaRow
+    #: That have the role and are not over, by id.
+    frameworks: Tuple[str, ...]
+    #: What limits are compared with: what is reserved, and what is held besides.
+    consumption: Tuple[Quantity, ...]
+    reserved: Tuple[Quantity, ...]
+    #: Reserved or not.
+    held: Tuple[Quantity, ...]
+
+    @property
+    def over_limit(self) -> Tuple[str, ...]:
+        """Names of the resources of which it consumes more than its limit, as after a forced update."""
+        used = {each.name: each.amount.thousandths for each in self.consumption}
+        return tuple(
+            limit.name for limit in self.quota.limits if used.get(limit.name, 0) > limit.amount.thousandths
+        )

@@ -560,7 +560,7 @@ MASTER_INFO = Fields(
 _LIMITER = Fields(
     values.Limiter, window_end=U64, removed=U64, budget=U64, approved=U64, approved_until=U64, alarmed=BOOL
 )
-_IMPORT_UNDER_WAY = Fields(values.ImportUnderWay, id=BYTES, chunks=U64, aborting=BOOL)
+_IMPORT_PROGRESS = Fields(values.ImportProgress, id=BYTES, chunks=U64, state=numbered(values.ImportState))
 
 
 # Answers
@@ -744,7 +744,7 @@ ROWS: Dict[RegistryTable, _Form] = {
             quota_count=U64,
             window_count=optional(U64),
             limiter=_LIMITER,
-            importing=optional(_IMPORT_UNDER_WAY),
+            last_import=optional(_IMPORT_PROGRESS),
         ),
     ),
     RegistryTable.AGENTS: _Form(

@@ -13,9 +13,7 @@ from typing import (
     Dict,
     Generic,
     Iterable,
-    Iterator,
     List,
-    NamedTuple,
     Optional,
     Tuple,
     Type,
@@ -28,8 +26,9 @@ from . import registry as values
 from . import registry_codec as codec
 from ._encoding import PIN, encode_page, read_page
 from .errors import Compacted, DeadlineExceeded, ProtocolError, Rejected
-from .registry import LedgerEntry, Record, RegistryTable
+from .registry import AgentStanding, LedgerEntry, Record, RegistryTable
 from .registry_codec import CLAIMS, TEXT, RecordKey, Result, text_bytes, text_of
+from .registry_view import RegistryChange, RegistryEvent, RegistryView
 from .values import Bytes, Guard, Page, Range, ReadLevel
 from .watch import Table, Watch, WatchEvent
 
@@ -47,111 +46,7 @@ FRAMEWORKS_PREFIX = b"registry/frameworks/"
 _COMMAND = 24
 _QUERY = 16
 
-#: Rows of these stand under the id of their agent.
-_OF_AGENT = {
-    RegistryTable.ENTRIES,
-    RegistryTable.HOLDS,
-    RegistryTable.OPERATIONS,
-    RegistryTable.LOST_VOLUMES,
-    RegistryTable.ORPHANS,
-}
-
-_Row = TypeVar("_Row")
 _Member = TypeVar("_Member")
-
-
-class RegistryChange(NamedTuple):
-    """What became of one record."""
-
-    key: RecordKey
-    #: None: it is gone.
-    record: Optional[Record]
-
-
-class RegistryEvent(NamedTuple):
-    """All records that one command changed."""
-
-    revision: int
-    changes: Tuple[RegistryChange, ...]
-
-
-class RegistryView:
-    """The records of the registry, or of some of its tables, at one revision."""
-
-    def __init__(self, revision: int = 0) -> None:
-        self.revision = revision
-        # By table, then by agent where rows stand under one, then by the rest of the key.
-        self._tables: Dict[RegistryTable, Dict[bytes, Dict[bytes, Record]]] = {}
-
-    def apply(self, event: RegistryEvent) -> None:
-        """Takes in what one revision changed; one that it shows already changes nothing."""
-        if event.revision <= self.revision:
-            return
-        for key, record in event.changes:
-            self._set(key, record)
-        self.revision = event.revision
-
-    def _set(self, key: RecordKey, record: Optional[Record]) -> None:
-        groups = self._tables.setdefault(key.table, {})
-        name = key.rest.partition(b"\0")[0] if key.table in _OF_AGENT else b""
-        if record is not None:
-            groups.setdefault(name, {})[key.rest] = record
-        elif name in groups:
-            groups[name].pop(key.rest, None)
-            if not groups[name]:
-                del groups[name]
-
-    def __len__(self) -> int:
-        return sum(len(rows) for groups in self._tables.values() for rows in groups.values())
-
-    def records(self) -> Iterator[Tuple[RecordKey, Record]]:
-        """All of them, in no order."""
-        for table, groups in self._tables.items():
-            for rows in groups.values():
-                for rest, record in rows.items():
-                    yield RecordKey(table, rest), record
-
-    def of(self, kind: Type[_Row], agent: Optional[str] = None) -> Tuple[_Row, ...]:
-        """The records of a class, such as :class:`quorate.registry.QuotaRow`, in the order of their keys.
-
-        Args:
-            agent: of entries, holds, operations, lost volumes and orphans: only those of this agent, without a look
-                at the others.
-
-        Raises:
-            ValueError: no records are of that class, or they are not of an agent.
-        """
-        table = codec.table_of(kind)
-        groups = self._tables.get(table, {})
-        if agent is None:
-            rows = {key: record for group in groups.values() for key, record in group.items()}
-        elif table in _OF_AGENT:
-            rows = groups.get(text_bytes(agent), {})
-        else:
-            raise ValueError(f"{kind.__name__} does not stand under an agent")
-        return tuple(cast(_Row, rows[key]) for key in sorted(rows))
-
-    def _one(self, kind: Type[_Row], key: bytes) -> Optional[_Row]:
-        return cast(Optional[_Row], self._tables.get(codec.table_of(kind), {}).get(b"", {}).get(key))
-
-    @property
-    def registry(self) -> values.RegistryRow:
-        """What there is once: who leads, and counts."""
-        return self._one(values.RegistryRow, b"") or values.RegistryRow()
-
-    def agent(self, id: str) -> Optional[values.AgentRow]:
-        return self._one(values.AgentRow, text_bytes(id))
-
-    def agent_info(self, id: str) -> Optional[values.AgentInfo]:
-        row = self._one(values.AgentInfoRow, text_bytes(id))
-        return None if row is None else row.info
-
-    def entries(self, agent: str) -> Tuple[LedgerEntry, ...]:
-        """What an agent has, held or not."""
-        return tuple(row.entry for row in self.of(values.EntryRow, agent))
-
-    def framework(self, id: str) -> Optional[values.FrameworkRow]:
-        return self._one(values.FrameworkRow, text_bytes(id))
 
 
 @dataclass(frozen=True)
@@ -166,6 +61,27 @@ class Checkpoint:
     def digest(self) -> bytes:
         """What tells these entries from others: 16 bytes."""
         return codec.checkpoint_digest(self.entries)
+
+    def standing(self, row: Optional[values.AgentRow]) -> AgentStanding:
+        """How it compares with what the registry says of the agent.
+
+        Args:
+            row: None: the registry does not know the agent.
+        """
+        has_nothing_to_say = self.generation == 0 and not self.entries
+        if row is None:
+            return AgentStanding.UP_TO_DATE if has_nothing_to_say else AgentStanding.REPORT_WANTED
+        if row.state is values.AgentState.GONE:
+            return AgentStanding.GONE
+        if self.generation > row.generation:
+            return AgentStanding.AHEAD
+        if self.generation == row.generation and self.digest == row.digest:
+            return AgentStanding.UP_TO_DATE
+        is_older = 0 < self.generation < row.generation
+        knows_what_it_has = not row.report_wanted
+        if knows_what_it_has and (is_older or has_nothing_to_say):
+            return AgentStanding.BEHIND
+        return AgentStanding.REPORT_WANTED
 
 
 @dataclass(frozen=True)
@@ -255,7 +171,8 @@ class Registry:
             timeout: in seconds, for all of it: a large registry needs more than a call's usual time.
 
         Raises:
-            Rejected: ``import.under-way``: a registry is being imported, and not all of it has come.
+            Rejected: ``import.under-way``: a registry is being imported, and not all of it has come. Only
+                ``RegistryTable.REGISTRY`` is read also then: its record says how far the import is.
         """
         return await self._read(b"" if table is None else wire.u8(table), level, timeout)
 
@@ -630,7 +547,9 @@ class MasterRegistry(Registry):
         includes_volumes: bool = False,
         timeout: Optional[float] = None,
     ) -> values.Pruned:
-        """Forgets exactly these agents, if they still are in that state.
+        """Forgets exactly these agents, if they still are in that state::
+
+            await registry.prune(*view.prune_plan(time.time_ns()))
 
         Args:
             includes_volumes: also unreachable ones that have volumes.

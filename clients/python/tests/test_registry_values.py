@@ -46,7 +46,8 @@ from quorate.registry import (
     FrameworkState,
     Grow,
     HoldRow,
-    ImportUnderWay,
+    ImportProgress,
+    ImportState,
     Items,
     Label,
     LedgerEntry,
@@ -310,7 +311,7 @@ class DocumentTests(unittest.TestCase):
         limiter = Limiter(_START + 600 * 10**9, 5, 5, 0, 0, True)
         registry = RegistryRow(MasterInfo("m1", "h1", "10.0.0.1"), 11, _START, 1, 1, 1, 0, 1, 1, limiter)
         agent = AgentRow(
-            "a1", AgentState.ADMITTED, _START, 1, False, None, 3, _uuid(0x30), _VERSIONS, 11, False
+            "a1", AgentState.ADMITTED, _START, 1, False, None, 3, _uuid(0x30), _VERSIONS, 11, False, b""
         )
         self.assertEqual(list(found.values()), [registry, agent, AgentInfoRow("a1", _INFO)])
 
@@ -651,13 +652,23 @@ _ROWS: Tuple[Tuple[RegistryTable, bytes, Record], ...] = (
         RegistryTable.REGISTRY,
         b"",
         RegistryRow(
-            MasterInfo("m"), 1, 2, 3, 4, 5, 6, 7, 0, Limiter(1, 2, 3, 4, 5, True), ImportUnderWay(b"i", 2, True)
+            MasterInfo("m"),
+            1,
+            2,
+            3,
+            4,
+            5,
+            6,
+            7,
+            0,
+            Limiter(1, 2, 3, 4, 5, True),
+            ImportProgress(b"i", 2, ImportState.ABORTING),
         ),
     ),
     (
         RegistryTable.AGENTS,
         b"a",
-        AgentRow("a", AgentState.GONE, 1, 2, True, _DRAINS[1], 3, _uuid(0), _VERSIONS, 4, True, "{}"),
+        AgentRow("a", AgentState.GONE, 1, 2, True, _DRAINS[1], 3, _uuid(0), _VERSIONS, 4, True, _uuid(5), "{}"),
     ),
     (RegistryTable.AGENT_INFO, b"a\xff", AgentInfoRow("a\udcff", _INFOS[1])),
     *(
@@ -731,6 +742,10 @@ _ROWS: Tuple[Tuple[RegistryTable, bytes, Record], ...] = (
 )
 
 
+#: A row of a registry in which nothing has happened, but for what says of imports.
+_NEW_REGISTRY = codec.ROWS[RegistryTable.REGISTRY].fields.encode(RegistryRow())[:-1]
+
+
 class RoundTripTests(unittest.TestCase):
     def test_values_there_and_back(self) -> None:
         for form, samples in _SAMPLES:
@@ -801,6 +816,7 @@ class RoundTripTests(unittest.TestCase):
             (codec.RESOURCE, b"\0\0\0" + bytes(8 + 4) + b"\x80"),
             (codec.RESOURCE_CLAIM, b"\0\0\0\0\x08"),
             (codec.ROWS[RegistryTable.MACHINES].fields, b"\0\0\3"),
+            (codec.ROWS[RegistryTable.REGISTRY].fields, _NEW_REGISTRY + b"\1\0\0" + bytes(8) + b"\3"),
         ):
             with self.assertRaisesRegex(ProtocolError, "known"):
                 form.decode(data)
