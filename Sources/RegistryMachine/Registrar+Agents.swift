@@ -158,6 +158,11 @@ extension Registrar {
         let agent = attachment.agent
         let totals = try ResourceList.checked(agent.resources)
         let id = try Self.id(of: agent)
+        guard attachment.generation <= AgentRow.generationMax else {
+            throw RegistryRefusal(
+                .agentGenerationAhead,
+                "agent \(id) is at generation \(attachment.generation), which none ever gets to: is its state damaged?")
+        }
         guard let former = try head(id) else {
             var book = try unknownBook(id, agent, totals)
             book.head.row.generation = max(1, attachment.generation)

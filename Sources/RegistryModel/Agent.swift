@@ -208,6 +208,9 @@ public struct AgentRow: Hashable, Sendable {
     }
 
     public var isDraining: Bool { drain.map { !$0.isDrained } ?? false }
+
+    /// What an agent may say that its generation is: from there on it rises with changes, which no log has so many of.
+    package static let generationMax = Limits.logNumberMax
 }
 
 /// A machine as maintenance names it: by host name, by address, or by both.

@@ -141,6 +141,10 @@ struct RuleTests {
         RuleCase(
             .agentGenerationAhead, given: admitted, Agents.reregister(Agents.claim(), generation: 2),
             passes: Agents.reregister(Agents.claim(), generation: 1)),
+        // Of one that nobody knows, and is to report, what it says is taken: it has to leave room for the next ones.
+        RuleCase(
+            .agentGenerationAhead, Agents.reregister(Agents.claim(), generation: .max),
+            passes: Agents.reregister(Agents.claim(), generation: 1 << 62)),
         RuleCase(
             .agentDigestMismatch, given: admitted,
             Agents.reregister(Agents.claim(), generation: 1, digest: [UInt8](repeating: 7, count: 16)),
