@@ -44,13 +44,19 @@ package struct Ledger: Hashable, Sendable {
     // MARK: - Taking and adding
 
     /// The ledger with `consumed` replaced by `converted`.
-    /// - Throws: `ledger.insufficient`, `ledger.indivisible`, `ledger.in-use`; `scalar.overflow`.
+    /// - Throws: `ledger.insufficient`, `ledger.indivisible`, `ledger.in-use`; `create.duplicate-id`; `scalar.overflow`.
     package func replacing(_ consumed: [Resource], by converted: [Resource]) throws(RegistryRefusal) -> Ledger {
         var ledger = self
         for resource in consumed { try ledger.take(resource) }
         var free = try self.free()
         for resource in consumed { try free.takeUnheld(resource) }
-        for resource in converted { try ledger.add(resource) }
+        for resource in converted {
+            // Of one that was not destroyed after all, another of its name may have been made meanwhile.
+            guard !ledger.hasVolume(named: resource.volumeName) else {
+                throw RegistryRefusal(.createDuplicateId, "another volume has the role and the id of \(resource)")
+            }
+            try ledger.add(resource)
+        }
         return ledger
     }
 

@@ -235,9 +235,7 @@ extension Registrar {
         for entry in entries {
             if let position = known.firstIndex(where: { $0.kindBytes == entry.kindBytes && $0.value == entry.value }) {
                 known.remove(at: position)
-            } else if isAdopting, !book.ledger.hasVolume(named: entry.volumeName),
-                let ledger = try? book.ledger.replacing([entry.configured], by: [entry])
-            {
+            } else if isAdopting, let ledger = try? book.ledger.replacing([entry.configured], by: [entry]) {
                 book.ledger = ledger
                 result.adopted.append(entry.unallocated)
             } else {

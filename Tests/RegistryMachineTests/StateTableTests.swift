@@ -389,6 +389,22 @@ struct StateTableTests {
         }
     }
 
+    @Test("a volume that was not destroyed after all does not come back beside another of its name")
+    func undoOfDestroy() throws {
+        let volume = Claims.path(100).reserved("db").volume("v")
+        for isMadeAgain in [false, true] {
+            let master = Master()
+            try master.call(Agents.admit())
+            try master.call(Operations.apply(1, .reserve([Claims.path(200).reserved("db")])))
+            try master.call(Operations.apply(2, .create([volume])))
+            try master.call(Operations.apply(3, .destroy([volume])))
+            if isMadeAgain { try master.call(Operations.apply(4, .create([volume]))) }
+            try master.call(Operations.status(3, .failed))
+            #expect(try master.operation(3)?.isUndoBlocked == isMadeAgain)
+            #expect(try master.entries().filter { $0.contains("[v]") }.count == 1)
+        }
+    }
+
     // MARK: - Machines
 
     private static let machines = """

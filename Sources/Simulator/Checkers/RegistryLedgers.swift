@@ -299,8 +299,12 @@ package struct RegistryLedgers {
         var free = ledger
         for resource in held { free.take(resource) }
         guard free.replacing(done.effect.converted, by: []) != nil,
+            let left = ledger.replacing(done.effect.converted, by: []),
             let undone = ledger.replacing(done.effect.converted, by: done.effect.consumed)
         else { return }
+        // Of a volume that was not destroyed, another of its name may have been made meanwhile.
+        let names = left.resources.compactMap(\.volumeName)
+        guard !done.effect.consumed.compactMap(\.volumeName).contains(where: { names.contains($0) }) else { return }
         set(undone, of: place.agent)
     }
 }
