@@ -5,7 +5,7 @@ extension Registrar {
     /// What is asked of every framework that states itself.
     private static func check(_ info: FrameworkInfo, principal: [UInt8]?) throws(RegistryRefusal) {
         if let labels = info.labels { _ = try Labels(labels) }
-        let roles = try info.checkedRoles()
+        let roles = Set(try info.checkedRoles().map(\.bytes))
         if !info.id.isEmpty { _ = try RegistryID(info.id, "framework id") }
         for filter in info.offerFilters {
             for stated in filter.quantities {
@@ -18,8 +18,7 @@ extension Registrar {
             }
         }
         _ = try info.checkedFailoverTimeout()
-        for role in info.suppressedRoles + info.offerFilters.map(\.role)
-        where !roles.contains(where: { $0.bytes == role }) {
+        for role in info.suppressedRoles + info.offerFilters.map(\.role) where !roles.contains(role) {
             throw RegistryRefusal(.frameworkSuppressedRole, "role \(text(role)) is none of the framework's")
         }
         if let principal, let stated = info.principal, principal != stated {

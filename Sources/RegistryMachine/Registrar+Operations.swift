@@ -202,10 +202,11 @@ extension Registrar {
         let isNews = !former.latestState.isTerminal
         if isNews { row.latestState = latest ?? status.state }
         if row.statuses.last != status {
-            guard row.statuses.count < Limits.operationStatusesMax || status.state.isTerminal else {
+            let isEnd = status.state.isTerminal && !row.statuses.contains { $0.state.isTerminal }
+            guard row.statuses.count < Limits.operationStatusesMax || isEnd else {
                 throw RegistryRefusal(
                     .operationStatusesFull,
-                    "the operation has had \(row.statuses.count) statuses: only how it ends is taken down")
+                    "the operation has had \(row.statuses.count) statuses: only how it ends is taken down, once")
             }
             row.statuses.append(status)
         }

@@ -91,7 +91,8 @@ public struct FrameworkInfo: Hashable, Sendable {
         guard role == nil else {
             throw RegistryRefusal(.frameworkRoleFields, "a framework with MULTI_ROLE has its roles in `roles`")
         }
-        for (position, role) in roles.enumerated() where roles[..<position].contains(role) {
+        var seen: Set<[UInt8]> = []
+        for role in roles where !seen.insert(role).inserted {
             throw RegistryRefusal(.frameworkDuplicateRole, "role \(text(role)) is there twice")
         }
         return try roles.map { (role) throws(RegistryRefusal) in try RoleName(role) }

@@ -526,6 +526,10 @@ struct RuleTests {
             given: named + (1...100).map { Operations.status(1, .pending, uuid: $0) },
             Operations.status(1, .pending, uuid: 101), passes: Operations.status(1, .failed, uuid: 101)),
         RuleCase(
+            .operationStatusesFull,
+            given: named + (1...100).map { Operations.status(1, .finished, uuid: $0) },
+            Operations.status(1, .finished, uuid: 101), passes: Operations.status(1, .finished, uuid: 100)),
+        RuleCase(
             .operationAckUuidSize, given: named, acknowledge(1, uuid: [1]), passes: acknowledge(1),
             after: named + [Operations.status(1, .finished, uuid: 1)]),
         RuleCase(
