@@ -44,7 +44,8 @@ package struct Ledger: Hashable, Sendable {
     // MARK: - Taking and adding
 
     /// The ledger with `consumed` replaced by `converted`.
-    /// - Throws: `ledger.insufficient`, `ledger.indivisible`, `ledger.in-use`; `create.duplicate-id`; `scalar.overflow`.
+    /// - Throws: `ledger.insufficient`, `ledger.indivisible`, `ledger.in-use`; `create.duplicate-id`;
+    ///   `scalar.overflow`.
     package func replacing(_ consumed: [Resource], by converted: [Resource]) throws(RegistryRefusal) -> Ledger {
         var ledger = self
         for resource in consumed { try ledger.take(resource) }

@@ -89,27 +89,34 @@ extension Registrar {
 
     mutating func startMaintenance(_ machines: [MachineID]) throws -> RegistryReply {
         var away: [RegistryID] = []
-        for former in try scheduled(machines, .draining, otherwise: .machineNotDraining) {
-            var row = former
-            row.mode = .down
-            set(Self.machineKey(row.id), to: row)
+        let rows = try scheduled(machines, .draining, otherwise: .machineNotDraining)
+        for row in rows {
             let prefix = AgentHead.machineKey(row.id).bytes
-            for (key, _) in try found(prefix) {
+            for (key, _) in try stored(prefix) {
                 let id = RegistryID(unchecked: Array(key[prefix.count...]))
                 guard let head = try head(id), head.row.state == .admitted else { continue }
                 try makeUnreachable(head)
                 away.append(id)
             }
         }
+        for var row in rows {
+            row.mode = .down
+            set(Self.machineKey(row.id), to: row)
+        }
         return .changed(.agents(away))
     }
 
     mutating func stopMaintenance(_ machines: [MachineID]) throws -> RegistryReply {
+        // Of each window all at once: each time it is as long as it has machines.
+        var ended: [UInt32: Set<[UInt8]>] = [:]
         for row in try scheduled(machines, .down, otherwise: .machineNotDown) {
             set(Self.machineKey(row.id), to: nil)
-            let key = Self.windowKey(row.window)
+            ended[row.window, default: []].insert(row.id.key)
+        }
+        for (number, machines) in ended {
+            let key = Self.windowKey(number)
             guard var window: MaintenanceWindow = try value(at: key) else { continue }
-            window.machines.removeAll { $0.key == row.id.key }
+            window.machines.removeAll { machines.contains($0.key) }
             set(key, to: window.machines.isEmpty ? nil : window.encoded())
             guard window.machines.isEmpty else { continue }
             try updateRegistry { registry in

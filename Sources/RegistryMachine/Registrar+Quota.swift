@@ -55,9 +55,11 @@ extension Registrar {
         let quotas = try quotas()
         if hasHierarchy { try Self.checkChildren(quotas) }
         if !isForced { try checkCapacity(quotas) }
+        // Of each role once: what one uses up may be much.
+        var told: Set<RoleName> = []
+        let roles = updates.map(\.role).filter { told.insert($0).inserted }
         return .changed(
-            .consumption(
-                try updates.map { RoleConsumption(role: $0.role, quantities: try consumption(of: $0.role)) }))
+            .consumption(try roles.map { RoleConsumption(role: $0, quantities: try consumption(of: $0)) }))
     }
 
     /// In the place of what the role had in the one form or the other.
@@ -106,12 +108,14 @@ extension Registrar {
     /// What a role is guaranteed has to hold what those right below it are.
     private static func checkChildren(_ quotas: [(role: RoleName, quota: QuotaRow)]) throws(RegistryRefusal) {
         var sums: [RoleName: Quantities] = [:]
+        var guarantees: [RoleName: Quantities] = [:]
         for (role, quota) in quotas {
+            guarantees[role] = quota.guarantees
             guard let parent = role.ancestors.first else { continue }
             for item in quota.guarantees.items { try sums[parent, default: .none].add(item.amount, of: item.name) }
         }
         for (parent, sum) in sums.sorted(by: { $0.key < $1.key }) {
-            let own = quotas.first { $0.role == parent }?.quota.guarantees
+            let own = guarantees[parent]
             for item in sum.items where item.amount > own?[item.name] ?? .zero {
                 throw RegistryRefusal(
                     .quotaChildSumAboveParent,

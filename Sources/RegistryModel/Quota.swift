@@ -14,13 +14,27 @@ public struct Quantities: Hashable, Sendable {
     public init() { items = [] }
 
     /// Nil: there is none of it. (Of limits: it is not limited.)
-    public subscript(name: [UInt8]) -> Scalar? { items.first { $0.name == name }?.amount }
+    public subscript(name: [UInt8]) -> Scalar? {
+        let (position, isThere) = place(of: name)
+        return isThere ? items[position].amount : nil
+    }
+
+    /// Where it is, or belongs.
+    private func place(of name: [UInt8]) -> (position: Int, isThere: Bool) {
+        var (low, high) = (0, items.count)
+        while low < high {
+            let middle = (low + high) / 2
+            if items[middle].name.lexicographicallyPrecedes(name) { low = middle + 1 } else { high = middle }
+        }
+        return (low, low < items.count && items[low].name == name)
+    }
 
     public var isEmpty: Bool { items.isEmpty }
 
     /// - Throws: `scalar.overflow`.
     package mutating func add(_ amount: Scalar, of name: [UInt8]) throws(RegistryRefusal) {
-        guard let position = items.firstIndex(where: { $0.name == name }) else { return set(amount, of: name) }
+        let (position, isThere) = place(of: name)
+        guard isThere else { return set(amount, of: name) }
         items[position].amount = try items[position].amount + amount
     }
 
@@ -32,10 +46,13 @@ public struct Quantities: Hashable, Sendable {
 
     /// A limit may be zero, and is kept.
     package mutating func set(_ amount: Scalar, of name: [UInt8], keepingZero: Bool = false) {
-        items.removeAll { $0.name == name }
-        guard keepingZero || !amount.isZero else { return }
-        let position = items.firstIndex { name.lexicographicallyPrecedes($0.name) } ?? items.count
-        items.insert(Item(name: name, amount: amount), at: position)
+        let (position, isThere) = place(of: name)
+        guard keepingZero || !amount.isZero else {
+            if isThere { items.remove(at: position) }
+            return
+        }
+        guard isThere else { return items.insert(Item(name: name, amount: amount), at: position) }
+        items[position].amount = amount
     }
 }
 
@@ -55,11 +72,12 @@ public struct QuotaConfig: Hashable, Sendable {
     private static let sizeMax: Double = 1_099_511_627_776
     private static let countMax: Double = 1_000_000_000_000
 
-    /// - Throws: `quota.role-missing`, `role.*`, `quota.too-large-bytes`, `quota.too-large-count`,
-    ///   `quota.scalar-invalid`, `quota.guarantee-above-limit`.
+    /// - Throws: `quota.role-missing`, `role.*`, `resource.list-too-long`, `quota.too-large-bytes`,
+    ///   `quota.too-large-count`, `quota.scalar-invalid`, `quota.guarantee-above-limit`.
     package func checked() throws(RegistryRefusal) -> (role: RoleName, quota: QuotaRow) {
         guard !role.isEmpty else { throw RegistryRefusal(.quotaRoleMissing, "a quota without a role") }
         let role = try RoleName(role)
+        try ResourceList.checkCount(max(guarantees.count, limits.count))
         let sized = [Array("mem".utf8), Array("disk".utf8)]
         for stated in guarantees + limits where sized.contains(stated.name) && stated.number > Self.sizeMax {
             throw RegistryRefusal(

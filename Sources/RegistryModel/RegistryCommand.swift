@@ -66,7 +66,7 @@ public enum RegistryCommand: Hashable, Sendable {
     /// Whose fence a command names.
     public static let electionGroup = Array("masters".utf8)
 
-    /// Agents, frameworks or operations that one command may name: what it takes to carry one out stays bounded.
+    /// Agents, frameworks, operations or quotas of one command: what it takes to carry one out stays bounded.
     public static let objectsMax = 512
 
     /// An `importChunk`, in bytes: it is applied in one go.
@@ -250,6 +250,7 @@ extension RegistryCommand: RegistryValue {
         case 21: self = .weightsUpdate(try reader.readValues())
         case 22:
             let configs: [QuotaConfig] = try reader.readValues()
+            try Self.checkCount(configs.count)
             self = .quotaUpdate(configs, isForced: try reader.readBool())
         case 23:
             self = .scheduleUpdate(

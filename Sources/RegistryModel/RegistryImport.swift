@@ -103,11 +103,12 @@ public struct LegacyQuota: Hashable, Sendable {
     }
 
     /// - Throws: `quota.role-missing`, `role.*`, `quota.legacy-empty`, `quota.legacy-field`, `quota.legacy-duplicate`,
-    ///   `resource.*`, `scalar.*`.
+    ///   `resource.*` (also of the list), `scalar.*`.
     package func checked() throws(RegistryRefusal) -> (role: RoleName, quota: LegacyQuotaRow) {
         guard !role.isEmpty else { throw RegistryRefusal(.quotaRoleMissing, "a quota without a role") }
         let role = try RoleName(role)
         guard !guarantee.isEmpty else { throw RegistryRefusal(.quotaLegacyEmpty, "\(role): nothing is guaranteed") }
+        try ResourceList.checkCount(guarantee.count)
         var row = LegacyQuotaRow(principal: principal, extra: extra)
         for claim in guarantee {
             guard claim.isPlainAmount else {

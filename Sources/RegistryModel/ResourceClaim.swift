@@ -286,14 +286,19 @@ extension ResourceClaim {
 public enum ResourceList {
     /// All of them checked, and the list as a whole.
     public static func checked(_ claims: [ResourceClaim]) throws(RegistryRefusal) -> [Resource] {
-        guard claims.count <= Limits.resourcesMax else {
-            throw RegistryRefusal(
-                .resourceListTooLong, "\(claims.count) resources: a command names at most \(Limits.resourcesMax)")
-        }
+        try checkCount(claims.count)
         var resources: [Resource] = []
         for claim in claims { resources.append(try claim.checked()) }
         try check(resources)
         return resources
+    }
+
+    /// - Throws: `resource.list-too-long`.
+    static func checkCount(_ count: Int) throws(RegistryRefusal) {
+        guard count <= Limits.resourcesMax else {
+            throw RegistryRefusal(
+                .resourceListTooLong, "\(count) resources: a command names at most \(Limits.resourcesMax)")
+        }
     }
 
     /// - Throws: `gpus.fractional`, `resource.list-overlap`, `volume.*`, `disk.empty`, `reservation.dynamic-revocable`.

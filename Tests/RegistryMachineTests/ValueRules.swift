@@ -248,12 +248,19 @@ enum ValueRules {
         admit([ResourceClaim](repeating: Claims.cpus(1), count: count))
     }
 
+    /// The role has limits of so many resources.
+    private static func limit(_ count: Int) -> RegistryCommand {
+        let limits = (0..<count).map { NamedNumber(name: bytes("r\($0)"), number: 1) }
+        return .quotaUpdate([QuotaConfig(role: bytes("db"), limits: limits)], isForced: false)
+    }
+
     private static let sizes: [RuleCase] = [
         refuses(.resourceTooLarge, named(256), passes: named(255)),
         RuleCase(
             .resourceTooLarge, given: [Agents.admit()], reserve(asPrincipal: 2_560),
             passes: reserve(asPrincipal: 2_500)),
         RuleCase(.resourceListTooLong, admit(4_097), passes: admit(4_096)),
+        RuleCase(.resourceListTooLong, limit(4_097), passes: limit(4_096)),
         refuses(.rangesTooMany, Claims.ports(10_001), passes: Claims.ports(10_000)),
         // Every second port of them, so that what is left falls into as many ranges and one more.
         RuleCase(
