@@ -95,7 +95,7 @@ struct AgentBook: Equatable {
         func count(_ resource: Resource, for role: RoleName) throws(RegistryRefusal) {
             try add(try resource.value.quantity(), at: Self.consumptionKey(role, resource.name))
         }
-        for entry in ledger.entries.different(from: other?.entries) {
+        for entry in ledger.entries(without: other) {
             let resource = entry.resource
             if !resource.isRevocable, case .scalar(let amount) = resource.value {
                 try add(amount, at: Self.capacityKey(resource.name))
@@ -142,7 +142,7 @@ extension Ledger {
     /// - Parameter other: the rows of entries and holds that both have are left out.
     func rows(of id: RegistryID, without other: Ledger? = nil) -> [RegistryWrite] {
         var rows: [RegistryWrite] = []
-        for entry in entries.different(from: other?.entries) {
+        for entry in entries(without: other) {
             let key = entry.key.bytes
             rows.append(RegistryWrite(RegistryKey.entries(of: id).adding(key).bytes, entry.resource.encoded()))
             guard let role = entry.resource.reservationRole else { continue }
@@ -152,7 +152,7 @@ extension Ledger {
             let volume = RegistryKey(.volumes).adding(id).adding(sized: role.bytes).adding(name.id.bytes)
             rows.append(RegistryWrite(volume.bytes, key))
         }
-        for hold in holds.different(from: other?.holds) {
+        for hold in holds(without: other) {
             let row = HoldRow(role: hold.role, resources: hold.resources)
             let key = RegistryKey.holds(of: id).adding(hold.frameworkID).adding(hold.id)
             rows.append(RegistryWrite(key.bytes, row.encoded()))
@@ -256,13 +256,41 @@ extension Registrar {
     }
 }
 
-extension Array where Element: Equatable {
-    /// Those that `other` has not. A command changes few of many: what both begin and end with is soon found.
-    fileprivate func different(from other: [Element]?) -> [Element] {
+extension Ledger {
+    /// Those that the other has not as they are stored: also how a volume is mounted, and who made it.
+    fileprivate func entries(without other: Ledger?) -> [LedgerEntry] {
+        entries.different(from: other?.entries) { left, right in
+            guard left == right else { return false }
+            guard let disk = left.resource.disk, let other = right.resource.disk else { return true }
+            return disk.volume == other.volume && disk.persistence?.principal == other.persistence?.principal
+        } precedes: { left, right in
+            left.kindBytes == right.kindBytes
+                ? left.ordinal < right.ordinal : left.kindBytes.lexicographicallyPrecedes(right.kindBytes)
+        }
+    }
+
+    fileprivate func holds(without other: Ledger?) -> [Hold] {
+        let precedes = { (left: Hold, right: Hold) in
+            left.frameworkID == right.frameworkID
+                ? left.id.lexicographicallyPrecedes(right.id) : left.frameworkID < right.frameworkID
+        }
+        return holds.sorted(by: precedes).different(
+            from: other?.holds.sorted(by: precedes), isSame: { $0 == $1 }, precedes: precedes)
+    }
+}
+
+extension Array {
+    /// Those that `other` has not. Both are in one order, in which no two have the same place.
+    fileprivate func different(
+        from other: [Element]?, isSame: (Element, Element) -> Bool, precedes: (Element, Element) -> Bool
+    ) -> [Element] {
         guard let other else { return self }
-        let head = zip(self, other).prefix { $0 == $1 }.count
-        let tail = zip(dropFirst(head).reversed(), other.dropFirst(head).reversed()).prefix { $0 == $1 }.count
-        let others = other[head..<(other.count - tail)]
-        return self[head..<(count - tail)].filter { !others.contains($0) }
+        var different: [Element] = []
+        var place = 0
+        for element in self {
+            while place < other.count, !isSame(other[place], element), precedes(other[place], element) { place += 1 }
+            if place < other.count, isSame(other[place], element) { place += 1 } else { different.append(element) }
+        }
+        return different
     }
 }

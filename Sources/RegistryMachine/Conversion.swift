@@ -346,5 +346,7 @@ private struct ConversionRules {
 
 extension Resource {
     /// Equal in kind and size.
-    func isSameVolume(as other: Resource) -> Bool { value == other.value && kindBytes == other.kindBytes }
+    func isSameVolume(as other: Resource) -> Bool {
+        volumeName == other.volumeName && value == other.value && kindBytes == other.kindBytes
+    }
 }

@@ -231,10 +231,12 @@ extension Registrar {
         }
         book.head.row.isReportWanted = false
         var result = ReportResult()
-        var known = book.ledger.checkpointed.map(\.resource)
+        let known = book.ledger.checkpointed
+        var unreported = Dictionary(grouping: known.indices) { known[$0].kindBytes }
         for entry in entries {
-            if let position = known.firstIndex(where: { $0.kindBytes == entry.kindBytes && $0.value == entry.value }) {
-                known.remove(at: position)
+            let kind = entry.kindBytes
+            if let place = unreported[kind]?.firstIndex(where: { known[$0].resource.value == entry.value }) {
+                unreported[kind]?.remove(at: place)
             } else if isAdopting, let ledger = try? book.ledger.replacing([entry.configured], by: [entry]) {
                 book.ledger = ledger
                 result.adopted.append(entry.unallocated)
@@ -242,7 +244,7 @@ extension Registrar {
                 result.orphans.append(entry.unallocated)
             }
         }
-        result.missing = known
+        result.missing = unreported.values.flatMap(\.self).sorted().map { known[$0].resource }
         book.noteCheckpointedChange(since: former.ledger)
         result.generation = book.head.row.generation
         try save(book, insteadOf: former)

@@ -308,21 +308,42 @@ public enum ResourceList {
             if case .scalar(let amount) = resource.value { gpus = try gpus + amount }
         }
         guard gpus.isWhole else { throw RegistryRefusal(.gpusFractional, "\(gpus) gpus: they are given away whole") }
-        for (position, resource) in resources.enumerated() {
-            for other in resources[..<position] where other.name == resource.name && other.stack == resource.stack {
-                guard sharesMembers(other.value, resource.value) else { continue }
-                throw RegistryRefusal(.resourceListOverlap, "\(other) and \(resource) have something in common")
-            }
-        }
+        try checkMembers(of: resources)
         for resource in resources { try checkDisk(of: resource) }
         for resource in resources { try checkVolumePath(of: resource) }
     }
 
-    private static func sharesMembers(_ left: ResourceValue, _ right: ResourceValue) -> Bool {
-        switch (left, right) {
-        case (.ranges(let left), .ranges(let right)): !left.isDisjoint(with: right)
-        case (.set(let left), .set(let right)): !left.isDisjoint(with: right)
-        case (.scalar, _), (.ranges, _), (.set, _): false
+    /// What has a name and a stack, and members that no two such resources share.
+    private struct Owner: Hashable {
+        var name: [UInt8]
+        var stack: [Reservation]
+    }
+
+    /// - Throws: `resource.list-overlap`.
+    private static func checkMembers(of resources: [Resource]) throws(RegistryRefusal) {
+        var ranges: [Owner: [(begin: UInt64, end: UInt64)]] = [:]
+        var items: [Owner: [[UInt8]]] = [:]
+        for resource in resources {
+            switch resource.value {
+            case .scalar: continue
+            case .ranges(let value):
+                ranges[Owner(name: resource.name, stack: resource.stack), default: []] += value.ranges.map {
+                    (begin: $0.lowerBound, end: $0.upperBound)
+                }
+            case .set(let value):
+                items[Owner(name: resource.name, stack: resource.stack), default: []] += value.items
+            }
+        }
+        // The refusal is the same on every node: it names the first.
+        for resource in resources where resource.value.kind != .scalar {
+            let owner = Owner(name: resource.name, stack: resource.stack)
+            do throws(RegistryRefusal) {
+                if let stated = ranges.removeValue(forKey: owner) { _ = try IntegerRanges(stated) }
+                if let stated = items.removeValue(forKey: owner) { _ = try ItemSet(stated) }
+            } catch {
+                throw RegistryRefusal(
+                    .resourceListOverlap, "resources of one name and stack have something in common: \(error.detail)")
+            }
         }
     }
 

@@ -405,7 +405,46 @@ struct StateTableTests {
         }
     }
 
+    @Test("a volume that one command destroys and makes again is stored as it is by now")
+    func volumeMadeAgain() throws {
+        let volume = Claims.path(100).reserved("db").volume("v")
+        var moved = volume
+        moved.disk?.volume = VolumeMount(containerPath: Array("elsewhere".utf8))
+        let master = Master()
+        try master.call(Agents.admit())
+        try master.call(Operations.apply(1, .reserve([Claims.path(100).reserved("db")])))
+        try master.call(Operations.apply(2, .create([volume])))
+        try master.call(
+            .operationsApply(
+                [Operations.request(3, .destroy([volume])), Operations.request(4, .create([moved]))], isAtomic: true))
+        var paths: [[UInt8]] = []
+        try master.rows.scan(RegistryKey.entries(of: try master.id("a1")).bytes) { _, value in
+            if let mount = try Resource(value).disk?.volume { paths.append(mount.containerPath) }
+            return true
+        }
+        #expect(paths == [Array("elsewhere".utf8)])
+    }
+
     // MARK: - Machines
+
+    @Test("machines of several windows end their maintenance together")
+    func stopSeveral() throws {
+        let master = Master()
+        let machines = ["a1", "a2", "a3"].map { Agents.machine($0) }
+        let unavailability = Unavailability(start: 5)
+        try master.call(
+            .scheduleUpdate([
+                MaintenanceWindow(machines: [machines[0], machines[1]], unavailability: unavailability),
+                MaintenanceWindow(machines: [machines[2]], unavailability: unavailability),
+            ]))
+        try master.call(.maintenanceStart(machines))
+        try master.call(.maintenanceStop([machines[0], machines[2]]))
+        #expect(try master.count(.windows) == 1)
+        #expect(try master.count(.machines) == 1)
+        try master.call(.maintenanceStop([machines[1]]))
+        #expect(try master.count(.windows) == 0)
+        #expect(try master.count(.machines) == 0)
+    }
 
     private static let machines = """
         Command | UP | DRAINING | DOWN
