@@ -6,6 +6,8 @@ public struct RoleName: Hashable, Comparable, Sendable {
     public static let any = RoleName(unchecked: Array("*".utf8))
 
     public static let sizeMax = 1_024
+    /// Components: what is reserved to a role or held for it counts for each role above it, too.
+    public static let depthMax = 64
 
     package init(unchecked bytes: [UInt8]) { self.bytes = bytes }
 
@@ -28,6 +30,9 @@ public struct RoleName: Hashable, Comparable, Sendable {
             throw refusal(.roleSlashDouble, "it may not hold //")
         }
         guard !bytes.isEmpty else { throw refusal(.roleEmpty, "it may not be empty") }
+        guard components.count <= Self.depthMax else {
+            throw refusal(.roleTooLong, "\(components.count) parts, and \(Self.depthMax) is the most")
+        }
         for component in components {
             let component = Array(component)
             if component == Array(".".utf8) || component == Array("..".utf8) {

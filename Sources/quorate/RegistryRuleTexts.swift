@@ -205,7 +205,7 @@ extension RegistryRule {
         case .roleSlashDouble: "A role may not hold two slashes in a row."
         case .roleSlashEdge: "A role may not begin or end with a slash."
         case .roleStarComponent: "No part of a role may be *, which by itself means everybody."
-        case .roleTooLong: "A role has at most 1,024 bytes."
+        case .roleTooLong: "A role has at most 1,024 bytes and 64 parts."
         case .scalarInvalid: "An amount is a finite number, 0 or more."
         case .scalarNotPositive:
             "The amount is less than half a thousandth, which is as good as nothing: amounts have three decimal places."

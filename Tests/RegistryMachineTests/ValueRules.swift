@@ -15,6 +15,7 @@ enum ValueRules {
         ("a/-b", .roleDashStart, "a/b-"), ("a b", .roleCharacter, "a_b"), ("a\u{7F}", .roleCharacter, "a\u{80}"),
         ("a\tb", .roleCharacter, "a\u{8}b"), ("a\rb", .roleCharacter, "a.b"),
         (String(repeating: "r", count: 1_025), .roleTooLong, String(repeating: "r", count: 1_024)),
+        (String(repeating: "r/", count: 64) + "r", .roleTooLong, String(repeating: "r/", count: 63) + "r"),
     ]
 
     private static let ids: [(String, RegistryRule, String)] = [
