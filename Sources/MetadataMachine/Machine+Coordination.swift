@@ -74,6 +74,7 @@ extension Machine {
 
     /// - Parameter value: nil deletes.
     func stageRow(_ key: [UInt8], _ value: [UInt8]?) {
+        if key.first == Keyspace.electionTable { electionFences.removeAll() }
         if let value { stage.batch.put(key, value) } else { stage.batch.delete(key.rawSpan) }
         changes.note(key, value)
     }
@@ -347,7 +348,11 @@ extension Machine {
     /// Why a mutation with these guards may not be carried out; nil when all hold.
     func refusal(by guards: [Guard]) throws(EngineError) -> ReplyError? {
         for condition in guards {
-            let result = try check(condition, in: stage)
+            let result =
+                switch condition.kind {
+                case .election: GuardResult(of: condition, electionFence: try electionFence(condition.name))
+                case .lock: try check(condition, in: stage)
+                }
             guard result.holds || Mutant.skipGuard.isOn else {
                 let what = condition.kind == .election ? "the election" : "the lock"
                 let name = String(decoding: condition.name, as: UTF8.self)
@@ -362,12 +367,23 @@ extension Machine {
         return nil
     }
 
+    /// That of the first candidate as the group sees it; 0: nobody leads. A scan of table files costs more than most
+    /// commands that a leader guards, and who leads changes rarely.
+    private func electionFence(_ group: [UInt8]) throws(EngineError) -> UInt64 {
+        if let known = electionFences[group] { return known }
+        let fence = try firstCandidate(in: Keyspace.line(Keyspace.electionTable, group), of: stage)?.fence ?? 0
+        if electionFences.count >= Self.electionFencesMax { electionFences.removeAll() }
+        electionFences[group] = fence
+        return fence
+    }
+
+    private static var electionFencesMax: Int { 64 }
+
     func check<Reader: EngineReader>(_ condition: Guard, in reader: Reader) throws(EngineError) -> GuardResult {
         switch condition.kind {
         case .election:
             let line = Keyspace.line(Keyspace.electionTable, condition.name)
-            let fence = try firstCandidate(in: line, of: reader)?.fence ?? 0
-            return GuardResult(holds: fence == condition.fence && fence > 0, currentFence: fence)
+            return GuardResult(of: condition, electionFence: try firstCandidate(in: line, of: reader)?.fence ?? 0)
         case .lock:
             var result = GuardResult(holds: false, currentFence: 0)
             let line = Keyspace.line(Keyspace.lockTable, condition.name)
@@ -396,6 +412,13 @@ extension Machine {
         } catch {
             throw .corrupt("the row of \(what): \(error)")
         }
+    }
+}
+
+extension GuardResult {
+    /// - Parameter fence: the current one; 0: there is none.
+    fileprivate init(of condition: Guard, electionFence fence: UInt64) {
+        self.init(holds: fence == condition.fence && fence > 0, currentFence: fence)
     }
 }
 

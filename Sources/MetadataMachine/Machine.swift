@@ -39,6 +39,8 @@ package final class Machine<E: Engine> {
     var changes = RowChanges()
     var before = RowsBefore()
     var lines = ChangedLines()
+    /// Current fences of elections that guards have named, while no row of an election changes.
+    var electionFences: [[UInt8]: UInt64] = [:]
     /// When the first delayed release, or timer of the registry, is due.
     package internal(set) var nextTimer: ClusterTime?
     var replies = ByteWriter()
