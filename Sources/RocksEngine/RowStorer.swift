@@ -82,7 +82,6 @@ final class RowStorer: Sendable {
             return
         }
         try file.finish()
-        keepInPageCache(path)
         let options = IngestOptionsHandle()
         rocksdb_ingestexternalfileoptions_set_move_files(options.handle, 1)
         let optionsHandle = options.handle
@@ -90,16 +89,6 @@ final class RowStorer: Sendable {
             var path = path.baseAddress
             try ErrorText.check { rocksdb_ingest_external_file(database.handle, &path, 1, optionsHandle, $0) }
         }
-    }
-
-    /// RocksDB's writer of table files drops from the page cache what it has written, and its C interface cannot tell it
-    /// otherwise. The compaction of many such files would then read them all from the disk within a tenth of a second,
-    /// and every sync of the log waits behind that.
-    private func keepInPageCache(_ path: String) {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return }
-        _ = posix_fadvise(descriptor, 0, 0, POSIX_FADV_WILLNEED)
-        close(descriptor)
     }
 
     /// A read looks into each file of level 0, so these must not get many while compaction is behind; RocksDB would slow
