@@ -724,6 +724,7 @@ class MasterRegistry(Registry):
         """Sets the quota of some roles, all or none; one with neither guarantees nor limits is taken away.
 
         Args:
+            configs: of at most 512 roles.
             force: also where a role uses more than its limit already, or more is guaranteed than there is.
 
         Returns: what each of these roles uses.
