@@ -239,7 +239,7 @@ if let fuzzing {
         fuzzTarget("SnapshotFuzz", ["MetadataMachine", "MetadataModel", "Snapshots", "StateEngine"]),
         // Of these two rooms only values that the command's texts are read into: the rest would bring the network.
         part("Client", ["Basics", "MetadataModel"]),
-        part("Server", ["Basics"]),
+        part("Server", ["Basics", "LogStore"]),
         fuzzTarget("TextFuzz", ["Client", "MetadataModel", "Server", argumentParser, crypto, "TOMLKit"]),
     ]
 }
