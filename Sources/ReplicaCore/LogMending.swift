@@ -72,7 +72,8 @@ struct LogMending: Sendable {
         let gone = ranges.filter { $0.upperBound <= index }
         ranges.removeAll { $0.upperBound <= index }
         letGo = Array((letGo + gone).suffix(Self.letGoMax))
-        vainRounds = 0
+        // What only waits for the state to be durable has been asked for in vain still.
+        if !gone.isEmpty { vainRounds = 0 }
         return gone
     }
 

@@ -108,7 +108,8 @@ extension Replica {
     /// Damaged entries through here are done without.
     package var letGoThrough: LogIndex { mending.letGo.map(\.upperBound).max() ?? .zero }
 
-    /// Some damaged entries can be done without as soon as the state is durable: the shell is to flush it.
+    /// Some damaged entries can be done without as soon as the state is durable: the shell is to flush it, or to
+    /// make a snapshot of it where it is volatile.
     package var wantsFlush: Bool {
         mending.vainRounds >= (hasOtherMembers ? LogMending.vainRoundsMax : 1)
             && mending.ranges.contains { $0.upperBound <= appliedIndex && $0.upperBound > durableApplied }

@@ -55,7 +55,7 @@ struct Maintenance: Sendable {
     var floorAfterFlush: LogIndex
     /// Damaged entries through here are done without.
     var letGo = LogIndex.zero
-    /// The state is to be made durable, however long the log is.
+    /// The state is to be made durable, however long the log is: by a flush, or by a snapshot where it is volatile.
     var wantsFlush = false
     /// It is to be replaced: no snapshot is made of it.
     var isQuarantined = false
@@ -268,8 +268,10 @@ final class NodeStorage<Home: EngineHome>: @unchecked Sendable {
         readThread?.add(.checkDisk)
         // A volatile state is kept by snapshots, so that the log need not hold everything for ever. One takes longer than it
         // is to the next look.
-        if state.home.isVolatile, !due.isQuarantined, log.log.byteCount > retention.bytes,
-            due.lastApplied.distance(after: snapshotThrough.withLock { $0 }) > Self.volatileSnapshotEntries,
+        let isLogLong =
+            log.log.byteCount > retention.bytes
+            && due.lastApplied.distance(after: snapshotThrough.withLock { $0 }) > Self.volatileSnapshotEntries
+        if state.home.isVolatile, !due.isQuarantined, due.wantsFlush || isLogLong,
             buildsUnderWay.withLock({ $0 }) == 0, Self.now() >= buildPause.withLock({ $0.end })
         {
             orderBuild()

@@ -95,13 +95,21 @@ extension World {
             // What it held when it stopped. Of a write that was under way the truncation may have reached the disk, and only
             // some of what is to come instead: a new leader's entries may be of older terms than those in their way.
             let isLater = log.lastIndex >= before.last.index && log.last.term >= before.last.term
-            if !(node.cutUnderWay.map { log.lastIndex >= $0 } ?? isLater) {
+            if !(node.cutUnderWay.map { log.lastIndex >= $0 } ?? isLater), !beganAnew(log, after: before) {
                 fail("\(node.name) comes back with its log ending at \(log.last), not at \(before.last)")
             }
         }
         node.cutUnderWay = nil
         node.hardState = log.hardState
         node.log = log
+    }
+
+    /// An installed state ends with an entry that was committed; what stood in the log from there on was of another leader,
+    /// and can be nothing that was ever committed (Raft §7: the whole log is discarded then).
+    private func beganAnew(_ log: SegmentedLog, after before: SegmentedLog) -> Bool {
+        let base = log.previous
+        return log.last == base && before.term(at: base.index).map { $0 != base.term } ?? false
+            && oracle.entry(at: base.index)?.id == base
     }
 
     /// An entry counts as held where the log reaches back no further: it was in the state when it was cut.

@@ -272,8 +272,10 @@ extension World {
         schedule(.maintain(node: node.number, life: node.life), after: .milliseconds(500))
         if nodeChance.happens(percent: 60) { process.stateThread.add(.flush) }
         process.stateThread.add(.checkFlush)
-        if node.home.isVolatile, !process.replica.isQuarantined, process.log.log.byteCount > settings.logRetention,
-            process.state.machine.applied.last.index.distance(after: process.snapshotThrough) > 100,
+        let isLogLong =
+            process.log.log.byteCount > settings.logRetention
+            && process.state.machine.applied.last.index.distance(after: process.snapshotThrough) > 100
+        if node.home.isVolatile, !process.replica.isQuarantined, process.replica.wantsFlush || isLogLong,
             process.buildsUnderWay == 0, now >= process.buildPause.end
         {
             orderBuild(of: node, process)

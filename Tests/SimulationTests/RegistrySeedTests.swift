@@ -37,6 +37,23 @@ struct RegistrySeedTests {
         #expect(first.registryChangesTold == second.registryChangesTold)
     }
 
+    /// Its state was taken from a peer and is volatile; entries behind which it had applied were damaged, and the others'
+    /// logs began after them. The log was short, so that no snapshot was due, and without one they could not be let go of.
+    @Test("a volatile state is made durable where only that ends the mending of the log")
+    func snapshotForMending() {
+        var settings = WorldProfile.registry.settings
+        settings.faultyTime = .seconds(120)
+        #expect(Simulation.run(seed: 526, settings: settings).violation == nil)
+    }
+
+    /// The log went on, longer, with what an earlier leader never committed.
+    @Test("a log that ends earlier is what is left when a crash comes between an installed state and the reset of the log")
+    func crashBeforeTheReset() {
+        var settings = WorldProfile.registry.settings
+        settings.faultyTime = .seconds(120)
+        #expect(Simulation.run(seed: 3906, settings: settings).violation == nil)
+    }
+
     @Test("a master that cannot be reached is succeeded, and what it still sends is refused")
     func masterFailsOver() {
         let world = World.quiet(seed: 5) {
